@@ -1,0 +1,51 @@
+# make run: serve. make test: every test. make check: what must pass before a commit.
+PYTHON ?= python3
+HOST ?=
+PORT ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIPENV := VIRTUAL_ENV=$(CURDIR)/$(VENV) PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv
+
+.PHONY: run test check format lock clean
+
+run: $(VENV)/installed
+	@exec $(BIN)/flask --app todo serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
+
+test: $(VENV)/installed-dev
+	$(BIN)/python -W error -m unittest discover -s tests
+	$(BIN)/pytest -q
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@$(MAKE) --no-print-directory test
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+# Lock the Pipfile's packages; the lock names no index, so that everyone's own is used.
+lock: $(VENV)/pipenv
+	$(PIPENV) lock --categories "packages dev-packages bench"
+	@$(BIN)/python -c "import json; \
+	lock = json.load(open('Pipfile.lock')); lock['_meta']['sources'] = []; \
+	[package.pop('index', None) for name, group in lock.items() if name != '_meta' for package in group.values()]; \
+	json.dump(lock, open('Pipfile.lock', 'w'), indent=4, sort_keys=True); open('Pipfile.lock', 'a').write('\n')"
+
+clean:
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/pipenv:
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, and $(PYTHON) is ' + sys.version.split()[0] + ': install one and say make PYTHON=/path/to/it.')"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pipenv
+	@touch $@
+
+$(VENV)/installed: Pipfile.lock | $(VENV)/pipenv
+	@$(PIPENV) sync
+	@touch $@
+
+$(VENV)/installed-dev: Pipfile.lock | $(VENV)/pipenv
+	@$(PIPENV) sync --dev
+	@touch $@ $(VENV)/installed

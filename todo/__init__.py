@@ -1,0 +1,32 @@
+"""A todo service: a strict REST API over SQLAlchemy."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask
+
+from todo import cli, config
+from todo.http import problem, request_id
+from todo.models import database, db
+from todo.views import routes
+
+
+def create_app(config_overrides: Mapping[str, Any] | None = None) -> Flask:
+    """The WSGI application, its database ready.
+
+    `config_overrides` wins over the environment (`TODO_<NAME>`), the environment over the defaults.
+    Raises `config.StartupError`, with a sentence for people, where the service can't start.
+    """
+    app = Flask(__name__)
+    app.url_map.merge_slashes = False
+    config.configure(app, config_overrides or {})
+
+    db.init_app(app)
+    database.prepare(app)
+
+    request_id.register(app)
+    problem.register(app)
+    cli.register(app)
+
+    app.register_blueprint(routes.api)
+    return app

@@ -1,0 +1,77 @@
+"""The settings: one row each, read from the environment as `TODO_<NAME>`."""
+
+import os
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
+
+import click
+from flask import Flask
+
+PREFIX = "TODO_"
+
+
+class Setting(NamedTuple):
+    """A setting: the type of `default` is the type that a value in the environment must have."""
+
+    name: str
+    default: str | int
+    help: str
+
+
+SETTINGS = (
+    Setting(
+        "SQLALCHEMY_DATABASE_URI",
+        "sqlite:///db.sqlite",
+        "The database; a relative SQLite path is below `instance/`.",
+    ),
+    Setting(
+        "TIMEZONE", "UTC", "The zone of `deadline_at`, as the tz database names it: `Australia/Brisbane`."
+    ),
+    Setting("BUSY_TIMEOUT", 5000, "Milliseconds to wait for a lock on the database before answering 503."),
+    Setting("HOST", "127.0.0.1", "The address that `serve` listens on."),
+    Setting("PORT", 6400, "The port that `serve` listens on."),
+    Setting("WORKERS", 0, "The processes of `serve`; 0 is one for each core."),
+)
+
+
+class StartupError(click.ClickException):
+    """What keeps the service from starting, in a sentence that says what to do about it.
+
+    Flask's command line prints the sentence instead of a traceback.
+    """
+
+
+def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
+    """Fill `app.config`: the defaults, over them the environment, over it `overrides`.
+
+    Raises StartupError for a `TODO_` variable that is no setting, or a value that is none.
+    """
+    settings = {setting.name: setting for setting in SETTINGS}
+    app.config.from_mapping({setting.name: setting.default for setting in SETTINGS})
+    for variable, text in os.environ.items():
+        if variable.startswith(PREFIX):
+            name = variable.removeprefix(PREFIX)
+            if name not in settings:
+                known = ", ".join(PREFIX + known for known in settings)
+                raise StartupError(f"{variable} is not a setting: unset it, or use one of {known}.")
+            app.config[name] = _parse(variable, text, settings[name])
+    app.config.from_mapping(overrides)
+    app.extensions["todo.zone"] = _zone(app.config["TIMEZONE"])
+
+
+def _parse(variable: str, text: str, setting: Setting) -> str | int:
+    if isinstance(setting.default, str):
+        return text
+    if not (text.isascii() and text.isdecimal()):
+        raise StartupError(f"{variable} is {text!r}: set it to a whole number, such as {setting.default}.")
+    return int(text)
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise StartupError(
+            f"TIMEZONE is {name!r}: set it to a name of the tz database, such as Europe/Berlin."
+        ) from None

@@ -1,0 +1,1 @@
+"""HTTP's mechanisms, one a file; none of them knows what a todo is."""

@@ -1,0 +1,71 @@
+"""The query string to a struct, or a problem that names every fault."""
+
+import re
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from flask import request
+from msgspec import Struct
+
+from todo.http.body import describe, from_json
+from todo.http.problem import Fault, ValidationFailed
+
+S = TypeVar("S", bound=Struct)
+
+# Text that means something else where a string is not wanted.
+_LITERAL = re.compile("true|false|0|[1-9][0-9]{0,18}")
+
+
+class NoParameters(Struct):
+    """The query of an address that takes no parameters."""
+
+
+def read(kind: type[S]) -> S:
+    """The query of the current request as a `kind`, whose members are the known parameters.
+
+    Raises ValidationFailed with a fault for each parameter that is unknown, repeated or malformed.
+    """
+    if not request.query_string:
+        return kind()
+    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    values: dict[str, Any] = {}
+    faults: list[Fault] = []
+    for name, text in _pairs():
+        if name not in fields:
+            known = (
+                f"The parameters are: {', '.join(fields)}" if fields else "This address takes no parameters"
+            )
+            faults.append(Fault(f"{name[:80]} is not a parameter here. {known}", parameter=name[:80]))
+        elif name in values:
+            faults.append(Fault(f"{name} must be sent only once", parameter=name))
+        else:
+            try:
+                values[name] = _convert(text, fields[name])
+            except msgspec.ValidationError:
+                values[name] = None
+                faults.append(Fault(f"{name} must be {describe(kind)[name]}", parameter=name))
+    if faults:
+        raise ValidationFailed(*faults)
+    return kind(**values)
+
+
+def _pairs() -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(
+            request.query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100
+        )
+    except UnicodeDecodeError:
+        detail = "The query must be UTF-8, percent-encoded"
+    except ValueError:
+        detail = "The query must have at most 100 parameters"
+    raise ValidationFailed(Fault(detail))
+
+
+def _convert(text: str, kind: Any) -> Any:
+    try:
+        return msgspec.convert(text, kind, dec_hook=from_json)
+    except msgspec.ValidationError:
+        if not _LITERAL.fullmatch(text):
+            raise
+        return msgspec.convert(msgspec.json.decode(text), kind)

@@ -1,0 +1,169 @@
+"""Problem details (RFC 9457): the exceptions that views raise, and the one place that answers them.
+
+HTTPException (Werkzeug)
+└── Problem
+    ├── ValidationFailed        400
+    ├── NotFound                404
+    ├── ContentTooLarge         413
+    ├── UnsupportedMediaType    415
+    └── Unavailable             503
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+from flask import Flask, Response, g, request
+from msgspec import UNSET, Struct, UnsetType
+from sqlalchemy.exc import DBAPIError
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+MEDIA_TYPE = "application/problem+json"
+RETRY_AFTER = 5  # seconds
+
+
+class ProblemType(NamedTuple):
+    """What `type` says of a problem: its last segment, its title, and the usual `detail`."""
+
+    name: str
+    title: str
+    detail: str
+
+
+TYPES = {
+    400: ProblemType("validation", "The request is not valid", "Send what `errors` asks for."),
+    404: ProblemType("not-found", "Not found", "There is nothing at this address: check its path."),
+    405: ProblemType("method-not-allowed", "Method not allowed", "Use a method that `Allow` names."),
+    413: ProblemType("content-too-large", "Content too large", "Send a smaller body."),
+    415: ProblemType(
+        "unsupported-media-type",
+        "Unsupported media type",
+        "Send JSON, with `Content-Type: application/json`.",
+    ),
+    500: ProblemType(
+        "internal-error",
+        "Internal error",
+        "The service failed. Its log says why, under the `request_id`: give it to who runs the service.",
+    ),
+    503: ProblemType("unavailable", "Unavailable", "Try again after `Retry-After` seconds."),
+}
+
+
+class Fault(Struct, omit_defaults=True):
+    """One thing wrong with a request: `pointer` (RFC 6901) into the body, or `parameter` in the query."""
+
+    detail: str
+    pointer: str | UnsetType = UNSET
+    parameter: str | UnsetType = UNSET
+
+
+class ProblemOut(Struct):
+    """The body of every answer from 400 up; `error` says the same as `detail`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str
+    errors: Sequence[Fault]
+    request_id: str
+
+
+class Problem(HTTPException):
+    """An error answer; `detail` says what to do about it."""
+
+    code = 500
+
+    def __init__(
+        self, detail: str | None = None, errors: Sequence[Fault] = (), headers: Sequence[tuple[str, str]] = ()
+    ) -> None:
+        super().__init__(TYPES[self.code].detail if detail is None else detail)
+        self.errors = errors
+        self.headers = headers
+
+
+class ValidationFailed(Problem):
+    """The request breaks the rules that `errors` names, every one of them."""
+
+    code = 400
+
+    def __init__(self, *errors: Fault) -> None:
+        super().__init__("; ".join(dict.fromkeys(fault.detail for fault in errors)), errors)
+
+
+class NotFound(Problem):
+    """There is no such resource."""
+
+    code = 404
+
+
+class ContentTooLarge(Problem):
+    """The body is over the limit."""
+
+    code = 413
+
+
+class UnsupportedMediaType(Problem):
+    """The body is not of a media type that is taken here."""
+
+    code = 415
+
+
+class Unavailable(Problem):
+    """The database can't serve the request now; nothing of it was done."""
+
+    code = 503
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail, headers=[("Retry-After", str(RETRY_AFTER))])
+
+
+# SQLite's primary result codes for what passes (https://www.sqlite.org/rescode.html).
+_SQLITE_UNAVAILABLE = {
+    sqlite3.SQLITE_BUSY: "The database is locked by another program. Try again.",
+    sqlite3.SQLITE_LOCKED: "The database is locked by another program. Try again.",
+    sqlite3.SQLITE_PROTOCOL: "The database is locked by another program. Try again.",
+    sqlite3.SQLITE_READONLY: "The database is read-only: nothing was changed. Make it writable.",
+    sqlite3.SQLITE_FULL: "The disk is full: nothing was changed. Make room, then try again.",
+    sqlite3.SQLITE_IOERR: "The disk failed: nothing was changed. Look after it, then try again.",
+    sqlite3.SQLITE_CANTOPEN: "The database can't be opened. Check its file and folder, then try again.",
+}
+
+
+def register(app: Flask) -> None:
+    """Answer every error of `app` as a problem, whoever raised it."""
+    app.register_error_handler(HTTPException, _answer)
+    app.register_error_handler(DBAPIError, _answer_database_error)
+
+
+def _answer(error: HTTPException) -> Response:
+    status = error.code or 500
+    kind = TYPES.get(status) or ProblemType("", error.name, error.description or error.name)
+    detail = kind.detail
+    errors: Sequence[Fault] = ()
+    if isinstance(error, Problem):
+        detail, errors = error.description or detail, error.errors
+    elif isinstance(error, MethodNotAllowed):
+        detail = f"{request.method} is not possible here. Use {', '.join(sorted(error.valid_methods or ()))}."
+    body = ProblemOut(
+        type=f"/problems/{kind.name}" if kind.name else "about:blank",
+        title=kind.title,
+        status=status,
+        detail=detail,
+        error=detail,
+        errors=errors,
+        request_id=g.request_id,
+    )
+    response = Response(msgspec.json.encode(body), status, content_type=MEDIA_TYPE)
+    headers = error.headers if isinstance(error, Problem) else error.get_headers(request.environ)
+    response.headers.extend((name, value) for name, value in headers if name != "Content-Type")
+    return response
+
+
+def _answer_database_error(error: DBAPIError) -> Response:
+    code = getattr(error.orig, "sqlite_errorcode", None)
+    detail = None if code is None else _SQLITE_UNAVAILABLE.get(code & 0xFF)
+    if detail is None:
+        raise error
+    return _answer(Unavailable(detail))

@@ -1,0 +1,158 @@
+"""The database under the models: how it is opened, made ready, and used one transaction at a time."""
+
+import sqlite3
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from flask import Flask, current_app
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.exc import DisconnectionError, OperationalError
+from sqlalchemy.pool import StaticPool
+
+from todo.config import StartupError
+from todo.http.problem import Unavailable
+from todo.models import db
+
+_Identity = tuple[int, int]
+
+
+def prepare(app: Flask) -> None:
+    """Open the database of `app` and make the tables it lacks; those it has stay as they are.
+
+    Raises StartupError where the database can't be opened or written.
+    """
+    with app.app_context():
+        engine = db.engine
+        path = _file(engine)
+        if path is not None:
+            _touch(path)
+        if engine.dialect.name == "sqlite":
+            _tune_sqlite(engine, path, app.config["BUSY_TIMEOUT"])
+        app.extensions["todo.connections"] = _Connections(engine, path)
+        weakref.finalize(app, engine.dispose)
+        try:
+            with engine.connect() as connection:
+                _make_tables(connection, app.config["BUSY_TIMEOUT"] / 1000)
+        except OperationalError as error:
+            raise StartupError(
+                f"The database {engine.url.render_as_string()} can't be used: {error.orig}. "
+                "Check that it is a database, that this user may write to it and its folder, "
+                "and that no other program holds it locked."
+            ) from None
+        # No connection may cross the fork into a server's workers; one in memory is the database.
+        if not isinstance(engine.pool, StaticPool):
+            engine.dispose()
+
+
+@contextmanager
+def transaction() -> Iterator[Connection]:
+    """One transaction: committed (on SQLite that means: on disk) or, on an error, as if never begun.
+
+    The connection stays with the thread, since fetching one from the pool for each request costs a
+    quarter of a read. Raises Unavailable where the database file is gone.
+    """
+    connection = current_app.extensions["todo.connections"].of_this_thread()
+    try:
+        yield connection
+        connection.commit()
+    except BaseException:
+        connection.rollback()
+        raise
+
+
+class _Connections(threading.local):
+    """For each thread the connection that it keeps, on the file that is there now."""
+
+    def __init__(self, engine: Engine, path: Path | None) -> None:
+        self.engine = engine
+        self.path = path
+        self.connection: Connection | None = None
+
+    def of_this_thread(self) -> Connection:
+        if self.connection is None:
+            self.connection = self.engine.connect()
+        elif self.path is not None and self.connection.info["file"] != _identify(self.path):
+            self.connection.invalidate()
+            self.connection.close()
+            self.connection = self.engine.connect()
+        return self.connection
+
+
+def _file(engine: Engine) -> Path | None:
+    """The file of a SQLite database; None for one in memory, a `file:` URI or a server."""
+    name = engine.url.database
+    if engine.dialect.name != "sqlite" or not name or name == ":memory:" or name.startswith("file:"):
+        return None
+    return Path(name)
+
+
+def _touch(path: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab"):
+            pass
+    except OSError as error:
+        raise StartupError(
+            f"{path} can't be written: {error.strerror}. Give this user the right to write to it and to its "
+            "folder, or name another place in TODO_SQLALCHEMY_DATABASE_URI (sqlite:////folder/file)."
+        ) from None
+
+
+def _identify(path: Path) -> _Identity:
+    try:
+        status = path.stat()
+    except OSError:
+        raise Unavailable(
+            "The database file is gone. Put it back, or restart the service to begin a new one."
+        ) from None
+    return status.st_dev, status.st_ino
+
+
+def _tune_sqlite(engine: Engine, path: Path | None, busy_timeout: int) -> None:
+    """Have every connection to the SQLite database wait for locks, sync commits, and know its file."""
+
+    @event.listens_for(engine, "do_connect")
+    def _refuse_to_make_a_new_file(*_: object) -> None:
+        if path is not None:
+            _identify(path)
+
+    @event.listens_for(engine, "connect")
+    def _configure(dbapi_connection: sqlite3.Connection, record: Any) -> None:
+        # The driver begins a transaction at its first write. A deferred one would still be a
+        # reader then, which SQLite can't always turn into a writer, however long it waits.
+        dbapi_connection.isolation_level = "IMMEDIATE"
+        dbapi_connection.execute(f"PRAGMA busy_timeout = {busy_timeout}")
+        dbapi_connection.execute("PRAGMA synchronous = FULL")
+        dbapi_connection.execute("PRAGMA foreign_keys = ON")
+        if path is not None:
+            record.info["file"] = _identify(path)
+
+    @event.listens_for(engine, "checkout")
+    def _leave_a_file_that_was_replaced(_: object, record: Any, __: object) -> None:
+        if path is not None and record.info["file"] != _identify(path):
+            raise DisconnectionError
+
+
+def _make_tables(connection: Connection, patience: float) -> None:
+    """Make the tables once, however many processes start together on one file.
+
+    Asking for the journal mode WAL does not wait for a lock, so it is asked for again.
+    """
+    sqlite = connection.dialect.name == "sqlite"
+    if sqlite:
+        deadline = time.monotonic() + patience
+        while True:
+            with suppress(OperationalError):
+                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+                break
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.01)
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    db.metadata.create_all(connection)
+    connection.commit()

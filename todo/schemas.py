@@ -1,0 +1,92 @@
+"""The shapes of a todo in requests and answers: checked here, and described from here."""
+
+from datetime import datetime
+from typing import Annotated, Any, Self
+
+from msgspec import UNSET, Meta, Struct, UnsetType, structs
+
+from todo.clock import WallTime, format_instant
+from todo.models.todo import DESCRIPTION_LENGTH, TITLE_LENGTH
+
+_CONTROL = r"\u0000-\u001f\u007f-\u009f"
+_SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+# `$` alone would let a final newline through in Python.
+_END = r"$(?!\n)"
+
+Title = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=TITLE_LENGTH,
+        pattern=f"^[^{_CONTROL}]*[^{_CONTROL}{_SPACE}][^{_CONTROL}]*{_END}",
+        description=f"a string of 1 to {TITLE_LENGTH} characters, not all white space, no control characters",
+    ),
+]
+Description = Annotated[
+    Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, pattern=rf"^(?:[^{_CONTROL}]|[\t\n]|\r\n)*{_END}")]
+    | None,
+    Meta(
+        description=f"null or a string of at most {DESCRIPTION_LENGTH} characters, "
+        "with no control characters but newlines and tabs",
+    ),
+]
+Completed = Annotated[bool, Meta(description="true or false")]
+Deadline = Annotated[
+    WallTime | None,
+    Meta(
+        description="null or a time such as 2027-01-31T18:00:00, 2027-01-31 or 2027-01-31T18:00:00+10:00, "
+        "with at most six fraction digits, in the years 1 to 9999"
+    ),
+]
+
+
+class TodoCreate(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What can be said of a todo when it is made."""
+
+    title: Title
+    description: Description = None
+    completed: Completed = False
+    deadline_at: Deadline = None
+
+    def values(self) -> dict[str, Any]:
+        """The columns and their values."""
+        return structs.asdict(self)
+
+
+class TodoUpdate(Struct, forbid_unknown_fields=True, kw_only=True):
+    """What can be changed of a todo; a member that is not sent keeps its value."""
+
+    title: Title | UnsetType = UNSET
+    description: Description | UnsetType = UNSET
+    completed: Completed | UnsetType = UNSET
+    deadline_at: Deadline | UnsetType = UNSET
+
+    def values(self) -> dict[str, Any]:
+        """The columns that were sent and their values."""
+        return {name: value for name, value in structs.asdict(self).items() if value is not UNSET}
+
+
+class TodoOut(Struct):
+    """A todo as it is answered, its members in the order of the contract."""
+
+    id: int
+    title: str
+    description: str | None
+    completed: bool
+    deadline_at: datetime | None
+    created_at: str
+    updated_at: str
+
+    @classmethod
+    def from_row(cls, row: Any) -> Self:
+        """A row of the table `todos`, with the columns in the order of the members."""
+        key, title, description, completed, deadline_at, created_at, updated_at = row
+        return cls(
+            key,
+            title,
+            description,
+            completed,
+            deadline_at,
+            format_instant(created_at),
+            format_instant(updated_at),
+        )
