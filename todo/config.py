@@ -15,7 +15,7 @@ class Setting(NamedTuple):
     """A setting: the type of `default` is the type that a value in the environment must have."""
 
     name: str
-    default: str | int
+    default: str | int | bool
     help: str
 
 
@@ -29,6 +29,7 @@ SETTINGS = (
         "TIMEZONE", "UTC", "The zone of `deadline_at`, as the tz database names it: `Australia/Brisbane`."
     ),
     Setting("BUSY_TIMEOUT", 5000, "Milliseconds to wait for a lock on the database before answering 503."),
+    Setting("REQUIRE_IF_MATCH", False, "Whether PUT, PATCH and DELETE must send `If-Match`."),
     Setting("HOST", "127.0.0.1", "The address that `serve` listens on."),
     Setting("PORT", 6400, "The port that `serve` listens on."),
     Setting("WORKERS", 0, "The processes of `serve`; 0 is one for each core."),
@@ -60,9 +61,13 @@ def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
     app.extensions["todo.zone"] = _zone(app.config["TIMEZONE"])
 
 
-def _parse(variable: str, text: str, setting: Setting) -> str | int:
+def _parse(variable: str, text: str, setting: Setting) -> str | int | bool:
     if isinstance(setting.default, str):
         return text
+    if isinstance(setting.default, bool):
+        if text not in {"true", "false"}:
+            raise StartupError(f"{variable} is {text!r}: set it to true or false.")
+        return text == "true"
     if not (text.isascii() and text.isdecimal()):
         raise StartupError(f"{variable} is {text!r}: set it to a whole number, such as {setting.default}.")
     return int(text)

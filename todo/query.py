@@ -1,29 +1,108 @@
-"""The query of the list, and the select that answers it."""
+"""The query of the list, and the selects that answer it.
 
+Filters and sort keys are rows of a table. Pages are keyset pages: the select of the next page begins
+behind the values of the last row, so that nothing is skipped or repeated while others write.
+"""
+
+import base64
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple, Self
 
+import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
-from sqlalchemy import ColumnElement, Select, Table, select
+from sqlalchemy import Boolean, Column, ColumnElement, Connection, Row, Table, and_, func, or_, select
 
-from todo.clock import wall_now
+from todo.clock import Instant, WallTime, wall_now
+from todo.http.problem import Fault, ValidationFailed
 from todo.models.todo import Todo
 
 TODOS: Table = Todo.__table__
+MAX_LIMIT = 1000
 MAX_WINDOW = 3_652_058  # days from the year 1 to the year 9999
 _LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - a wall time
 
-Completed = Annotated[bool, Meta(description="true or false")]
+
+class SortKey(NamedTuple):
+    """A column to sort by."""
+
+    column: Column[Any]
+    descending: bool
+
+
+class Sort(tuple[SortKey, ...]):
+    """Sort keys, the most significant first; `id` is always the last and breaks ties."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Read `-deadline_at,title`; raises ValueError for anything but members and commas."""
+        keys: dict[str, SortKey] = {}
+        for term in str(value).split(","):
+            name = term.removeprefix("-")
+            if name not in TODOS.c:
+                raise ValueError("not a member")
+            keys.setdefault(name, SortKey(TODOS.c[name], term.startswith("-")))
+            if name == "id":  # nothing is left to sort
+                break
+        keys.setdefault("id", SortKey(TODOS.c.id, descending=False))
+        return cls(keys.values())
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema of the strings that `from_json` takes."""
+        term = f"-?(?:{'|'.join(TODOS.c.keys())})"
+        return {"type": "string", "pattern": f"^{term}(?:,{term})*$"}
+
+
+Flag = Annotated[bool, Meta(description="true or false")]
 Window = Annotated[
-    int, Meta(ge=0, le=MAX_WINDOW, description=f"a whole number of days from 0 to {MAX_WINDOW}")
+    int,
+    Meta(ge=0, le=MAX_WINDOW, description=f"a whole number of days from 0 to {MAX_WINDOW}"),
+]
+WallTimeBound = Annotated[
+    WallTime, Meta(description="a time such as 2027-01-31T18:00:00, or 2027-01-31 for its midnight")
+]
+InstantBound = Annotated[
+    Instant, Meta(description="a time such as 2027-01-31T18:00:00Z, in UTC where no offset is sent")
+]
+Text = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        pattern=r"^[^\u0000]*$(?!\n)",
+        description="text of 1 character or more, none of them U+0000",
+    ),
+]
+SortBy = Annotated[
+    Sort,
+    Meta(
+        description="members with commas between them, each with - before it to descend: -deadline_at,title"
+    ),
+]
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description=f"a whole number from 1 to {MAX_LIMIT}")]
+CursorText = Annotated[
+    str,
+    Meta(description="taken from the Link header of the page before, with its sort and filters unchanged"),
 ]
 
 
-class ListQuery(Struct, kw_only=True):
-    """The parameters of the list; one that is not sent does not filter."""
+class ListQuery(Struct, kw_only=True, frozen=True):
+    """The parameters of the list; a filter that is not sent does not filter."""
 
-    completed: Completed | UnsetType = UNSET
+    completed: Flag | UnsetType = UNSET
     window: Window | UnsetType = UNSET
+    overdue: Flag | UnsetType = UNSET
+    deadline_from: WallTimeBound | UnsetType = UNSET
+    deadline_before: WallTimeBound | UnsetType = UNSET
+    updated_since: InstantBound | UnsetType = UNSET
+    q: Text | UnsetType = UNSET
+    sort: SortBy | UnsetType = UNSET
+    limit: Limit | UnsetType = UNSET
+    cursor: CursorText | UnsetType = UNSET
+    total: Flag = False
 
 
 def _window(days: int) -> ColumnElement[bool]:
@@ -32,17 +111,148 @@ def _window(days: int) -> ColumnElement[bool]:
     return TODOS.c.deadline_at <= latest
 
 
-FILTERS = {
-    "completed": lambda completed: TODOS.c.completed == completed,
+def _overdue(wanted: bool) -> ColumnElement[bool]:
+    now = wall_now()
+    if wanted:
+        return and_(TODOS.c.completed == False, TODOS.c.deadline_at < now)  # noqa: E712 - SQL
+    return or_(TODOS.c.completed == True, TODOS.c.deadline_at.is_(None), TODOS.c.deadline_at >= now)  # noqa: E712
+
+
+def _contains(text: str) -> ColumnElement[bool]:
+    folded = text.casefold()
+    return or_(
+        *(func.instr(func.casefold(column), folded) > 0 for column in (TODOS.c.title, TODOS.c.description))
+    )
+
+
+FILTERS: dict[str, Callable[[Any], ColumnElement[bool]]] = {
+    "completed": lambda wanted: TODOS.c.completed == wanted,
     "window": _window,
+    "overdue": _overdue,
+    "deadline_from": lambda time: TODOS.c.deadline_at >= time,
+    "deadline_before": lambda time: TODOS.c.deadline_at < time,
+    "updated_since": lambda instant: TODOS.c.updated_at >= instant,
+    "q": _contains,
 }
 
 
-def page(query: ListQuery, after: int | None, size: int) -> Select[Any]:
-    """At most `size` todos that match `query`, in `id` order, beginning behind the id `after`."""
-    statement = select(*TODOS.c).order_by(TODOS.c.id).limit(size)
-    for name, condition in FILTERS.items():
-        value = getattr(query, name)
-        if value is not UNSET:
-            statement = statement.where(condition(value))
-    return statement if after is None else statement.where(TODOS.c.id > after)
+_BY_ID = Sort((SortKey(TODOS.c.id, descending=False),))
+_Branch = tuple[list[ColumnElement[bool]], list[ColumnElement[Any]]]
+# What a cursor may hold of each column; an id that no database integer can hold would be an error there.
+_POSITION: dict[str, Any] = {
+    "id": Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)],
+    "title": str,
+    "description": str | None,
+    "completed": bool,
+    "deadline_at": datetime | None,
+    "created_at": datetime,
+    "updated_at": datetime,
+}
+
+
+class Listing:
+    """The todos that a query matches, in its order, read page by page."""
+
+    def __init__(self, query: ListQuery) -> None:
+        """Take the filters, the order and the start of `query`.
+
+        Raises ValidationFailed for a cursor of another query.
+        """
+        sent = {name: getattr(query, name) for name in FILTERS if getattr(query, name) is not UNSET}
+        self._conditions = [FILTERS[name](value) for name, value in sent.items()]
+        self._sort = _BY_ID if query.sort is UNSET else query.sort
+        self._fingerprint = hashlib.blake2b(repr((sent, self._sort)).encode(), digest_size=9).digest()
+        self._after = None if query.cursor is UNSET else self._read(query.cursor)
+
+    def count(self, connection: Connection) -> int:
+        """Count all that match, whatever the page."""
+        return connection.scalar(select(func.count()).select_from(TODOS).where(*self._conditions)) or 0
+
+    def read(self, connection: Connection, size: int) -> list[Row[Any]]:
+        """Read the next `size` rows, fewer where there are no more."""
+        rows: list[Row[Any]] = []
+        for conditions, order in self._branches():
+            statement = select(*TODOS.c).where(*self._conditions, *conditions).order_by(*order)
+            rows += connection.execute(statement.limit(size - len(rows)))
+            if len(rows) == size:
+                break
+        return rows
+
+    def skip_past(self, row: Row[Any]) -> None:
+        """Have the next page begin behind `row`."""
+        self._after = [getattr(row, key.column.key) for key in self._sort]
+
+    def cursor(self) -> str:
+        """Say where the next page begins, for a client to send back."""
+        position = msgspec.json.encode(self._after)
+        return base64.urlsafe_b64encode(self._fingerprint + position).decode().rstrip("=")
+
+    def _read(self, cursor: str) -> list[Any]:
+        try:
+            data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+            kinds = tuple(_POSITION[key.column.key] for key in self._sort)
+            position = msgspec.json.decode(data[9:], type=tuple[*kinds])  # type: ignore[valid-type]
+        except (ValueError, msgspec.MsgspecError):
+            position = None
+        if position is None or data[:9] != self._fingerprint:
+            raise ValidationFailed(
+                Fault(
+                    "cursor must be taken from the Link header of the page before, "
+                    "with the same sort and filters as there",
+                    parameter="cursor",
+                )
+            )
+        return list(position)
+
+    def _branches(self) -> Iterator[_Branch]:
+        if self._after is None:
+            return _from_start(self._sort)
+        return _behind(self._sort, self._after)
+
+
+def _from_start(keys: Sequence[SortKey]) -> Iterator[_Branch]:
+    """Yield conditions and orders of selects that, one behind the other, give all rows in order.
+
+    Each is of a form that an index on the first key serves: a column that can be null, or holds one
+    of two values, is divided into selects on which it is sorted without looking at it.
+    """
+    (column, descending), *rest = keys
+    if isinstance(column.type, Boolean):
+        for value in (descending, not descending):
+            yield from _where(column == value, _from_start(rest))
+    elif column.nullable:
+        yield [column.is_not(None)], _order(keys)
+        yield from _where(column.is_(None), _from_start(rest))
+    else:
+        yield [], _order(keys)
+
+
+def _behind(keys: Sequence[SortKey], position: Sequence[Any]) -> Iterator[_Branch]:
+    """Yield the same for the rows behind `position`, the values of a row in the columns of `keys`."""
+    (column, descending), *rest = keys
+    value, *others = position
+    if rest:
+        yield from _where(column.is_(None) if value is None else column == value, _behind(rest, others))
+    if value is None:
+        return
+    if isinstance(column.type, Boolean):
+        if value == descending:
+            yield from _where(column != value, _from_start(rest))
+        return
+    yield [column < value if descending else column > value], _order(keys)
+    if column.nullable:
+        yield from _where(column.is_(None), _from_start(rest))
+
+
+def _where(condition: ColumnElement[bool], branches: Iterator[_Branch]) -> Iterator[_Branch]:
+    return (([condition, *conditions], order) for conditions, order in branches)
+
+
+def _order(keys: Sequence[SortKey]) -> list[ColumnElement[Any]]:
+    """Order by `keys`, null last; the first is not null where this is used."""
+    order: list[ColumnElement[Any]] = []
+    for place, (column, descending) in enumerate(keys):
+        if place and column.nullable:
+            order.append(column.is_(None))
+        order.append(column.desc() if descending else column.asc())
+    return order

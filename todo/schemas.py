@@ -8,6 +8,9 @@ from msgspec import UNSET, Meta, Struct, UnsetType, structs
 from todo.clock import WallTime, format_instant
 from todo.models.todo import DESCRIPTION_LENGTH, TITLE_LENGTH
 
+MAX_OPERATIONS = 1000
+MAX_BATCH_BYTES = 1024 * 1024
+
 _CONTROL = r"\u0000-\u001f\u007f-\u009f"
 _SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 # `$` alone would let a final newline through in Python.
@@ -66,6 +69,50 @@ class TodoUpdate(Struct, forbid_unknown_fields=True, kw_only=True):
         return {name: value for name, value in structs.asdict(self).items() if value is not UNSET}
 
 
+Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1, description="the id of a todo")]
+IfMatch = Annotated[
+    str,
+    Meta(
+        pattern=r'^(?:\*|"[!#-~]*")$(?!\n)', description='an ETag in its quotes, such as "\\"5d41\\"", or *'
+    ),
+]
+
+
+class CreateOperation(Struct, tag_field="op", tag="create", forbid_unknown_fields=True):
+    """Make a todo."""
+
+    todo: Annotated[TodoCreate, Meta(description="an object with the members of a new todo")]
+
+
+class UpdateOperation(Struct, tag_field="op", tag="update", forbid_unknown_fields=True):
+    """Change the members that are sent."""
+
+    id: Id
+    todo: Annotated[TodoUpdate, Meta(description="an object with the members that change")]
+    if_match: IfMatch | UnsetType = UNSET
+
+
+class DeleteOperation(Struct, tag_field="op", tag="delete", forbid_unknown_fields=True):
+    """Delete a todo, where it is there."""
+
+    id: Id
+    if_match: IfMatch | UnsetType = UNSET
+
+
+Operation = CreateOperation | UpdateOperation | DeleteOperation
+
+
+class Batch(Struct, forbid_unknown_fields=True):
+    """Operations that are carried out in turn, all or none."""
+
+    operations: Annotated[
+        list[Operation],
+        Meta(
+            min_length=1, max_length=MAX_OPERATIONS, description=f"a list of 1 to {MAX_OPERATIONS} operations"
+        ),
+    ]
+
+
 class TodoOut(Struct):
     """A todo as it is answered, its members in the order of the contract."""
 
@@ -90,3 +137,13 @@ class TodoOut(Struct):
             format_instant(created_at),
             format_instant(updated_at),
         )
+
+
+class Nothing(Struct):
+    """What the deletion of a todo that is not there answers."""
+
+
+class BatchOut(Struct):
+    """What each operation of a batch answered, in their order."""
+
+    results: list[TodoOut | Nothing]

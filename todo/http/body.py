@@ -4,40 +4,38 @@ JSON is taken as I-JSON (RFC 7493) has it: UTF-8, no member twice, no lone surro
 """
 
 import json
-from collections.abc import Iterator
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
 from urllib.parse import quote
 
 import msgspec
 from flask import request
-from msgspec import NODEFAULT, Struct
+from msgspec import Struct
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from todo.http.problem import ContentTooLarge, Fault, UnsupportedMediaType, ValidationFailed
 
 MAX_BYTES = 64 * 1024
+# What an answer repeats of a request at the most.
+MAX_FAULTS = 1000
+MAX_NAME = 80
 
 S = TypeVar("S", bound=Struct)
 
 
-def read(kind: type[S]) -> S:
+def read(kind: type[S], max_bytes: int = MAX_BYTES) -> S:
     """The body of the current request as a `kind`.
 
     Raises UnsupportedMediaType, ContentTooLarge, or ValidationFailed with a fault for each member
     that is missing, unknown or wrong.
     """
-    return check(kind, parse(_bytes()))
-
-
-def check(kind: type[S], value: Any, pointer: str = "#") -> S:
-    """`value`, as JSON has it, as a `kind`; `pointer` is where it stands in the body.
-
-    Raises ValidationFailed.
-    """
+    value = parse(_bytes(max_bytes))
     try:
         return msgspec.convert(value, kind, dec_hook=from_json)
     except msgspec.ValidationError:
-        raise ValidationFailed(*faults(kind, value, pointer)) from None
+        found = list(islice(faults(kind, value, "#"), MAX_FAULTS))
+    raise ValidationFailed(*found)
 
 
 def parse(body: bytes) -> Any:
@@ -57,31 +55,30 @@ def parse(body: bytes) -> Any:
     except UnicodeEncodeError:
         _fail("The body must not have half of a surrogate pair (\\ud800 to \\udfff alone)")
     except RecursionError:
-        _fail("The body must be a JSON object that is not nested")
+        _fail("The body must not be nested deeply")
     except ValueError:
         _fail("The body must not have a number of thousands of digits")
     return value
 
 
-def faults(kind: type[Struct], value: Any, pointer: str = "#") -> Iterator[Fault]:
-    """Every fault of `value` as a `kind`, in the order of its members."""
+def faults(kind: type[Struct], value: Any, pointer: str) -> Iterator[Fault]:
+    """Every fault of `value`, which stands at `pointer`, as a `kind`: unknown members, then the known."""
     if not isinstance(value, dict):
-        yield Fault("The body must be a JSON object" if pointer == "#" else "must be an object", pointer)
+        yield Fault(f"{_name(pointer)} must be a JSON object", pointer)
         return
+    tag = kind.__struct_config__.tag_field
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
-    for name in (name for name in value if name not in fields):
-        known = ", ".join(fields)
-        yield Fault(f"{name[:80]} is not a member that can be sent: send only {known}", _join(pointer, name))
-    descriptions = describe(kind)
+    for name in value:
+        if name not in fields and name != tag:
+            known = ", ".join(filter(None, [tag, *fields]))
+            detail = f"{name[:MAX_NAME]} is not a member that can be sent: send only {known}"
+            yield Fault(detail, _join(pointer, name))
+    musts = describe(kind)
     for name, field in fields.items():
-        if name not in value:
-            if field.default is NODEFAULT and field.default_factory is NODEFAULT:
-                yield Fault(f"{name} is required: {descriptions[name]}", _join(pointer, name))
-            continue
-        try:
-            msgspec.convert(value[name], field.type, dec_hook=from_json)
-        except msgspec.ValidationError:
-            yield Fault(f"{name} must be {descriptions[name]}", _join(pointer, name))
+        if name in value:
+            yield from _member_faults(field.type, value[name], _join(pointer, name), musts[name])
+        elif field.required:
+            yield Fault(f"{_name(_join(pointer, name))} is required: {musts[name]}", _join(pointer, name))
 
 
 def from_json(kind: Any, value: Any) -> Any:
@@ -95,19 +92,58 @@ def json_schema(kind: Any) -> dict[str, Any]:
     return schema
 
 
-def _bytes() -> bytes:
+def _member_faults(kind: Any, value: Any, pointer: str, must: str) -> Iterator[Fault]:
+    inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    found: Iterator[Fault] = iter(())
+    if isinstance(inner, type) and issubclass(inner, Struct):
+        found = faults(inner, value, pointer)
+    elif get_origin(inner) is list and isinstance(value, list):
+        variants = get_args(get_args(inner)[0])
+        found = (
+            fault
+            for i, item in enumerate(value)
+            for fault in _variant_faults(variants, item, f"{pointer}/{i}")
+        )
+    first = next(found, None)
+    if first is not None:
+        yield first
+        yield from found
+        return
+    try:
+        msgspec.convert(value, kind, dec_hook=from_json)
+    except msgspec.ValidationError:
+        yield Fault(f"{_name(pointer)} must be {must}", pointer)
+
+
+def _variant_faults(variants: Sequence[type[Struct]], value: Any, pointer: str) -> Iterator[Fault]:
+    """Every fault of `value` as that of the tagged structs which its tag names."""
+    by_tag = {str(variant.__struct_config__.tag): variant for variant in variants}
+    tag_field = str(variants[0].__struct_config__.tag_field)
+    tag = value.get(tag_field) if isinstance(value, dict) else None
+    if isinstance(value, dict) and tag not in list(by_tag):
+        detail = f"{_name(pointer)}/{tag_field} must be one of {', '.join(by_tag)}"
+        yield Fault(detail, f"{pointer}/{tag_field}")
+    else:
+        yield from faults(by_tag.get(str(tag), variants[0]), value, pointer)
+
+
+def _bytes(max_bytes: int) -> bytes:
     if not request.is_json:
         raise UnsupportedMediaType
-    request.max_content_length = MAX_BYTES
+    request.max_content_length = max_bytes
     try:
         return request.get_data()
     except RequestEntityTooLarge:
-        raise ContentTooLarge(f"Send a body of at most {MAX_BYTES} bytes.") from None
+        raise ContentTooLarge(f"Send a body of at most {max_bytes} bytes.") from None
+
+
+def _name(pointer: str) -> str:
+    return pointer.removeprefix("#/") if pointer != "#" else "The body"
 
 
 def _join(pointer: str, name: str) -> str:
     token = name.replace("~", "~0").replace("/", "~1")
-    return f"{pointer}/{quote(token[:80])}"
+    return f"{pointer}/{quote(token[:MAX_NAME])}"
 
 
 def _fail(detail: str) -> NoReturn:
@@ -119,7 +155,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        _fail(f"{twice[:80]} must be sent only once")
+        _fail(f"{twice[:MAX_NAME]} must be sent only once")
     return members
 
 
@@ -134,4 +170,4 @@ def describe(kind: type[Struct]) -> dict[str, str]:
     """What each member of `kind` must be, for people, from its schema."""
     _, components = msgspec.json.schema_components([kind], schema_hook=json_schema)
     properties = components[kind.__name__]["properties"]
-    return {name: schema["description"] for name, schema in properties.items()}
+    return {name: schema.get("description", "") for name, schema in properties.items()}

@@ -53,7 +53,7 @@ def read(kind: type[S]) -> S:
 def _pairs() -> list[tuple[str, str]]:
     try:
         return parse_qsl(
-            request.query_string.decode("ascii"), keep_blank_values=True, errors="strict", max_num_fields=100
+            request.query_string.decode(), keep_blank_values=True, errors="strict", max_num_fields=100
         )
     except UnicodeDecodeError:
         detail = "The query must be UTF-8, percent-encoded"

@@ -4,8 +4,11 @@ HTTPException (Werkzeug)
 └── Problem
     ├── ValidationFailed        400
     ├── NotFound                404
+    ├── PreconditionFailed      412
     ├── ContentTooLarge         413
     ├── UnsupportedMediaType    415
+    ├── IdempotencyKeyReused    422
+    ├── PreconditionRequired    428
     └── Unavailable             503
 """
 
@@ -35,11 +38,26 @@ TYPES = {
     400: ProblemType("validation", "The request is not valid", "Send what `errors` asks for."),
     404: ProblemType("not-found", "Not found", "There is nothing at this address: check its path."),
     405: ProblemType("method-not-allowed", "Method not allowed", "Use a method that `Allow` names."),
+    412: ProblemType(
+        "precondition-failed",
+        "Precondition failed",
+        "It was changed meanwhile. Read it again, then send the change with its new `ETag`.",
+    ),
     413: ProblemType("content-too-large", "Content too large", "Send a smaller body."),
     415: ProblemType(
         "unsupported-media-type",
         "Unsupported media type",
         "Send JSON, with `Content-Type: application/json`.",
+    ),
+    422: ProblemType(
+        "idempotency-key-reused",
+        "Idempotency-Key used again",
+        "This Idempotency-Key came with another request before. Take a new key for each new request.",
+    ),
+    428: ProblemType(
+        "precondition-required",
+        "Precondition required",
+        "Send `If-Match` with the `ETag` of the version that you change.",
     ),
     500: ProblemType(
         "internal-error",
@@ -89,13 +107,24 @@ class ValidationFailed(Problem):
     code = 400
 
     def __init__(self, *errors: Fault) -> None:
-        super().__init__("; ".join(dict.fromkeys(fault.detail for fault in errors)), errors)
+        details = [fault.detail for fault in errors]
+        more = [f"and {len(details) - 5} faults more"] if len(details) > 5 else []  # noqa: PLR2004
+        super().__init__("; ".join(details[:5] + more), errors)
 
 
 class NotFound(Problem):
     """There is no such resource."""
 
     code = 404
+
+
+class PreconditionFailed(Problem):
+    """The resource is no longer the version that the client knows; `tag` is the current one."""
+
+    code = 412
+
+    def __init__(self, tag: str | None = None, *errors: Fault) -> None:
+        super().__init__(errors=errors, headers=[] if tag is None else [("ETag", tag)])
 
 
 class ContentTooLarge(Problem):
@@ -108,6 +137,18 @@ class UnsupportedMediaType(Problem):
     """The body is not of a media type that is taken here."""
 
     code = 415
+
+
+class IdempotencyKeyReused(Problem):
+    """The Idempotency-Key came with another request before."""
+
+    code = 422
+
+
+class PreconditionRequired(Problem):
+    """The setting REQUIRE_IF_MATCH wants an `If-Match`."""
+
+    code = 428
 
 
 class Unavailable(Problem):

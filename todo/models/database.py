@@ -50,19 +50,31 @@ def prepare(app: Flask) -> None:
 
 
 @contextmanager
-def transaction() -> Iterator[Connection]:
+def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Connection]:
     """One transaction: committed (on SQLite that means: on disk) or, on an error, as if never begun.
+
+    With `writing`, others can't write from its beginning on, so that it may act on what it reads;
+    with `snapshot`, all it reads is of one moment. Without them it is for a single statement.
 
     The connection stays with the thread, since fetching one from the pool for each request costs a
     quarter of a read. Raises Unavailable where the database file is gone.
     """
     connection = current_app.extensions["todo.connections"].of_this_thread()
     try:
+        if writing or snapshot:
+            _begin(connection, "IMMEDIATE" if writing else "DEFERRED")
         yield connection
         connection.commit()
     except BaseException:
         connection.rollback()
         raise
+
+
+def _begin(connection: Connection, kind: str) -> None:
+    """Begin now, rather than with the first write; a database in memory may be in a transaction already."""
+    driver_connection = connection.connection.driver_connection
+    if isinstance(driver_connection, sqlite3.Connection) and not driver_connection.in_transaction:
+        connection.exec_driver_sql(f"BEGIN {kind}")
 
 
 class _Connections(threading.local):
@@ -129,6 +141,8 @@ def _tune_sqlite(engine: Engine, path: Path | None, busy_timeout: int) -> None:
         dbapi_connection.execute(f"PRAGMA busy_timeout = {busy_timeout}")
         dbapi_connection.execute("PRAGMA synchronous = FULL")
         dbapi_connection.execute("PRAGMA foreign_keys = ON")
+        # Only selects call it: a table that did could not be written by another program.
+        dbapi_connection.create_function("casefold", 1, _casefold, deterministic=True)
         if path is not None:
             record.info["file"] = _identify(path)
 
@@ -136,6 +150,10 @@ def _tune_sqlite(engine: Engine, path: Path | None, busy_timeout: int) -> None:
     def _leave_a_file_that_was_replaced(_: object, record: Any, __: object) -> None:
         if path is not None and record.info["file"] != _identify(path):
             raise DisconnectionError
+
+
+def _casefold(text: str | None) -> str | None:
+    return None if text is None else text.casefold()
 
 
 def _make_tables(connection: Connection, patience: float) -> None:

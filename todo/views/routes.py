@@ -1,21 +1,32 @@
 """The API: health and the operations on todos."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 from flask import Blueprint, Response, request, stream_with_context, url_for
 from flask.blueprints import BlueprintSetupState
-from sqlalchemy import Row, bindparam, delete, insert, select, update
+from msgspec import UNSET
+from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
 from werkzeug.routing import BaseConverter
 
 from todo.clock import utc_now
-from todo.http import body, parameters
+from todo.http import body, idempotency, pagination, parameters
+from todo.http.conditional import Precondition, entity_tag, tagged
 from todo.http.parameters import NoParameters
-from todo.http.problem import NotFound
+from todo.http.problem import Fault, NotFound, Problem
 from todo.models.database import transaction
-from todo.query import TODOS, ListQuery, page
-from todo.schemas import TodoCreate, TodoOut, TodoUpdate
+from todo.query import TODOS, Listing, ListQuery
+from todo.schemas import (
+    MAX_BATCH_BYTES,
+    Batch,
+    CreateOperation,
+    DeleteOperation,
+    Operation,
+    TodoCreate,
+    TodoOut,
+    TodoUpdate,
+)
 
 JSON = "application/json"
 STREAM_CHUNK = 1000  # todos
@@ -35,7 +46,7 @@ class IdConverter(BaseConverter):
     regex = "0|-?[1-9][0-9]*"
 
     def to_python(self, value: str) -> int | None:
-        """The number; None, which no id equals, for one that no database integer can hold."""
+        """Read the number; None, which no id equals, for one that no database integer can hold."""
         number = int(value[:20])
         return number if -(2**63) <= number < 2**63 else None
 
@@ -53,77 +64,174 @@ def _refuse_unknown_parameters() -> None:
 
 @api.get("/health")
 def health() -> Response:
-    """Whether the service answers; the database is not asked."""
+    """Tell whether the service answers; the database is not asked."""
     return _json({"status": "ok"})
 
 
 @api.get("/todos")
 def list_todos() -> Response:
-    """The todos that match, in `id` order."""
+    """List the todos that match.
+
+    Without `limit` all of them are streamed. With it the answer is a page, and for as long as there
+    is a next one, the `Link` header leads to it.
+    """
     query = parameters.read(ListQuery)
-    with transaction() as connection:
-        rows = connection.execute(page(query, None, STREAM_CHUNK)).all()
-    if len(rows) < STREAM_CHUNK:
-        return _json([TodoOut.from_row(row) for row in rows])
-    return Response(stream_with_context(_stream(query, rows)), content_type=JSON)
+    listing = Listing(query)
+    size = STREAM_CHUNK if query.limit is UNSET else query.limit
+    # Only what takes several statements needs a transaction that is more than one of them.
+    with transaction(snapshot=query.total or query.sort is not UNSET) as connection:
+        rows = listing.read(connection, size + 1)
+        headers = {"X-Total-Count": str(listing.count(connection))} if query.total else {}
+    more = len(rows) > size
+    if more:
+        listing.skip_past(rows[size - 1])
+    chunk = _encode_todos(rows[:size])
+    if query.limit is UNSET:
+        stream = stream_with_context(_stream(chunk, listing)) if more else chunk
+        return Response(stream, headers=headers, content_type=JSON)
+    if more:
+        headers["Link"] = pagination.next_link(listing.cursor())
+    tag = entity_tag(chunk, *map(str.encode, headers.values()))
+    return tagged(Response(chunk, headers=headers, content_type=JSON), tag)
 
 
 @api.get("/todos/<id:todo_id>")
 def get_todo(todo_id: int | None) -> Response:
-    """The todo with this id."""
+    """Get a todo."""
     with transaction() as connection:
-        row = connection.execute(_SELECT, {"todo_id": todo_id}).first()
+        row = _find(connection, todo_id)
     return _todo(row)
 
 
 @api.post("/todos")
 def create_todo() -> Response:
-    """Make a todo."""
-    now = utc_now()
-    values = body.read(TodoCreate).values() | {"created_at": now, "updated_at": now}
-    with transaction() as connection:
-        row = connection.execute(_INSERT, values).one()
-    response = _todo(row)
-    response.status_code = 201
-    response.headers["Location"] = url_for(".get_todo", todo_id=row.id)
-    return response
+    """Create a todo."""
+    todo = body.read(TodoCreate)
+    return idempotency.once(lambda connection: _created(_create(connection, todo)))
 
 
 @api.put("/todos/<id:todo_id>")
+@api.patch("/todos/<id:todo_id>")
 def update_todo(todo_id: int | None) -> Response:
-    """Change the members that are sent; the others keep their value."""
-    values = body.read(TodoUpdate).values()
-    if not values:
-        return get_todo(todo_id)
-    with transaction() as connection:
-        row = connection.execute(_UPDATE, values | {"todo_id": todo_id, "updated_at": utc_now()}).first()
+    """Change the members that are sent; the others keep their value.
+
+    PUT and PATCH do the same: a JSON merge patch (RFC 7396).
+    """
+    todo = body.read(TodoUpdate)
+    precondition = Precondition.of_request()
+    with transaction(writing=precondition is not None) as connection:
+        row = _update(connection, todo_id, todo, precondition)
     return _todo(row)
 
 
 @api.delete("/todos/<id:todo_id>")
 def delete_todo(todo_id: int | None) -> Response:
     """Delete a todo and answer it as it was, or `{}` where there is none."""
-    with transaction() as connection:
-        row = connection.execute(_DELETE, {"todo_id": todo_id}).first()
-    return _json({}) if row is None else _todo(row)
+    precondition = Precondition.of_request()
+    with transaction(writing=precondition is not None) as connection:
+        row = _delete(connection, todo_id, precondition)
+    return _json(_represent(row))
 
 
-def _todo(row: Row[Any] | None) -> Response:
+@api.post("/todos/batch")
+def run_batch() -> Response:
+    """Create, update and delete many todos: all or, where one operation fails, none."""
+    operations = body.read(Batch, MAX_BATCH_BYTES).operations
+    return idempotency.once(
+        lambda connection: _json({"results": [_run(connection, *item) for item in enumerate(operations)]}),
+        writing=True,
+    )
+
+
+def _run(connection: Connection, index: int, operation: Operation) -> TodoOut | dict[str, Any]:
+    """Carry out one operation of a batch; a problem says which one it was."""
+    try:
+        if isinstance(operation, CreateOperation):
+            return _represent(_create(connection, operation.todo))
+        precondition = Precondition.of_member(operation.if_match or None)
+        if isinstance(operation, DeleteOperation):
+            return _represent(_delete(connection, operation.id, precondition))
+        return _represent(_update(connection, operation.id, operation.todo, precondition))
+    except Problem as problem:
+        member = "id" if isinstance(problem, NotFound) else "if_match"
+        problem.errors = [Fault(problem.description or "", f"#/operations/{index}/{member}")]
+        raise
+
+
+def _find(connection: Connection, todo_id: int | None) -> Row[Any]:
+    row = connection.execute(_SELECT, {"todo_id": todo_id}).first()
     if row is None:
         raise NotFound("Todo not found")
-    return _json(TodoOut.from_row(row))
+    return row
+
+
+def _create(connection: Connection, todo: TodoCreate) -> Row[Any]:
+    now = utc_now()
+    return connection.execute(_INSERT, todo.values() | {"created_at": now, "updated_at": now}).one()
+
+
+def _update(
+    connection: Connection, todo_id: int | None, todo: TodoUpdate, precondition: Precondition | None
+) -> Row[Any]:
+    values = todo.values()
+    if precondition or not values:
+        row = _find(connection, todo_id)
+        if precondition:
+            precondition.check(_tag(row))
+        if not values:
+            return row
+    changed = connection.execute(_UPDATE, values | {"todo_id": todo_id, "updated_at": utc_now()}).first()
+    if changed is None:
+        raise NotFound("Todo not found")
+    return changed
+
+
+def _delete(
+    connection: Connection, todo_id: int | None, precondition: Precondition | None
+) -> Row[Any] | None:
+    if precondition:
+        row = connection.execute(_SELECT, {"todo_id": todo_id}).first()
+        precondition.check(None if row is None else _tag(row))
+    return connection.execute(_DELETE, {"todo_id": todo_id}).first()
+
+
+def _represent(row: Row[Any] | None) -> TodoOut | dict[str, Any]:
+    return {} if row is None else TodoOut.from_row(row)
+
+
+def _tag(row: Row[Any]) -> str:
+    return entity_tag(msgspec.json.encode(TodoOut.from_row(row)))
+
+
+def _todo(row: Row[Any]) -> Response:
+    representation = msgspec.json.encode(TodoOut.from_row(row))
+    return tagged(Response(representation, content_type=JSON), entity_tag(representation))
+
+
+def _created(row: Row[Any]) -> Response:
+    response = _todo(row)
+    response.status_code = 201
+    response.headers["Location"] = url_for(".get_todo", todo_id=row.id)
+    return response
 
 
 def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), content_type=JSON)
 
 
-def _stream(query: ListQuery, rows: Sequence[Row[Any]]) -> Iterator[bytes]:
+def _encode_todos(rows: list[Row[Any]]) -> bytes:
+    return msgspec.json.encode([TodoOut.from_row(row) for row in rows])
+
+
+def _stream(chunk: bytes, listing: Listing) -> Iterator[bytes]:
     """The list a chunk at a time, so that memory stays flat and no connection waits for the client."""
-    opening = b"["
-    while rows:
-        yield opening + msgspec.json.encode([TodoOut.from_row(row) for row in rows])[1:-1]
-        opening = b","
-        with transaction() as connection:
-            rows = connection.execute(page(query, rows[-1].id, STREAM_CHUNK)).all()
-    yield b"]"
+    yield chunk[:-1]
+    while True:
+        with transaction(snapshot=True) as connection:
+            rows = listing.read(connection, STREAM_CHUNK)
+        if rows:
+            yield b"," + _encode_todos(rows)[1:-1]
+        if len(rows) < STREAM_CHUNK:
+            yield b"]"
+            return
+        listing.skip_past(rows[-1])
