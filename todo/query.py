@@ -6,13 +6,14 @@ behind the values of the last row, so that nothing is skipped or repeated while 
 
 import base64
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Annotated, Any, NamedTuple, Self
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
-from sqlalchemy import Boolean, Column, ColumnElement, Connection, Row, Table, and_, func, or_, select
+from sqlalchemy import Boolean, Column, ColumnElement, Connection, Row, Table, func, or_, select
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from todo.clock import Instant, WallTime, wall_now
 from todo.http.problem import Fault, ValidationFailed
@@ -22,6 +23,10 @@ TODOS: Table = Todo.__table__
 MAX_LIMIT = 1000
 MAX_WINDOW = 3_652_058  # days from the year 1 to the year 9999
 _LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - a wall time
+
+
+_Columns = ReadOnlyColumnCollection[str, Any]
+_Conditions = dict[str, ColumnElement[bool]]
 
 
 class SortKey(NamedTuple):
@@ -105,39 +110,42 @@ class ListQuery(Struct, kw_only=True, frozen=True):
     total: Flag = False
 
 
-def _window(days: int) -> ColumnElement[bool]:
+def _window(c: _Columns, days: int) -> _Conditions:
     now = wall_now()
-    latest = now + timedelta(days=days) if days <= (_LAST - now).days else _LAST
-    return TODOS.c.deadline_at <= latest
+    return {
+        "deadline_at": c.deadline_at <= (now + timedelta(days=days) if days <= (_LAST - now).days else _LAST)
+    }
 
 
-def _overdue(wanted: bool) -> ColumnElement[bool]:
+def _overdue(c: _Columns, wanted: bool) -> _Conditions:
     now = wall_now()
     if wanted:
-        return and_(TODOS.c.completed == False, TODOS.c.deadline_at < now)  # noqa: E712 - SQL
-    return or_(TODOS.c.completed == True, TODOS.c.deadline_at.is_(None), TODOS.c.deadline_at >= now)  # noqa: E712
+        return {"completed": c.completed == False, "deadline_at": c.deadline_at < now}  # noqa: E712 - SQL
+    return {"": or_(c.completed == True, c.deadline_at.is_(None), c.deadline_at >= now)}  # noqa: E712
 
 
-def _contains(text: str) -> ColumnElement[bool]:
+def _contains(c: _Columns, text: str) -> _Conditions:
     folded = text.casefold()
-    return or_(
-        *(func.instr(func.casefold(column), folded) > 0 for column in (TODOS.c.title, TODOS.c.description))
-    )
+    return {"": or_(*(func.instr(func.casefold(column), folded) > 0 for column in (c.title, c.description)))}
 
 
-FILTERS: dict[str, Callable[[Any], ColumnElement[bool]]] = {
-    "completed": lambda wanted: TODOS.c.completed == wanted,
+# The conditions of each parameter, by the column whose index finds what meets them.
+FILTERS: dict[str, Callable[[_Columns, Any], _Conditions]] = {
+    "completed": lambda c, wanted: {"completed": c.completed == wanted},
     "window": _window,
     "overdue": _overdue,
-    "deadline_from": lambda time: TODOS.c.deadline_at >= time,
-    "deadline_before": lambda time: TODOS.c.deadline_at < time,
-    "updated_since": lambda instant: TODOS.c.updated_at >= instant,
+    "deadline_from": lambda c, time: {"deadline_at": c.deadline_at >= time},
+    "deadline_before": lambda c, time: {"deadline_at": c.deadline_at < time},
+    "updated_since": lambda c, instant: {"updated_at": c.updated_at >= instant},
     "q": _contains,
 }
 
-
+# How many rows of the order are looked at for each that is wanted.
+STRETCH = 20
+# The columns on which the index that gives an order can filter too.
+_INDEXED_WITH = {"id": {"completed"}, "deadline_at": {"completed", "deadline_at"}}
 _BY_ID = Sort((SortKey(TODOS.c.id, descending=False),))
-_Branch = tuple[list[ColumnElement[bool]], list[ColumnElement[Any]]]
+_Branch = tuple[list[ColumnElement[bool]], Sequence[SortKey]]
 # What a cursor may hold of each column; an id that no database integer can hold would be an error there.
 _POSITION: dict[str, Any] = {
     "id": Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)],
@@ -158,25 +166,65 @@ class Listing:
 
         Raises ValidationFailed for a cursor of another query.
         """
-        sent = {name: getattr(query, name) for name in FILTERS if getattr(query, name) is not UNSET}
-        self._conditions = [FILTERS[name](value) for name, value in sent.items()]
+        self._filters = {name: getattr(query, name) for name in FILTERS if getattr(query, name) is not UNSET}
         self._sort = _BY_ID if query.sort is UNSET else query.sort
-        self._fingerprint = hashlib.blake2b(repr((sent, self._sort)).encode(), digest_size=9).digest()
+        self._fingerprint = hashlib.blake2b(
+            repr((self._filters, self._sort)).encode(), digest_size=9
+        ).digest()
         self._after = None if query.cursor is UNSET else self._read(query.cursor)
 
     def count(self, connection: Connection) -> int:
         """Count all that match, whatever the page."""
-        return connection.scalar(select(func.count()).select_from(TODOS).where(*self._conditions)) or 0
+        _, conditions = self._conditions(TODOS.c)
+        statement = select(func.count()).select_from(TODOS).where(*conditions)
+        return connection.scalar(statement) or 0
 
     def read(self, connection: Connection, size: int) -> list[Row[Any]]:
         """Read the next `size` rows, fewer where there are no more."""
         rows: list[Row[Any]] = []
-        for conditions, order in self._branches():
-            statement = select(*TODOS.c).where(*self._conditions, *conditions).order_by(*order)
-            rows += connection.execute(statement.limit(size - len(rows)))
+        for conditions, keys in self._branches():
+            rows += self._select(connection, conditions, keys, size - len(rows))
             if len(rows) == size:
                 break
         return rows
+
+    def _select(
+        self,
+        connection: Connection,
+        conditions: Sequence[ColumnElement[bool]],
+        keys: Sequence[SortKey],
+        size: int,
+    ) -> Sequence[Row[Any]]:
+        """Read the first `size` rows of a branch that match the filters.
+
+        Where one index gives the order and another finds what matches, planners without statistics
+        take either, and each is a thousand times too slow on some data. So the order is followed for
+        a stretch, and where that finds too little, what matches is collected and then sorted.
+        """
+        order = _order(keys)
+        leading = self._sort[0].column.key
+        with_order, others = self._conditions(TODOS.c, _INDEXED_WITH.get(leading, {leading}))
+        statement = select(*TODOS.c).where(*conditions, *with_order).order_by(*order)
+        if not others or "q" in self._filters:  # which no index finds
+            return connection.execute(statement.where(*others).limit(size)).all()
+        stretch = statement.limit(size * STRETCH).subquery()
+        _, others_there = self._conditions(stretch.c, _INDEXED_WITH.get(leading, {leading}))
+        rows = connection.execute(select(*stretch.c).where(*others_there).limit(size)).all()
+        if len(rows) == size:
+            return rows
+        ids = select(TODOS.c.id).where(*conditions, *with_order, *others)
+        ids = ids.order_by(*_order(keys, from_index=False)).limit(size)
+        return connection.execute(select(*TODOS.c).where(TODOS.c.id.in_(ids)).order_by(*order)).all()
+
+    def _conditions(
+        self, columns: _Columns, indexed: Collection[str] = ()
+    ) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
+        """Divide the filters' conditions into those on a column of `indexed`, and the others."""
+        on_indexed, others = [], []
+        for name, value in self._filters.items():
+            for column, condition in FILTERS[name](columns, value).items():
+                (on_indexed if column in indexed else others).append(condition)
+        return on_indexed, others
 
     def skip_past(self, row: Row[Any]) -> None:
         """Have the next page begin behind `row`."""
@@ -211,7 +259,7 @@ class Listing:
 
 
 def _from_start(keys: Sequence[SortKey]) -> Iterator[_Branch]:
-    """Yield conditions and orders of selects that, one behind the other, give all rows in order.
+    """Yield conditions and sort keys of selects that, one behind the other, give all rows in order.
 
     Each is of a form that an index on the first key serves: a column that can be null, or holds one
     of two values, is divided into selects on which it is sorted without looking at it.
@@ -221,10 +269,10 @@ def _from_start(keys: Sequence[SortKey]) -> Iterator[_Branch]:
         for value in (descending, not descending):
             yield from _where(column == value, _from_start(rest))
     elif column.nullable:
-        yield [column.is_not(None)], _order(keys)
+        yield [column.is_not(None)], keys
         yield from _where(column.is_(None), _from_start(rest))
     else:
-        yield [], _order(keys)
+        yield [], keys
 
 
 def _behind(keys: Sequence[SortKey], position: Sequence[Any]) -> Iterator[_Branch]:
@@ -237,22 +285,23 @@ def _behind(keys: Sequence[SortKey], position: Sequence[Any]) -> Iterator[_Branc
         return
     if isinstance(column.type, Boolean):
         if value == descending:
-            yield from _where(column != value, _from_start(rest))
+            yield from _where(column == (not value), _from_start(rest))
         return
-    yield [column < value if descending else column > value], _order(keys)
+    yield [column < value if descending else column > value], keys
     if column.nullable:
         yield from _where(column.is_(None), _from_start(rest))
 
 
 def _where(condition: ColumnElement[bool], branches: Iterator[_Branch]) -> Iterator[_Branch]:
-    return (([condition, *conditions], order) for conditions, order in branches)
+    return (([condition, *conditions], keys) for conditions, keys in branches)
 
 
-def _order(keys: Sequence[SortKey]) -> list[ColumnElement[Any]]:
+def _order(keys: Sequence[SortKey], *, from_index: bool = True) -> list[ColumnElement[Any]]:
     """Order by `keys`, null last; the first is not null where this is used."""
     order: list[ColumnElement[Any]] = []
     for place, (column, descending) in enumerate(keys):
         if place and column.nullable:
             order.append(column.is_(None))
-        order.append(column.desc() if descending else column.asc())
+        term = column if from_index else func.coalesce(column, column)  # no index has an expression
+        order.append(term.desc() if descending else term.asc())
     return order

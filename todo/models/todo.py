@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, String, false, text
+from sqlalchemy import CheckConstraint, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from todo.clock import format_instant, format_wall_time, utc_now
@@ -46,6 +46,15 @@ class Todo(db.Model):  # type: ignore[name-defined, misc]
         _is_time("deadline_at"),
         _is_time("created_at"),
         _is_time("updated_at"),
+        # One for each member to sort by (`id` breaks ties, and is part of every index), and for what is
+        # overdue.
+        Index(None, "title"),
+        Index(None, "description"),
+        Index(None, "completed", "id"),
+        Index(None, "completed", "deadline_at"),
+        Index(None, "deadline_at"),
+        Index(None, "created_at"),
+        Index(None, "updated_at"),
         # An id is never given again, or a client that still holds it would change another todo.
         {"sqlite_autoincrement": True},
     )
