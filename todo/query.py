@@ -220,7 +220,8 @@ class Listing:
         self, columns: _Columns, indexed: Collection[str] = ()
     ) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
         """Divide the filters' conditions into those on a column of `indexed`, and the others."""
-        on_indexed, others = [], []
+        on_indexed: list[ColumnElement[bool]] = []
+        others: list[ColumnElement[bool]] = []
         for name, value in self._filters.items():
             for column, condition in FILTERS[name](columns, value).items():
                 (on_indexed if column in indexed else others).append(condition)
