@@ -46,12 +46,16 @@ MALFORMED = {
     "a raw control character": b'{"title": "a\x01b"}',
     "a raw zero byte": b'{"title": "a\x00b"}',
     "half an escape": rb'{"title": "\u00"}',
+    "an integer of 5,000 digits": b'{"title": ' + b"9" * 5000 + b"}",
+    "a negative integer of 5,000 digits": b'{"title": "x", "completed": -' + b"9" * 5000 + b"}",
+}
+
+# How deep is too deep for the parser differs by the version of Python, and with it what is named.
+NESTED = {
     "5,000 nested arrays": b"[" * 5000 + b"]" * 5000,
     "5,000 nested arrays as a title": b'{"title": ' + b"[" * 5000 + b"]" * 5000 + b"}",
     "5,000 nested objects": b'{"title": ' * 5000 + b"1" + b"}" * 5000,
     "60,000 opening brackets": b"[" * 60_000,
-    "an integer of 5,000 digits": b'{"title": ' + b"9" * 5000 + b"}",
-    "a negative integer of 5,000 digits": b'{"title": "x", "completed": -' + b"9" * 5000 + b"}",
 }
 
 REPEATED = {
@@ -231,6 +235,13 @@ class TestBody(ApiTest):
         for scenario, body in MALFORMED.items():
             with self.subTest(scenario):
                 self.send(body, ["#"])
+
+    def test_nested(self) -> None:
+        for scenario, body in NESTED.items():
+            for method, path in (("POST", TODOS), ("PUT", f"{TODOS}/{self.todo['id']}")):
+                with self.subTest(scenario, method=method):
+                    response = self.client.open(path, method=method, data=body, content_type=JSON)
+                    self.assertEqual(1, len(self.assertProblem(400, response)["errors"]))
 
     def test_a_member_sent_twice(self) -> None:
         for scenario, (body, pointers) in REPEATED.items():
