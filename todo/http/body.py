@@ -4,7 +4,9 @@ JSON is taken as I-JSON (RFC 7493) has it: UTF-8, no member twice, no lone surro
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
 from urllib.parse import quote
@@ -20,6 +22,9 @@ MAX_BYTES = 64 * 1024
 # What an answer repeats of a request at the most.
 MAX_FAULTS = 1000
 MAX_NAME = 80
+
+# The value of a member that was sent more than once: of no type that any member has.
+_REPEATED = object()
 
 S = TypeVar("S", bound=Struct)
 
@@ -49,7 +54,7 @@ def parse(body: bytes) -> Any:
     try:
         value = _DECODER.decode(text)
         if "\\u" in text:
-            json.dumps(value, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False, default=repr).encode()
     except json.JSONDecodeError as error:
         _fail(f"The body must be JSON: {error.msg}, at line {error.lineno} column {error.colno}")
     except UnicodeEncodeError:
@@ -75,10 +80,13 @@ def faults(kind: type[Struct], value: Any, pointer: str) -> Iterator[Fault]:
             yield Fault(detail, _join(pointer, name))
     musts = describe(kind)
     for name, field in fields.items():
-        if name in value:
+        if name not in value:
+            if field.required:
+                yield Fault(f"{_name(_join(pointer, name))} is required: {musts[name]}", _join(pointer, name))
+        elif value[name] is _REPEATED:
+            yield Fault(f"{_name(_join(pointer, name))} must be sent only once", _join(pointer, name))
+        else:
             yield from _member_faults(field.type, value[name], _join(pointer, name), musts[name])
-        elif field.required:
-            yield Fault(f"{_name(_join(pointer, name))} is required: {musts[name]}", _join(pointer, name))
 
 
 def from_json(kind: Any, value: Any) -> Any:
@@ -130,11 +138,13 @@ def _variant_faults(variants: Sequence[type[Struct]], value: Any, pointer: str) 
 def _bytes(max_bytes: int) -> bytes:
     if not request.is_json:
         raise UnsupportedMediaType
-    request.max_content_length = max_bytes
-    try:
-        return request.get_data()
-    except RequestEntityTooLarge:
-        raise ContentTooLarge(f"Send a body of at most {max_bytes} bytes.") from None
+    # Of a body that does not announce its length, the framework would drop what is over the limit.
+    request.max_content_length = max_bytes + 1
+    with suppress(RequestEntityTooLarge):
+        body = request.get_data()
+        if len(body) <= max_bytes:
+            return body
+    raise ContentTooLarge(f"Send a body of at most {max_bytes} bytes.")
 
 
 def _name(pointer: str) -> str:
@@ -150,12 +160,11 @@ def _fail(detail: str) -> NoReturn:
     raise ValidationFailed(Fault(detail, "#")) from None
 
 
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _mark_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     members = dict(pairs)
     if len(members) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        _fail(f"{twice[:MAX_NAME]} must be sent only once")
+        counts = Counter(name for name, _ in pairs)
+        members |= {name: _REPEATED for name, count in counts.items() if count > 1}
     return members
 
 
@@ -163,7 +172,7 @@ def _no_constant(name: str) -> NoReturn:
     _fail(f"The body must be JSON, and {name} is not")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_no_constant)
+_DECODER = json.JSONDecoder(object_pairs_hook=_mark_repeated, parse_constant=_no_constant)
 
 
 def describe(kind: type[Struct]) -> dict[str, str]:

@@ -47,7 +47,7 @@ class IdConverter(BaseConverter):
 
     def to_python(self, value: str) -> int | None:
         """Read the number; None, which no id equals, for one that no database integer can hold."""
-        number = int(value[:20])
+        number = int(value[:21])
         return number if -(2**63) <= number < 2**63 else None
 
 
