@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIPENV := VIRTUAL_ENV=$(CURDIR)/$(VENV) PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv
 
-.PHONY: run test check format lock clean
+.PHONY: run test check format bench lock clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/flask --app todo serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
@@ -24,6 +24,10 @@ check: $(VENV)/installed-dev
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# Beside the plain form of the API; wrk, which makes the load, is the system's package.
+bench: $(VENV)/installed-bench
+	@$(BIN)/python bench/run.py $(BENCH)
 
 # Lock the Pipfile's packages; the lock names no index, so that everyone's own is used.
 lock: $(VENV)/pipenv
@@ -49,3 +53,7 @@ $(VENV)/installed: Pipfile.lock | $(VENV)/pipenv
 $(VENV)/installed-dev: Pipfile.lock | $(VENV)/pipenv
 	@$(PIPENV) sync --dev
 	@touch $@ $(VENV)/installed
+
+$(VENV)/installed-bench: Pipfile.lock | $(VENV)/installed
+	@$(PIPENV) sync --categories bench
+	@touch $@

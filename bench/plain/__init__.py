@@ -1,0 +1,157 @@
+"""The plain form of the API, as Flask's and Flask-SQLAlchemy's own tutorials teach it.
+
+ORM objects through `db.session`, `jsonify`, and SQLite as the driver opens it.
+"""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Blueprint, Flask, Response, abort, jsonify, request, url_for
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from werkzeug.exceptions import HTTPException
+
+TITLE_LENGTH = 80
+DESCRIPTION_LENGTH = 120
+
+
+class Base(DeclarativeBase):
+    """The declarative base."""
+
+
+db = SQLAlchemy(model_class=Base)
+api = Blueprint("api", __name__, url_prefix="/api/v1")
+
+
+def now() -> datetime:
+    """Now in UTC, as SQLite keeps it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+class Todo(db.Model):  # type: ignore[name-defined, misc]
+    """A todo."""
+
+    __tablename__ = "todos"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    title: Mapped[str] = mapped_column(String(TITLE_LENGTH))
+    description: Mapped[str | None] = mapped_column(String(DESCRIPTION_LENGTH))
+    completed: Mapped[bool] = mapped_column(default=False)
+    deadline_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `jsonify` takes."""
+        return {
+            "id": self.id,
+            "title": self.title,
+            "description": self.description,
+            "completed": self.completed,
+            "deadline_at": self.deadline_at.isoformat() if self.deadline_at else None,
+            "created_at": self.created_at.isoformat(timespec="microseconds") + "Z",
+            "updated_at": self.updated_at.isoformat(timespec="microseconds") + "Z",
+        }
+
+
+def create_app(config: dict[str, Any] | None = None) -> Flask:
+    """The application; `FLASK_SQLALCHEMY_DATABASE_URI` names its database."""
+    app = Flask(__name__)
+    # jsonify sorts the members otherwise.
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.config.from_prefixed_env()
+    app.config.from_mapping(config or {})
+    db.init_app(app)
+    app.register_blueprint(api)
+    app.register_error_handler(HTTPException, answer_error)
+    app.cli.command("init-db")(db.create_all)
+    return app
+
+
+def answer_error(error: HTTPException) -> tuple[Response, int]:
+    """Errors as JSON."""
+    return jsonify(error=error.description), error.code or 500
+
+
+def read_todo() -> dict[str, Any]:
+    """The members of the body, checked."""
+    data = request.get_json()
+    if not isinstance(data, dict):
+        abort(400, "The body must be an object")
+    if unknown := data.keys() - {"title", "description", "completed", "deadline_at"}:
+        abort(400, f"Unknown members: {', '.join(sorted(unknown))}")
+    if "title" in data:
+        title = data["title"]
+        if not isinstance(title, str) or not title.strip() or len(title) > TITLE_LENGTH:
+            abort(400, f"title must be a string of 1 to {TITLE_LENGTH} characters")
+    if data.get("description") is not None:
+        description = data["description"]
+        if not isinstance(description, str) or len(description) > DESCRIPTION_LENGTH:
+            abort(400, f"description must be a string of at most {DESCRIPTION_LENGTH} characters")
+    if "completed" in data and not isinstance(data["completed"], bool):
+        abort(400, "completed must be true or false")
+    if data.get("deadline_at") is not None:
+        try:
+            data["deadline_at"] = datetime.fromisoformat(data["deadline_at"])
+        except (TypeError, ValueError):
+            abort(400, "deadline_at must be a time")
+    return data
+
+
+@api.get("/health")
+def health() -> Response:
+    """Whether the service answers."""
+    return jsonify(status="ok")
+
+
+@api.get("/todos")
+def list_todos() -> Response:
+    """The todos that match."""
+    query = db.select(Todo).order_by(Todo.id)
+    if "completed" in request.args:
+        query = query.where(Todo.completed == (request.args["completed"] == "true"))
+    if "window" in request.args:
+        latest = now() + timedelta(days=request.args.get("window", 0, type=int))
+        query = query.where(Todo.deadline_at <= latest)
+    return jsonify([todo.to_dict() for todo in db.session.execute(query).scalars()])
+
+
+@api.get("/todos/<int:todo_id>")
+def get_todo(todo_id: int) -> Response:
+    """One todo."""
+    return jsonify(db.get_or_404(Todo, todo_id).to_dict())
+
+
+@api.post("/todos")
+def create_todo() -> tuple[Response, int, dict[str, str]]:
+    """Make a todo."""
+    data = read_todo()
+    if "title" not in data:
+        abort(400, "title is required")
+    todo = Todo(**data)
+    db.session.add(todo)
+    db.session.commit()
+    return jsonify(todo.to_dict()), 201, {"Location": url_for("api.get_todo", todo_id=todo.id)}
+
+
+@api.put("/todos/<int:todo_id>")
+def update_todo(todo_id: int) -> Response:
+    """Change the members that are sent."""
+    todo = db.get_or_404(Todo, todo_id)
+    for name, value in read_todo().items():
+        setattr(todo, name, value)
+    db.session.commit()
+    return jsonify(todo.to_dict())
+
+
+@api.delete("/todos/<int:todo_id>")
+def delete_todo(todo_id: int) -> Response:
+    """Delete a todo and answer it as it was."""
+    todo = db.session.get(Todo, todo_id)
+    if todo is None:
+        return jsonify({})
+    answer = todo.to_dict()
+    db.session.delete(todo)
+    db.session.commit()
+    return jsonify(answer)
