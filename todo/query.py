@@ -161,7 +161,8 @@ class Listing:
         sent = {name: getattr(query, name) for name in FILTERS if getattr(query, name) is not UNSET}
         self._conditions = [FILTERS[name](value) for name, value in sent.items()]
         self._sort = _BY_ID if query.sort is UNSET else query.sort
-        self._fingerprint = hashlib.blake2b(repr((sent, self._sort)).encode(), digest_size=9).digest()
+        order = [(key.column.key, key.descending) for key in self._sort]
+        self._fingerprint = hashlib.blake2b(repr((sent, order)).encode(), digest_size=9).digest()
         self._after = None if query.cursor is UNSET else self._read(query.cursor)
 
     def count(self, connection: Connection) -> int:
