@@ -264,7 +264,7 @@ class TestList(TodoTest):
         """Its value depends on the query and the row alone."""
         cursors = {
             "created_at": "8JJbY6Fa1dKMWyIyMDAxLTAxLTAxVDAwOjAwOjAwIiwxXQ",
-            "-completed,deadline_at,description": "39577ReU8hviW3RydWUsIjIwMDEtMDEtMDFUMDA6MDA6MDAiLG51bGwsMl0",
+            "-completed,description": "04cQSVz1VNHJW3RydWUsIs6jzorOo86lzqbOn86jIiw1XQ",
         }
         for sort, expected in cursors.items():
             with self.subTest(sort):
