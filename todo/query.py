@@ -168,9 +168,9 @@ class Listing:
         """
         self._filters = {name: getattr(query, name) for name in FILTERS if getattr(query, name) is not UNSET}
         self._sort = _BY_ID if query.sort is UNSET else query.sort
-        self._fingerprint = hashlib.blake2b(
-            repr((self._filters, self._sort)).encode(), digest_size=9
-        ).digest()
+        order = [(key.column.key, key.descending) for key in self._sort]
+        what = repr((self._filters, order)).encode()
+        self._fingerprint = hashlib.blake2b(what, digest_size=9).digest()
         self._after = None if query.cursor is UNSET else self._read(query.cursor)
 
     def count(self, connection: Connection) -> int:
