@@ -5,10 +5,10 @@ from typing import Any
 
 from flask import Flask
 
-from todo import cli, config
+from todo import cli, config, openapi
 from todo.http import problem, request_id
 from todo.models import database, db
-from todo.views import routes
+from todo.views import docs, routes
 
 
 def create_app(config_overrides: Mapping[str, Any] | None = None) -> Flask:
@@ -17,7 +17,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> Flask:
     `config_overrides` wins over the environment (`TODO_<NAME>`), the environment over the defaults.
     Raises `config.StartupError`, with a sentence for people, where the service can't start.
     """
-    app = Flask(__name__)
+    app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
     config.configure(app, config_overrides or {})
 
@@ -29,4 +29,6 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> Flask:
     cli.register(app)
 
     app.register_blueprint(routes.api)
+    app.register_blueprint(docs.docs)
+    openapi.register(app)
     return app

@@ -1,7 +1,7 @@
 """The shapes of a todo in requests and answers: checked here, and described from here."""
 
 from datetime import datetime
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
@@ -10,6 +10,8 @@ from todo.models.todo import DESCRIPTION_LENGTH, TITLE_LENGTH
 
 MAX_OPERATIONS = 1000
 MAX_BATCH_BYTES = 1024 * 1024
+# Where the OpenAPI document keeps the schemas.
+REF_TEMPLATE = "#/components/schemas/{name}"
 
 _CONTROL = r"\u0000-\u001f\u007f-\u009f"
 _SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
@@ -23,6 +25,7 @@ Title = Annotated[
         max_length=TITLE_LENGTH,
         pattern=f"^[^{_CONTROL}]*[^{_CONTROL}{_SPACE}][^{_CONTROL}]*{_END}",
         description=f"a string of 1 to {TITLE_LENGTH} characters, not all white space, no control characters",
+        examples=["Buy milk"],
     ),
 ]
 Description = Annotated[
@@ -31,6 +34,7 @@ Description = Annotated[
     Meta(
         description=f"null or a string of at most {DESCRIPTION_LENGTH} characters, "
         "with no control characters but newlines and tabs",
+        examples=["Two litres", None],
     ),
 ]
 Completed = Annotated[bool, Meta(description="true or false")]
@@ -38,7 +42,8 @@ Deadline = Annotated[
     WallTime | None,
     Meta(
         description="null or a time such as 2027-01-31T18:00:00, 2027-01-31 or 2027-01-31T18:00:00+10:00, "
-        "with at most six fraction digits, in the years 1 to 9999"
+        "with at most six fraction digits, in the years 1 to 9999",
+        examples=["2027-01-31T18:00:00", None],
     ),
 ]
 
@@ -113,16 +118,46 @@ class Batch(Struct, forbid_unknown_fields=True):
     ]
 
 
+_DATE_AND_TIME = "[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+InstantOut = Annotated[
+    str,
+    Meta(
+        pattern=rf"^{_DATE_AND_TIME}\.[0-9]{{6}}Z{_END}",
+        description="an instant, in UTC",
+        examples=["2027-01-31T18:00:00.000000Z"],
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+WallTimeOut = Annotated[
+    datetime,
+    Meta(
+        extra_json_schema={
+            "format": "date-time-local",
+            "pattern": rf"^{_DATE_AND_TIME}(?:\.[0-9]{{6}})?{_END}",
+        }
+    ),
+]
+
+
 class TodoOut(Struct):
     """A todo as it is answered, its members in the order of the contract."""
 
-    id: int
-    title: str
-    description: str | None
+    id: Id
+    # Less is said of text than on its way in, for other programs can write to the table.
+    title: Annotated[str, Meta(min_length=1, max_length=TITLE_LENGTH, examples=["Buy milk"])]
+    description: Annotated[
+        Annotated[str, Meta(max_length=DESCRIPTION_LENGTH)] | None, Meta(examples=["Two litres", None])
+    ]
     completed: bool
-    deadline_at: datetime | None
-    created_at: str
-    updated_at: str
+    deadline_at: Annotated[
+        WallTimeOut | None,
+        Meta(
+            description="null or a time on the wall in the zone of the service",
+            examples=["2027-01-31T18:00:00", None],
+        ),
+    ]
+    created_at: InstantOut
+    updated_at: InstantOut
 
     @classmethod
     def from_row(cls, row: Any) -> Self:
@@ -139,11 +174,23 @@ class TodoOut(Struct):
         )
 
 
-class Nothing(Struct):
-    """What the deletion of a todo that is not there answers."""
+class Deleted:
+    """What a deletion answers, and a batch of each operation: a todo, or `{}` where there was none."""
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return its JSON Schema: msgspec has no union of a struct and an empty object."""
+        todo = {"$ref": REF_TEMPLATE.format(name=TodoOut.__name__)}
+        return {"anyOf": [todo, {"type": "object", "maxProperties": 0}]}
 
 
 class BatchOut(Struct):
     """What each operation of a batch answered, in their order."""
 
-    results: list[TodoOut | Nothing]
+    results: Annotated[list[Deleted], Meta(min_length=1, max_length=MAX_OPERATIONS)]
+
+
+class Health(Struct, forbid_unknown_fields=True):
+    """The service answers."""
+
+    status: Literal["ok"]

@@ -78,7 +78,7 @@ def faults(kind: type[Struct], value: Any, pointer: str) -> Iterator[Fault]:
             known = ", ".join(filter(None, [tag, *fields]))
             detail = f"{name[:MAX_NAME]} is not a member that can be sent: send only {known}"
             yield Fault(detail, _join(pointer, name))
-    musts = describe(kind)
+    musts = {name: schema.get("description", "") for name, schema in properties(kind).items()}
     for name, field in fields.items():
         if name not in value:
             if field.required:
@@ -175,8 +175,8 @@ def _no_constant(name: str) -> NoReturn:
 _DECODER = json.JSONDecoder(object_pairs_hook=_mark_repeated, parse_constant=_no_constant)
 
 
-def describe(kind: type[Struct]) -> dict[str, str]:
-    """What each member of `kind` must be, for people, from its schema."""
+def properties(kind: type[Struct]) -> dict[str, dict[str, Any]]:
+    """The JSON Schema of each member of `kind`; its description says for people what it must be."""
     _, components = msgspec.json.schema_components([kind], schema_hook=json_schema)
-    properties = components[kind.__name__]["properties"]
-    return {name: schema.get("description", "") for name, schema in properties.items()}
+    schemas: dict[str, dict[str, Any]] = components[kind.__name__]["properties"]
+    return schemas

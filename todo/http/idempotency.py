@@ -24,7 +24,7 @@ KEPT = timedelta(hours=24)
 REPLAYED = ("Idempotency-Replayed", "true")
 
 _KEYS = IdempotencyKey.__table__
-_KEY = re.compile(rf"[!-~]{{1,{KEY_LENGTH}}}")
+KEY_PATTERN = rf"^[!-~]{{1,{KEY_LENGTH}}}$(?!\n)"
 # What each answer gets anew.
 _NOT_KEPT = {"content-length"}
 
@@ -39,7 +39,7 @@ def once(write: Callable[[Connection], Response], *, writing: bool = False) -> R
     if key is None:
         with transaction(writing=writing) as connection:
             return write(connection)
-    if not _KEY.fullmatch(key):
+    if not re.match(KEY_PATTERN, key):
         raise ValidationFailed(Fault(f"{HEADER} must be 1 to {KEY_LENGTH} visible ASCII characters"))
     request_hash = hashlib.sha256(f"{request.path}\n".encode() + request.get_data()).digest()
     now = utc_now()

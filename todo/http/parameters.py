@@ -8,7 +8,7 @@ import msgspec
 from flask import request
 from msgspec import Struct
 
-from todo.http.body import describe, from_json
+from todo.http.body import from_json, properties
 from todo.http.problem import Fault, ValidationFailed
 
 S = TypeVar("S", bound=Struct)
@@ -44,10 +44,17 @@ def read(kind: type[S]) -> S:
                 values[name] = _convert(text, fields[name])
             except msgspec.ValidationError:
                 values[name] = None
-                faults.append(Fault(f"{name} must be {describe(kind)[name]}", parameter=name))
+                faults.append(
+                    Fault(f"{name} must be {properties(kind)[name]['description']}", parameter=name)
+                )
     if faults:
         raise ValidationFailed(*faults)
     return kind(**values)
+
+
+def refuse() -> None:
+    """Refuse every parameter, before a request to an address that takes none."""
+    read(NoParameters)
 
 
 def _pairs() -> list[tuple[str, str]]:

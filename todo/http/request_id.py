@@ -10,7 +10,7 @@ from flask.logging import default_handler
 HEADER = "X-Request-ID"
 
 # What a log can hold without doubt; anything else the client sends is replaced.
-_SANE = re.compile(r"[A-Za-z0-9._:+/=-]{1,128}")
+PATTERN = "^[A-Za-z0-9._:+/=-]{1,128}$"
 
 
 def register(app: Flask) -> None:
@@ -23,7 +23,7 @@ def register(app: Flask) -> None:
 
 def _take_or_make() -> None:
     sent = request.headers.get(HEADER, "")
-    g.request_id = sent if _SANE.fullmatch(sent) else secrets.token_hex(16)
+    g.request_id = sent if re.fullmatch(PATTERN, sent) else secrets.token_hex(16)
 
 
 def _send(response: Response) -> Response:

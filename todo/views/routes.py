@@ -13,7 +13,6 @@ from werkzeug.routing import BaseConverter
 from todo.clock import utc_now
 from todo.http import body, idempotency, pagination, parameters
 from todo.http.conditional import Precondition, entity_tag, tagged
-from todo.http.parameters import NoParameters
 from todo.http.problem import Fault, NotFound, Problem
 from todo.models.database import transaction
 from todo.query import TODOS, Listing, ListQuery
@@ -22,6 +21,7 @@ from todo.schemas import (
     Batch,
     CreateOperation,
     DeleteOperation,
+    Health,
     Operation,
     TodoCreate,
     TodoOut,
@@ -59,13 +59,15 @@ def _add_converter(state: BlueprintSetupState) -> None:
 @api.before_request
 def _refuse_unknown_parameters() -> None:
     if request.endpoint != "api.list_todos":
-        parameters.read(NoParameters)
+        parameters.refuse()
+    elif request.method == "OPTIONS":  # which has no view to do it
+        parameters.read(ListQuery)
 
 
 @api.get("/health")
 def health() -> Response:
     """Tell whether the service answers; the database is not asked."""
-    return _json({"status": "ok"})
+    return _json(Health("ok"))
 
 
 @api.get("/todos")
