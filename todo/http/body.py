@@ -12,7 +12,6 @@ from urllib.parse import quote
 import msgspec
 from flask import request
 from msgspec import Struct
-from werkzeug.exceptions import RequestEntityTooLarge
 
 from todo.http.problem import ContentTooLarge, Fault, UnsupportedMediaType, ValidationFailed
 
@@ -130,11 +129,10 @@ def _variant_faults(variants: Sequence[type[Struct]], value: Any, pointer: str) 
 def _bytes(max_bytes: int) -> bytes:
     if not request.is_json:
         raise UnsupportedMediaType
-    request.max_content_length = max_bytes
-    try:
-        return request.get_data()
-    except RequestEntityTooLarge:
-        raise ContentTooLarge(f"Send a body of at most {max_bytes} bytes.") from None
+    body = request.get_data()
+    if len(body) > max_bytes:
+        raise ContentTooLarge(f"Send a body of at most {max_bytes} bytes.")
+    return body
 
 
 def _name(pointer: str) -> str:
