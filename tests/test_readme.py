@@ -105,7 +105,7 @@ class TestReadme(unittest.TestCase):
             ):
                 with self.subTest(page=page.name, path=path):
                     self.assertTrue((ROOT / "".join(path)).exists())
-            for target in re.findall(r"(?:`|^ +)make ([a-z-]+)", text):
+            for target in re.findall(r"(?m)(?:`|^ +)make ([a-z-]+)", text):
                 with self.subTest(page=page.name, target=target):
                     self.assertRegex(makefile, rf"(?m)^{target}:")
 
