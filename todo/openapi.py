@@ -263,7 +263,7 @@ def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
 
 def _operation_id(app: Flask, rule: Rule, method: str) -> str:
     """Name an operation for clients made from the document: as its view, where it is the only one there."""
-    view = rule.endpoint.rpartition(".")[2]
+    view: str = rule.endpoint.rpartition(".")[2]
     methods = {method for rule in app.url_map.iter_rules(rule.endpoint) for method in rule.methods or ()}
     if methods - {"HEAD", "OPTIONS"} == {method}:
         return view
