@@ -7,7 +7,7 @@ from flask import Flask
 
 from todo import cli, config, openapi
 from todo.http import keep_alive, problem, request_id
-from todo.models import database, db
+from todo.models import database
 from todo.views import docs, routes
 
 
@@ -21,7 +21,6 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> Flask:
     app.url_map.merge_slashes = False
     config.configure(app, config_overrides or {})
 
-    db.init_app(app)
     database.prepare(app)
 
     request_id.register(app)

@@ -1,19 +1,23 @@
 """The commands of `flask --app todo`."""
 
 import errno
+import multiprocessing
 import os
+import signal
 import socket
+import threading
+from functools import partial
 
 import click
-from flask import Flask, current_app
-from flask.cli import with_appcontext
+from flask import Flask
+from flask.cli import ScriptInfo, pass_script_info, with_appcontext
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server import Server
-from sqlalchemy import URL
+from sqlalchemy import Engine
 
 from todo.config import StartupError
-from todo.models import db
+from todo.models import database, db
 
 
 def register(app: Flask) -> None:
@@ -23,40 +27,63 @@ def register(app: Flask) -> None:
 
 @click.command()
 @click.option("--host", help="The address to listen on, instead of the setting HOST.")
-@click.option(
-    "--port", type=click.IntRange(1, 65535), help="The port to listen on, instead of the setting PORT."
-)
+@click.option("--port", type=int, help="The port to listen on, instead of the setting PORT.")
+@pass_script_info
 @with_appcontext
-def serve(host: str | None, port: int | None) -> None:
+def serve(script: ScriptInfo, host: str | None, port: int | None) -> None:
     """Serve the API with the production server, until Ctrl-C."""
-    config = current_app.config
-    host, port = host or config["HOST"], port or config["PORT"]
-    _check_free(host, port)
-    click.echo(f"Listening on http://{host}:{port}, data in {_place(db.engine.url)}")
-    Server(
-        "todo:create_app",
-        factory=True,
+    app = script.load_app()
+    host = app.config["HOST"] if host is None else host
+    port = app.config["PORT"] if port is None else port
+    address = _resolve(host, port)
+    name = f"[{host}]" if ":" in host else host
+    click.echo(f"Listening on http://{name}:{port}, data in {_place(db.engine)}")
+    # A worker that takes the place of a dead one is forked with the app as it is: made anew, it
+    # would begin a new database where the file was deleted, and fail where it is locked.
+    multiprocessing.set_start_method("fork")
+    server = Server(
+        "todo",
         interface=Interfaces.WSGI,
-        address=host,
+        address=address,
         port=port,
-        workers=config["WORKERS"] or os.cpu_count() or 1,
+        workers=1 if database.in_memory(db.engine) else app.config["WORKERS"] or os.cpu_count() or 1,
         blocking_threads=1,
         websockets=False,
         log_level=LogLevels.warning,
         workers_kill_timeout=10,
         respawn_failed_workers=True,
-    ).serve()
+    )
+    server.on_shutdown(database.checkpoint)
+    server.serve(target_loader=partial(_load, app), wrap_loader=False)
 
 
-def _place(url: URL) -> str:
-    return url.database or "memory" if url.get_backend_name() == "sqlite" else url.render_as_string()
+def _load(app: Flask) -> Flask:
+    """Begin a worker: it ends with the main process, lest it keep the port when that one is killed."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    return app
 
 
-def _check_free(host: str, port: int) -> None:
-    """Raise StartupError where `host` and `port` can't be listened on.
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _place(engine: Engine) -> str:
+    """Say where the data is, in words for people."""
+    if database.in_memory(engine):
+        return "memory, until the end"
+    return str(database.file_of(engine) or engine.url.render_as_string())
+
+
+def _resolve(host: str, port: int) -> str:
+    """Return the address of `host`. Raises StartupError where its `port` can't be listened on.
 
     The server itself would share the port with another one (SO_REUSEPORT).
     """
+    if not 0 < port < 2**16:
+        raise StartupError(f"{port} is no port: choose one from 1 to 65535 (make run PORT=…, or --port).")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -68,3 +95,4 @@ def _check_free(host: str, port: int) -> None:
         else:
             reason = f"{host}:{port} can't be listened on ({error.strerror}): choose another host or port"
         raise StartupError(f"{reason} (make run HOST=… PORT=…, or --host and --port).") from None
+    return str(address[0])

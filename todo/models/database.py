@@ -7,12 +7,12 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import unquote, urlsplit
 
 from flask import Flask, current_app
-from sqlalchemy import Connection, Engine, event
-from sqlalchemy.exc import DisconnectionError, OperationalError
-from sqlalchemy.pool import StaticPool
+from sqlalchemy import Connection, Engine, event, inspect
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
 
 from todo.config import StartupError
 from todo.http.problem import Unavailable
@@ -26,26 +26,32 @@ def prepare(app: Flask) -> None:
 
     Raises StartupError where the database can't be opened or written.
     """
+    try:
+        db.init_app(app)
+    except (ArgumentError, ImportError, OSError) as error:
+        raise StartupError(
+            f"SQLALCHEMY_DATABASE_URI can't be used: {error}. Set it to a URL such as sqlite:////folder/file."
+        ) from None
     with app.app_context():
         engine = db.engine
-        path = _file(engine)
+        path = file_of(engine)
         if path is not None:
-            _touch(path)
+            _check_access(path, "rb" if engine.url.query.get("mode") == "ro" else "ab")
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine, path, app.config["BUSY_TIMEOUT"])
         app.extensions["todo.connections"] = _Connections(engine, path)
         weakref.finalize(app, engine.dispose)
         try:
             with engine.connect() as connection:
-                _make_tables(connection, app.config["BUSY_TIMEOUT"] / 1000)
-        except OperationalError as error:
+                _make_tables(connection)
+        except DBAPIError as error:
             raise StartupError(
                 f"The database {engine.url.render_as_string()} can't be used: {error.orig}. "
                 "Check that it is a database, that this user may write to it and its folder, "
                 "and that no other program holds it locked."
             ) from None
         # No connection may cross the fork into a server's workers; one in memory is the database.
-        if not isinstance(engine.pool, StaticPool):
+        if not in_memory(engine):
             engine.dispose()
 
 
@@ -67,6 +73,9 @@ def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Co
         connection.commit()
     except BaseException:
         connection.rollback()
+        # SQLAlchemy takes a commit that failed for an end, SQLite not always: it may be tried again.
+        if not connection.invalidated:
+            connection.connection.rollback()
         raise
 
 
@@ -95,23 +104,45 @@ class _Connections(threading.local):
         return self.connection
 
 
-def _file(engine: Engine) -> Path | None:
-    """The file of a SQLite database; None for one in memory, a `file:` URI or a server."""
-    name = engine.url.database
-    if engine.dialect.name != "sqlite" or not name or name == ":memory:" or name.startswith("file:"):
+def file_of(engine: Engine) -> Path | None:
+    """Return the file of a SQLite database; None for one in memory or on a server."""
+    url = engine.url
+    if engine.dialect.name != "sqlite" or not url.database or url.query.get("mode") == "memory":
         return None
-    return Path(name)
+    name = unquote(urlsplit(url.database).path) if url.database.startswith("file:") else url.database
+    return None if name == ":memory:" else Path(name)
 
 
-def _touch(path: Path) -> None:
+def in_memory(engine: Engine) -> bool:
+    """Tell whether the database is in the memory of this process, so that no other one shares it."""
+    return engine.dialect.name == "sqlite" and file_of(engine) is None
+
+
+def checkpoint() -> None:
+    """Bring all commits into the database file, where no other connection holds them back.
+
+    After that the file alone, without the log beside it, is the database; SQLite removes the log
+    with the last connection.
+    """
+    if file_of(db.engine) is None:
+        return
+    with suppress(DBAPIError, Unavailable), db.engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint")
+    db.engine.dispose()
+
+
+def _check_access(path: Path, mode: Literal["ab", "rb"]) -> None:
+    """Raise StartupError where the file can't be opened so; one to be written is made."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab"):
+        if mode == "ab":
+            path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open(mode):
             pass
     except OSError as error:
         raise StartupError(
-            f"{path} can't be written: {error.strerror}. Give this user the right to write to it and to its "
-            "folder, or name another place in TODO_SQLALCHEMY_DATABASE_URI (sqlite:////folder/file)."
+            f"{path} can't be {'written' if mode == 'ab' else 'read'}: {error.strerror}. Give this user the "
+            "right to it and to its folder, or name another place in TODO_SQLALCHEMY_DATABASE_URI "
+            "(sqlite:////folder/file)."
         ) from None
 
 
@@ -141,6 +172,7 @@ def _tune_sqlite(engine: Engine, path: Path | None, busy_timeout: int) -> None:
         dbapi_connection.execute(f"PRAGMA busy_timeout = {busy_timeout}")
         dbapi_connection.execute("PRAGMA synchronous = FULL")
         dbapi_connection.execute("PRAGMA foreign_keys = ON")
+        _switch_to_wal(dbapi_connection, busy_timeout / 1000)
         # Only selects call it: a table that did could not be written by another program.
         dbapi_connection.create_function("casefold", 1, _casefold, deterministic=True)
         if path is not None:
@@ -156,21 +188,31 @@ def _casefold(text: str | None) -> str | None:
     return None if text is None else text.casefold()
 
 
-def _make_tables(connection: Connection, patience: float) -> None:
-    """Make the tables once, however many processes start together on one file.
+def _switch_to_wal(connection: sqlite3.Connection, patience: float) -> None:
+    """Have commits append to a log, which lets others read meanwhile; a file stays that way.
 
-    Asking for the journal mode WAL does not wait for a lock, so it is asked for again.
+    Where two programs switch at once, SQLite refuses one of them without waiting. A file that can't
+    be switched (it is read-only, or not on a local disk) is used as it is.
     """
-    sqlite = connection.dialect.name == "sqlite"
-    if sqlite:
-        deadline = time.monotonic() + patience
-        while True:
-            with suppress(OperationalError):
-                connection.exec_driver_sql("PRAGMA journal_mode = WAL")
-                break
-            if time.monotonic() > deadline:
-                break
-            time.sleep(0.01)
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
+                time.sleep(0.01)
+                continue
+        return
+
+
+def _make_tables(connection: Connection) -> None:
+    """Make the tables that are missing, once, however many processes start together on one database.
+
+    Where none is missing the database is not written, so that it may be locked or read-only.
+    """
+    if db.metadata.tables.keys() <= set(inspect(connection).get_table_names()):
+        return
+    connection.rollback()
+    _begin(connection, "IMMEDIATE")
     db.metadata.create_all(connection)
     connection.commit()

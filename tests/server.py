@@ -1,0 +1,142 @@
+"""A running server for tests: `flask --app todo serve` as a user starts it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from email.message import Message
+from http.client import HTTPConnection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import TracebackType
+from typing import Any, NamedTuple, Self
+
+ROOT = Path(__file__).parent.parent
+COMMAND = (sys.executable, "-m", "flask", "--app", "todo", "serve")
+PATIENCE = 30  # seconds, for whatever takes less than one on an idle machine
+
+
+class Answer(NamedTuple):
+    status: int
+    headers: Message
+    json: Any
+
+
+def request(
+    port: int, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+) -> Answer:
+    """Send one request on a connection of its own, `body` as JSON where there is one."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    try:
+        if body is None:
+            connection.request(method, path, headers=headers or {})
+        else:
+            sent = {"Content-Type": "application/json", **(headers or {})}
+            connection.request(method, path, json.dumps(body), sent)
+        response = connection.getresponse()
+        text = response.read()
+        return Answer(response.status, response.headers, json.loads(text) if text else None)
+    finally:
+        connection.close()
+
+
+def free_port() -> int:
+    """Find a port of the loopback interface that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Take the environment of the tests without the service's settings, but with `changes`."""
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith("TODO_")}
+    return inherited | changes
+
+
+class Server:
+    """A server on a free port, its database in a temporary folder unless another one is given.
+
+    A context manager, which starts it and ends all its processes; it can be started again meanwhile.
+    """
+
+    def __init__(self, database: Path | None = None, **settings: str) -> None:
+        self._folder = TemporaryDirectory()
+        self._log = Path(self._folder.name) / "output"
+        self.database = database or Path(self._folder.name) / "db.sqlite"
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.environment = environment(
+            **{"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{self.database}", "TODO_PORT": str(self.port)}
+            | settings
+        )
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self._folder.cleanup()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+        self._folder.cleanup()
+
+    def start(self) -> None:
+        """Start the processes and wait until they answer."""
+        with self._log.open("wb") as log:
+            # A process group of their own lets all of them be killed at one moment.
+            self.process = subprocess.Popen(
+                COMMAND,
+                cwd=ROOT,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            with suppress(OSError):
+                if self.request("GET", "/api/v1/health").status == 200:
+                    return
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                self.kill()
+                raise AssertionError(f"The server does not answer: {self.output}")
+            time.sleep(0.01)
+
+    def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
+        """End it as a user does, and return its exit status."""
+        self.process.send_signal(by)
+        return self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        """End all processes at one moment, as a power cut would."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait(PATIENCE)
+
+    def request(
+        self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
+    ) -> Answer:
+        """Send one request on a connection of its own, `body` as JSON where there is one."""
+        return request(self.port, method, path, body, headers)
+
+    @property
+    def output(self) -> str:
+        """What it has printed since its last start."""
+        return self._log.read_text()
+
+    @property
+    def workers(self) -> list[int]:
+        """The ids of the processes that answer requests (on Linux)."""
+        main = self.process.pid
+        return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
