@@ -118,6 +118,25 @@ class TestOpenAPI(TodoTest):
                         if "If-Match" in headers:
                             self.assertEqual(required, "428" in operation["responses"])
 
+    def test_an_integer_is_one_however_it_is_written(self) -> None:
+        """JSON Schema has 1.0 for an integer."""
+        self.client.post(TODOS, json={"title": "x"})
+        for number, status in (
+            ("1.0", 200),
+            ("1e0", 200),
+            ("10E-1", 200),
+            ("1.0000000000000000000000000001", 400),
+            ("9223372036854775807.0", 200),
+            ("9223372036854775808.0", 400),
+            ("1e400", 400),
+            ("1e-99999999999999999999", 400),
+            ("true", 400),
+        ):
+            with self.subTest(number=number):
+                body = f'{{"operations": [{{"op": "delete", "id": {number}}}]}}'
+                response = self.client.post(BATCH, data=body, content_type="application/json")
+                self.assertEqual(status, response.status_code)
+
 
 class TestProblems(TodoTest):
     """Each status of each operation in the document, brought about: its body is the one error body."""
