@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIPENV := VIRTUAL_ENV=$(CURDIR)/$(VENV) PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv
 
-.PHONY: run test check format bench lock clean
+.PHONY: run test check format fuzz bench lock clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/flask --app todo serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
@@ -28,6 +28,10 @@ format: $(VENV)/installed-dev
 # Beside the plain form of the API; wrk, which makes the load, is the system's package.
 bench: $(VENV)/installed-bench
 	@$(BIN)/python bench/run.py $(BENCH)
+
+# Requests made from the OpenAPI document, many more than in `make test`.
+fuzz: $(VENV)/installed-dev
+	@$(BIN)/python -m tests.test_schemathesis 20000
 
 # Lock the Pipfile's packages; the lock names no index, so that everyone's own is used.
 lock: $(VENV)/pipenv

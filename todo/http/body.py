@@ -6,6 +6,7 @@ JSON is taken as I-JSON (RFC 7493) has it: UTF-8, no member twice, no lone surro
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from decimal import Decimal, InvalidOperation
 from itertools import islice
 from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
 from urllib.parse import quote
@@ -20,6 +21,8 @@ MAX_BYTES = 64 * 1024
 # What an answer repeats of a request at the most.
 MAX_FAULTS = 1000
 MAX_NAME = 80
+# More than the largest integer that is taken has.
+INTEGER_DIGITS = 20
 
 # The value of a member that was sent more than once: of no type that any member has.
 _REPEATED = object()
@@ -167,7 +170,19 @@ def _no_constant(name: str) -> NoReturn:
     _fail(f"The body must be JSON, and {name} is not")
 
 
-_DECODER = json.JSONDecoder(object_pairs_hook=_mark_repeated, parse_constant=_no_constant)
+def _number(text: str) -> int | float:
+    """A number with a point or an exponent: an integer where it is one, for 2.0 and 2e0 are 2."""
+    try:
+        number = Decimal(text)
+    except InvalidOperation:  # its exponent has more digits than it can have
+        return float(text)
+    is_integer = number.adjusted() < INTEGER_DIGITS and number % 1 == 0
+    return int(number) if is_integer else float(text)
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_mark_repeated, parse_float=_number, parse_constant=_no_constant
+)
 
 
 def properties(kind: type[Struct]) -> dict[str, dict[str, Any]]:
