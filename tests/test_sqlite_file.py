@@ -132,6 +132,14 @@ class TestShell(FileDatabaseTest):
         changed = self.client.put("/api/v1/todos/1", json={"completed": True})
         self.assertEqual((200, True), (changed.status_code, changed.get_json()["completed"]))
 
+    def test_an_update_renews_updated_at(self) -> None:
+        before = self.client.post("/api/v1/todos", json={"title": "by the API"})
+        time.sleep(0.002)  # the shell's clock tells milliseconds
+        self.shell().execute("UPDATE todos SET completed = 1")
+        after = self.client.get("/api/v1/todos/1")
+        self.assertLess(before.get_json()["updated_at"], after.get_json()["updated_at"])
+        self.assertNotEqual(before.headers["ETag"], after.headers["ETag"])
+
     def test_bad_rows_are_refused(self) -> None:
         bad_values: dict[str, tuple[object, ...]] = {
             "title": (None, "", " ", "\t\n\v\f\r ", "t" * 81, b"blob", b"", b"x" * 80),
