@@ -22,7 +22,6 @@ def run(server: Server, *options: str) -> tuple[int, str]:
             "--no-color",
             "run",
             f"{server.url}/api/v1/openapi.json",
-            "--workers=2",
             *options,
         ],
         cwd=ROOT,
