@@ -12,14 +12,20 @@ from typing import Annotated, Any, NamedTuple, Self
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
-from sqlalchemy import Boolean, Column, ColumnElement, Connection, Row, Table, func, or_, select
+from sqlalchemy import Boolean, Column, ColumnElement, Connection, Row, Table, func, or_, select, type_coerce
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from todo.clock import Instant, WallTime, wall_now
 from todo.http.problem import Fault, ValidationFailed
-from todo.models.todo import Todo
+from todo.models.todo import InstantText, Todo
 
 TODOS: Table = Todo.__table__
+# What a TodoOut is made of, in the order of its members.
+REPRESENTATION = tuple(
+    type_coerce(column, InstantText()) if column.name in {"created_at", "updated_at"} else column
+    for column in TODOS.c
+)
+TodoRow = Row[*tuple[Any, ...]]
 MAX_LIMIT = 1000
 MAX_WINDOW = 3_652_058  # days from the year 1 to the year 9999
 _LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - a wall time
@@ -188,9 +194,9 @@ class Listing:
         statement = select(func.count()).select_from(TODOS).where(*conditions)
         return connection.scalar(statement) or 0
 
-    def read(self, connection: Connection, size: int) -> list[Row[Any]]:
+    def read(self, connection: Connection, size: int) -> list[TodoRow]:
         """Read the next `size` rows, fewer where there are no more."""
-        rows: list[Row[Any]] = []
+        rows: list[TodoRow] = []
         for conditions, keys in self._branches():
             rows += self._select(connection, conditions, keys, size - len(rows))
             if len(rows) == size:
@@ -203,7 +209,7 @@ class Listing:
         conditions: Sequence[ColumnElement[bool]],
         keys: Sequence[SortKey],
         size: int,
-    ) -> Sequence[Row[Any]]:
+    ) -> Sequence[TodoRow]:
         """Read the first `size` rows of a branch that match the filters.
 
         Where one index gives the order and another finds what matches, planners without statistics
@@ -213,7 +219,7 @@ class Listing:
         order = _order(keys)
         leading = self._sort[0].column.key
         with_order, others = self._conditions(TODOS.c, _INDEXED_WITH.get(leading, {leading}))
-        statement = select(*TODOS.c).where(*conditions, *with_order).order_by(*order)
+        statement = select(*REPRESENTATION).where(*conditions, *with_order).order_by(*order)
         if not others or "q" in self._filters:  # which no index finds
             return connection.execute(statement.where(*others).limit(size)).all()
         stretch = statement.limit(size * STRETCH).subquery()
@@ -223,7 +229,7 @@ class Listing:
             return rows
         ids = select(TODOS.c.id).where(*conditions, *with_order, *others)
         ids = ids.order_by(*_order(keys, from_index=False)).limit(size)
-        return connection.execute(select(*TODOS.c).where(TODOS.c.id.in_(ids)).order_by(*order)).all()
+        return connection.execute(select(*REPRESENTATION).where(TODOS.c.id.in_(ids)).order_by(*order)).all()
 
     def _conditions(
         self, columns: _Columns, indexed: Collection[str] = ()
@@ -236,9 +242,9 @@ class Listing:
                 (on_indexed if column in indexed else others).append(condition)
         return on_indexed, others
 
-    def skip_past(self, row: Row[Any]) -> None:
+    def skip_past(self, row: TodoRow) -> None:
         """Have the next page begin behind `row`."""
-        self._after = [getattr(row, key.column.key) for key in self._sort]
+        self._after = self._position([getattr(row, key.column.key) for key in self._sort])
 
     def cursor(self) -> str:
         """Say where the next page begins, for a client to send back."""
@@ -248,8 +254,7 @@ class Listing:
     def _read(self, cursor: str) -> list[Any]:
         try:
             data = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-            kinds = tuple(_POSITION[key.column.key] for key in self._sort)
-            position = msgspec.json.decode(data[9:], type=tuple[*kinds])  # type: ignore[valid-type]
+            position = self._position(msgspec.json.decode(data[9:]))
         except (ValueError, msgspec.MsgspecError):
             position = None
         if position is None or data[:9] != self._fingerprint:
@@ -260,7 +265,13 @@ class Listing:
                     parameter="cursor",
                 )
             )
-        return list(position)
+        return position
+
+    def _position(self, values: Any) -> list[Any]:
+        kinds = tuple(_POSITION[key.column.key] for key in self._sort)
+        position = msgspec.convert(values, tuple[*kinds])  # type: ignore[valid-type]
+        # An instant reads as UTC with an offset, and the database keeps it without.
+        return [value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in position]
 
     def _branches(self) -> Iterator[_Branch]:
         if self._after is None:

@@ -1,11 +1,11 @@
 """The shapes of a todo in requests and answers: checked here, and described from here."""
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
-from todo.clock import WallTime, format_instant
+from todo.clock import WallTime
 from todo.models.todo import DESCRIPTION_LENGTH, TITLE_LENGTH
 
 MAX_OPERATIONS = 1000
@@ -159,20 +159,6 @@ class TodoOut(Struct):
     ]
     created_at: InstantOut
     updated_at: InstantOut
-
-    @classmethod
-    def from_row(cls, row: Any) -> Self:
-        """A row of the table `todos`, with the columns in the order of the members."""
-        key, title, description, completed, deadline_at, created_at, updated_at = row
-        return cls(
-            key,
-            title,
-            description,
-            completed,
-            deadline_at,
-            format_instant(created_at),
-            format_instant(updated_at),
-        )
 
 
 class Deleted:

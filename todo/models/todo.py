@@ -1,9 +1,21 @@
 """A todo as the database keeps it."""
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import DDL, CheckConstraint, Index, String, event, false, text
+from sqlalchemy import (
+    DDL,
+    CheckConstraint,
+    DateTime,
+    Dialect,
+    Index,
+    String,
+    TypeDecorator,
+    event,
+    false,
+    text,
+)
 from sqlalchemy.orm import Mapped, mapped_column
 
 from todo.clock import format_instant, format_wall_time, utc_now
@@ -12,6 +24,7 @@ from todo.models import db
 TITLE_LENGTH = 80
 DESCRIPTION_LENGTH = 120
 
+_SQLITE_TIME_LENGTH = len("2027-01-31 18:00:00.000000")
 _NOW = text("(strftime('%Y-%m-%d %H:%M:%f000', 'now'))")
 
 
@@ -25,6 +38,27 @@ def _is_time(column: str) -> CheckConstraint:
         f" AND ifnull(substr({column}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]', 1)",
         f"{column}_like_2027_01_31_18_00_00_000000",
     )
+
+
+class InstantText(TypeDecorator[str]):
+    """An instant that is read in the form in which it is answered, and compared like any other.
+
+    SQLite keeps text that is nearly of this form: parsing it, and formatting it again, is two fifths
+    of the cost of a list.
+    """
+
+    impl = DateTime
+    cache_ok = True
+
+    def result_processor(self, dialect: Dialect, _: object) -> Callable[[Any], str]:
+        """Return what makes the driver's value the answer's."""
+        return _format_sqlite_text if dialect.name == "sqlite" else format_instant
+
+
+def _format_sqlite_text(instant: str) -> str:
+    if len(instant) != _SQLITE_TIME_LENGTH:  # of a shell, in a table without the constraints
+        return format_instant(datetime.fromisoformat(instant))
+    return instant.replace(" ", "T") + "Z"
 
 
 class Todo(db.Model):  # type: ignore[name-defined, misc]

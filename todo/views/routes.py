@@ -7,7 +7,7 @@ import msgspec
 from flask import Blueprint, Response, request, stream_with_context, url_for
 from flask.blueprints import BlueprintSetupState
 from msgspec import UNSET
-from sqlalchemy import Connection, Row, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from werkzeug.routing import BaseConverter
 
 from todo.clock import utc_now
@@ -15,7 +15,7 @@ from todo.http import body, idempotency, pagination, parameters
 from todo.http.conditional import Precondition, entity_tag, tagged
 from todo.http.problem import Fault, NotFound, Problem
 from todo.models.database import transaction
-from todo.query import TODOS, Listing, ListQuery
+from todo.query import REPRESENTATION, TODOS, Listing, ListQuery, TodoRow
 from todo.schemas import (
     MAX_BATCH_BYTES,
     Batch,
@@ -34,10 +34,10 @@ STREAM_CHUNK = 1000  # todos
 api = Blueprint("api", __name__, url_prefix="/api/v1")
 
 _THIS = TODOS.c.id == bindparam("todo_id")
-_SELECT = select(*TODOS.c).where(_THIS)
-_INSERT = insert(TODOS).returning(*TODOS.c)
-_UPDATE = update(TODOS).where(_THIS).returning(*TODOS.c)
-_DELETE = delete(TODOS).where(_THIS).returning(*TODOS.c)
+_SELECT = select(*REPRESENTATION).where(_THIS)
+_INSERT = insert(TODOS).returning(*REPRESENTATION)
+_UPDATE = update(TODOS).where(_THIS).returning(*REPRESENTATION)
+_DELETE = delete(TODOS).where(_THIS).returning(*REPRESENTATION)
 
 
 class IdConverter(BaseConverter):
@@ -164,21 +164,21 @@ def _run(connection: Connection, index: int, operation: Operation) -> TodoOut | 
         raise
 
 
-def _find(connection: Connection, todo_id: int | None) -> Row[Any]:
+def _find(connection: Connection, todo_id: int | None) -> TodoRow:
     row = connection.execute(_SELECT, {"todo_id": todo_id}).first()
     if row is None:
         raise NotFound("Todo not found")
     return row
 
 
-def _create(connection: Connection, todo: TodoCreate) -> Row[Any]:
+def _create(connection: Connection, todo: TodoCreate) -> TodoRow:
     now = utc_now()
     return connection.execute(_INSERT, todo.values() | {"created_at": now, "updated_at": now}).one()
 
 
 def _update(
     connection: Connection, todo_id: int | None, todo: TodoUpdate, precondition: Precondition | None
-) -> Row[Any]:
+) -> TodoRow:
     values = todo.values()
     if precondition or not values:
         row = _find(connection, todo_id)
@@ -192,29 +192,27 @@ def _update(
     return changed
 
 
-def _delete(
-    connection: Connection, todo_id: int | None, precondition: Precondition | None
-) -> Row[Any] | None:
+def _delete(connection: Connection, todo_id: int | None, precondition: Precondition | None) -> TodoRow | None:
     if precondition:
         row = connection.execute(_SELECT, {"todo_id": todo_id}).first()
         precondition.check(None if row is None else _tag(row))
     return connection.execute(_DELETE, {"todo_id": todo_id}).first()
 
 
-def _represent(row: Row[Any] | None) -> TodoOut | dict[str, Any]:
-    return {} if row is None else TodoOut.from_row(row)
+def _represent(row: TodoRow | None) -> TodoOut | dict[str, Any]:
+    return {} if row is None else TodoOut(*row)
 
 
-def _tag(row: Row[Any]) -> str:
-    return entity_tag(msgspec.json.encode(TodoOut.from_row(row)))
+def _tag(row: TodoRow) -> str:
+    return entity_tag(msgspec.json.encode(TodoOut(*row)))
 
 
-def _todo(row: Row[Any]) -> Response:
-    representation = msgspec.json.encode(TodoOut.from_row(row))
+def _todo(row: TodoRow) -> Response:
+    representation = msgspec.json.encode(TodoOut(*row))
     return tagged(Response(representation, content_type=JSON), entity_tag(representation))
 
 
-def _created(row: Row[Any]) -> Response:
+def _created(row: TodoRow) -> Response:
     response = _todo(row)
     response.status_code = 201
     response.headers["Location"] = url_for(".get_todo", todo_id=row.id)
@@ -225,8 +223,8 @@ def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), content_type=JSON)
 
 
-def _encode_todos(rows: list[Row[Any]]) -> bytes:
-    return msgspec.json.encode([TodoOut.from_row(row) for row in rows])
+def _encode_todos(rows: list[TodoRow]) -> bytes:
+    return msgspec.json.encode([TodoOut(*row) for row in rows])
 
 
 def _stream(chunk: bytes, listing: Listing) -> Iterator[bytes]:
