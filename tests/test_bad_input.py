@@ -9,6 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.api import JSON, TODOS, ApiTest
+from todo.models import db
+from todo.models.todo import Todo
 
 GOOD = b'{"title": "Buy milk"}'
 
@@ -301,6 +303,10 @@ class TestBody(ApiTest):
                 response = self.client.post(TODOS, data=MALFORMED[scenario], content_type=JSON)
                 self.assertIn(words, self.assertProblem(400, response)["detail"])
 
+    def test_a_member_sent_twice_is_told_so(self) -> None:
+        response = self.client.post(TODOS, data=REPEATED["a member"][0], content_type=JSON)
+        self.assertEqual("title must be sent only once", self.assertProblem(400, response)["detail"])
+
     def test_a_fault_says_what_to_send(self) -> None:
         for members, words in (
             ({"title": "x" * 81}, "title must be a string of 1 to 80 characters"),
@@ -412,6 +418,16 @@ class TestId(ApiTest):
                     self.assertEqual("Todo not found", self.assertProblem(404, response)["error"])
                 response = self.client.delete(path)
                 self.assertEqual((200, {}), (response.status_code, response.json))
+
+    def test_an_id_that_begins_as_that_of_a_todo(self) -> None:
+        least, greatest = -(10**18), 10**18
+        with self.app.app_context():
+            db.session.add_all(Todo(id=number, title="x") for number in (least, greatest))
+            db.session.commit()
+        for number in (least, greatest):
+            self.assertEqual(number, self.client.get(f"{TODOS}/{number}").get_json()["id"])
+            for more in ("0", "00", "0" * 10):
+                self.assertProblem(404, self.client.get(f"{TODOS}/{number}{more}"))
 
     def test_what_is_no_id(self) -> None:
         self.create()

@@ -43,6 +43,7 @@ class TestPlainForm(unittest.TestCase):
         theirs = plain.create_app(DATABASE)
         with theirs.app_context():
             plain.db.create_all()
+            self.addCleanup(plain.db.engine.dispose)
         clients = create_app(DATABASE).test_client(), theirs.test_client()
         for method, path, body in CASES:
             with self.subTest(method=method, path=path, body=body):

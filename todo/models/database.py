@@ -40,8 +40,8 @@ def prepare(app: Flask) -> None:
             _check_place(path, writable="mode" not in engine.url.query)
         if engine.dialect.name == "sqlite":
             _tune_sqlite(engine, file, app.config["BUSY_TIMEOUT"])
-        app.extensions["todo.connections"] = _Connections(engine, file)
-        weakref.finalize(app, engine.dispose)
+        connections = app.extensions["todo.connections"] = _Connections(engine, file)
+        weakref.finalize(app, connections.close)
         try:
             with engine.connect() as connection:
                 _make_tables(connection)
@@ -141,6 +141,12 @@ class _Connections(threading.local):
             self.connection.close()
             self.connection = self.engine.connect()
         return self.connection
+
+    def close(self) -> None:
+        """Close the connection of this thread, and those that no thread keeps."""
+        if self.connection is not None:
+            self.connection.close()
+        self.engine.dispose()
 
 
 def file_of(engine: Engine) -> Path | None:
