@@ -39,24 +39,33 @@ class TestRefusals(unittest.TestCase):
     """What keeps the server from starting is told in one sentence."""
 
     def test_one_sentence_and_no_traceback(self) -> None:
-        folder = Path(self.enterContext(TemporaryDirectory()))
-        text = folder / "text"
+        text = Path(self.enterContext(TemporaryDirectory()), "text")
         text.write_text("This is no database. " * 100)
-        uri = {"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{folder}/db.sqlite"}
         taken = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        memory = {"TODO_SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}
         cases: tuple[tuple[str, list[str], dict[str, str]], ...] = (
-            (f"Port {taken} is in use", ["--port", str(taken)], uri),
-            ("65536 is no port", ["--port", "65536"], uri),
-            (r"192\.0\.2\.1:6400 can't be listened on", ["--host", "192.0.2.1", "--port", "6400"], uri),
+            (f"Port {taken} is in use", ["--port", str(taken)], memory),
             ("TODO_COLOUR is not a setting", [], {"TODO_COLOUR": "red"}),
             ("file is not a database", [], {"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{text}"}),
         )
-        with ThreadPoolExecutor(2) as threads:
+        with ThreadPoolExecutor() as threads:
             for case, (status, output, error) in zip(cases, threads.map(refuse, cases), strict=True):
                 with self.subTest(case[0]):
                     self.assertEqual((1, ""), (status, output))
                     self.assertRegex(error, rf"\AError: [^\n]*{case[0]}[^\n]*\n\Z")
         self.assertEqual("This is no database. " * 100, text.read_text())
+
+    def test_addresses_that_cant_be_listened_on(self) -> None:
+        run = create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}).test_cli_runner().invoke
+        for arguments, sentence in (
+            ("--port 0", "0 is no port"),
+            ("--port 65536", "65536 is no port"),
+            ("--host 192.0.2.1 --port 6400", "192.0.2.1:6400 can't be listened on (Cannot assign"),
+        ):
+            with self.subTest(arguments):
+                result = run(args=f"serve {arguments}")
+                self.assertEqual(1, result.exit_code)
+                self.assertIn(f"Error: {sentence}", result.output)
 
     def test_databases_that_cant_be_used(self) -> None:
         folder = Path(self.enterContext(TemporaryDirectory()))

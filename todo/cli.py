@@ -44,6 +44,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None) -> None:
     # A worker that takes the place of a dead one is forked with the app as it is: made anew, it
     # would begin a new database where the file was deleted, and fail where it is locked.
     multiprocessing.set_start_method("fork")
+    os.register_at_fork(after_in_child=_end_at_signals)
     server = Server(
         "todo",
         interface=Interfaces.WSGI,
@@ -58,6 +59,12 @@ def serve(script: ScriptInfo, host: str | None, port: int | None) -> None:
     )
     server.on_shutdown(database.checkpoint)
     server.serve(target_loader=partial(_load, app), wrap_loader=False)
+
+
+def _end_at_signals() -> None:
+    """Have a worker that is told to end before it serves do so; it inherits what the main process does."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _load(app: Flask) -> Flask:
