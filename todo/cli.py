@@ -53,7 +53,8 @@ def serve(script: ScriptInfo, host: str | None, port: int | None) -> None:
         workers=1 if database.in_memory(db.engine) else app.config["WORKERS"] or os.cpu_count() or 1,
         blocking_threads=1,
         websockets=False,
-        log_level=LogLevels.warning,
+        # Its warnings speak of more workers than cores, and of workers killed that had just ended.
+        log_level=LogLevels.error,
         workers_kill_timeout=10,
         respawn_failed_workers=True,
     )
