@@ -161,9 +161,11 @@ class TestProcesses(unittest.TestCase):
 
     def test_workers_end_with_the_main_process(self) -> None:
         with Server(TODO_WORKERS="2") as server:
+            wait_until(lambda: len(server.workers) == 2)
+            workers = server.workers
             server.process.kill()
             server.process.wait(PATIENCE)
-            wait_until(lambda: not listens(server.port))
+            wait_until(lambda: not any(map(runs, workers)))
             server.start()
 
 
@@ -176,7 +178,10 @@ def wait_until(condition: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def listens(port: int) -> bool:
-    """Tell whether somebody takes connections on `port`."""
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+def runs(pid: int) -> bool:
+    """Tell whether a process has not ended yet, whether or not somebody took note of its end."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(") ")[2][0] != "Z"

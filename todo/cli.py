@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from contextlib import suppress
 from functools import partial
 
@@ -21,6 +22,8 @@ from sqlalchemy.exc import DBAPIError
 from todo.config import StartupError
 from todo.http.problem import Unavailable
 from todo.models import database, db
+
+KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once it is told to end
 
 
 def register(app: Flask) -> None:
@@ -55,7 +58,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None) -> None:
         websockets=False,
         # Its warnings speak of more workers than cores, and of workers killed that had just ended.
         log_level=LogLevels.error,
-        workers_kill_timeout=10,
+        workers_kill_timeout=KILL_TIMEOUT,
         respawn_failed_workers=True,
     )
     server.on_shutdown(database.checkpoint)
@@ -82,6 +85,8 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(KILL_TIMEOUT)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _place(engine: Engine) -> str:
