@@ -77,6 +77,7 @@ class TestCauses(FileDatabaseTest):
     def test_another_writer(self) -> None:
         shell = self.shell()
         shell.execute("BEGIN IMMEDIATE")
+        self.start(BUSY_TIMEOUT=50)
         self.check("locked", reads=True)
         shell.execute("ROLLBACK")
         self.check_service()

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from contextlib import suppress
 from functools import partial
 
@@ -21,6 +22,8 @@ from sqlalchemy.exc import DBAPIError
 from todo.config import StartupError
 from todo.http.problem import Unavailable
 from todo.models import database, db
+
+KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once it is told to end
 
 
 def register(app: Flask) -> None:
@@ -44,6 +47,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None) -> None:
     # A worker that takes the place of a dead one is forked with the app as it is: made anew, it
     # would begin a new database where the file was deleted, and fail where it is locked.
     multiprocessing.set_start_method("fork")
+    os.register_at_fork(after_in_child=_end_at_signals)
     server = Server(
         "todo",
         interface=Interfaces.WSGI,
@@ -52,12 +56,19 @@ def serve(script: ScriptInfo, host: str | None, port: int | None) -> None:
         workers=1 if database.in_memory(db.engine) else app.config["WORKERS"] or os.cpu_count() or 1,
         blocking_threads=1,
         websockets=False,
-        log_level=LogLevels.warning,
-        workers_kill_timeout=10,
+        # Its warnings speak of more workers than cores, and of workers killed that had just ended.
+        log_level=LogLevels.error,
+        workers_kill_timeout=KILL_TIMEOUT,
         respawn_failed_workers=True,
     )
     server.on_shutdown(database.checkpoint)
     server.serve(target_loader=partial(_load, app), wrap_loader=False)
+
+
+def _end_at_signals() -> None:
+    """Have a worker that is told to end before it serves do so; it inherits what the main process does."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def _load(app: Flask) -> Flask:
@@ -74,6 +85,8 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(KILL_TIMEOUT)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _place(engine: Engine) -> str:

@@ -2,7 +2,6 @@
 
 import sqlite3
 import threading
-import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -211,7 +210,10 @@ def _tune_sqlite(engine: Engine, file: _File | None, busy_timeout: int) -> None:
         dbapi_connection.execute(f"PRAGMA busy_timeout = {busy_timeout}")
         dbapi_connection.execute("PRAGMA synchronous = FULL")
         dbapi_connection.execute("PRAGMA foreign_keys = ON")
-        _switch_to_wal(dbapi_connection, busy_timeout / 1000)
+        # A file stays in this mode. One that can't be switched now (another process is at it, or a
+        # program reads it; it is read-only, or not on a local disk) is used as it is.
+        with suppress(sqlite3.OperationalError):
+            dbapi_connection.execute("PRAGMA journal_mode = WAL")
         # Only selects call it: a table that did could not be written by another program.
         dbapi_connection.create_function("casefold", 1, _casefold, deterministic=True)
         if file is not None:
@@ -225,23 +227,6 @@ def _tune_sqlite(engine: Engine, file: _File | None, busy_timeout: int) -> None:
 
 def _casefold(text: str | None) -> str | None:
     return None if text is None else text.casefold()
-
-
-def _switch_to_wal(connection: sqlite3.Connection, patience: float) -> None:
-    """Have commits append to a log, which lets others read meanwhile; a file stays that way.
-
-    Where two programs switch at once, SQLite refuses one of them without waiting. A file that can't
-    be switched (it is read-only, or not on a local disk) is used as it is.
-    """
-    deadline = time.monotonic() + patience
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode = WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY and time.monotonic() < deadline:
-                time.sleep(0.01)
-                continue
-        return
 
 
 def _make_tables(connection: Connection) -> None:
