@@ -50,6 +50,7 @@ clean:
 
 $(VENV)/pipenv:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, and $(PYTHON) is ' + sys.version.split()[0] + ': install one and say make PYTHON=/path/to/it.')"
+	@echo "Installing the locked packages into $(VENV), once..."
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pipenv
 	@touch $@

@@ -99,6 +99,7 @@ def main() -> None:
     if not shutil.which("wrk"):
         sys.exit("wrk, which makes the load, is missing: install it (on Debian: apt install wrk).")
 
+    others = os.getloadavg()[0]
     measured: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
         servers = [running.enter_context(serving(peer, Path(folder), options.workers or 1)) for peer in PEERS]
@@ -110,6 +111,7 @@ def main() -> None:
                         measure(server, operation, seconds, connections)
                     )
         print(*report(measured, Path(folder), options), sep="\n")
+        print(f"- load average before: {others:.2f} (what else runs takes its share, so near 0 is wanted)")
 
 
 @contextmanager
@@ -178,7 +180,10 @@ def add_todos(server: Server) -> None:
 
 
 def measure(server: Server, operation: str, seconds: int, connections: int) -> Measurement:
-    """One turn of `server`, which has its first todos and no others again afterwards."""
+    """One turn of `server`, on the todos it had at first."""
+    # Not after a turn: wrk leaves requests behind that the server is still at work on.
+    with closing(sqlite3.connect(server.file, timeout=PATIENCE)) as connection, connection:
+        connection.execute("DELETE FROM todos WHERE id > ?", (ROWS,))
     load = f"wrk --threads 1 --connections {connections} --duration {seconds} --timeout {PATIENCE} --script"
     output = subprocess.run(
         [*load.split(), REQUESTS, server.url, "--", operation, str(ROWS)],
@@ -189,8 +194,6 @@ def measure(server: Server, operation: str, seconds: int, connections: int) -> M
     measurement = Measurement(**json.loads(output.splitlines()[-1]))
     if measurement.errors:
         sys.exit(f"{server.peer.name} failed {measurement.errors} requests of {operation}.")
-    with closing(sqlite3.connect(server.file, timeout=PATIENCE)) as connection, connection:
-        connection.execute("DELETE FROM todos WHERE id > ?", (ROWS,))
     return measurement
 
 

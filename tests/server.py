@@ -65,7 +65,7 @@ class Server:
     A context manager, which starts it and ends all its processes; it can be started again meanwhile.
     """
 
-    def __init__(self, database: Path | None = None, **settings: str) -> None:
+    def __init__(self, database: Path | None = None, /, **settings: str) -> None:
         self._folder = TemporaryDirectory()
         self._log = Path(self._folder.name) / "output"
         self.database = database or Path(self._folder.name) / "db.sqlite"

@@ -286,6 +286,21 @@ class TestBody(ApiTest):
             with self.subTest(members):
                 self.assertFaults("pointer", pointers, self.client.post(TODOS, json=members))
 
+    def test_a_malformed_body_is_told_how(self) -> None:
+        for scenario, words in (
+            ("no body", "is empty"),
+            ("an array", "must be a JSON object"),
+            ("a trailing comma", "line 1 column"),
+            ("NaN", "NaN is not"),
+            ("Latin-1", "must be UTF-8, and its byte 12 is not"),
+            ("a lone surrogate", "surrogate pair"),
+            ("a lone surrogate as a name twice", "surrogate pair"),
+            ("an integer of 5,000 digits", "digits"),
+        ):
+            with self.subTest(scenario):
+                response = self.client.post(TODOS, data=MALFORMED[scenario], content_type=JSON)
+                self.assertIn(words, self.assertProblem(400, response)["detail"])
+
     def test_a_fault_says_what_to_send(self) -> None:
         for members, words in (
             ({"title": "x" * 81}, "title must be a string of 1 to 80 characters"),
@@ -353,19 +368,19 @@ class TestQuery(ApiTest):
             with self.subTest(query[:80]):
                 self.assertFaults("parameter", parameters, self.client.get(f"{TODOS}?{query}"))
 
-    def test_a_query_that_is_not_text(self) -> None:
-        for query in (
-            "%FF=1",
-            "completed=%FF",
-            "completed=%ED%A0%80",
-            "completed=\xff",
-            "&".join(["a=1"] * 1000),
+    def test_a_query_that_is_no_list_of_parameters(self) -> None:
+        for query, words in (
+            ("%FF=1", "UTF-8"),
+            ("completed=%FF", "UTF-8"),
+            ("completed=%ED%A0%80", "UTF-8"),
+            ("completed=\xff", "UTF-8"),
+            ("&".join(["colour=red"] * 1000), "at most 100 parameters"),
         ):
             with self.subTest(query[:80]):
-                problem = self.assertProblem(
-                    400, self.client.get(TODOS, environ_overrides={"QUERY_STRING": query})
-                )
-                self.assertEqual(1, len(problem["errors"]))
+                response = self.client.get(TODOS, environ_overrides={"QUERY_STRING": query})
+                problem = self.assertProblem(400, response)
+                self.assertIn(words, problem["detail"])
+                self.assertEqual([{"detail": problem["detail"]}], problem["errors"])
 
     def test_an_unknown_parameter_names_the_known_ones(self) -> None:
         problem = self.assertProblem(400, self.client.get(f"{TODOS}?colour=red"))

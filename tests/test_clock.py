@@ -8,6 +8,8 @@ from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 from tests.api import TODOS, ApiTest, in_memory
+from todo.models import db
+from todo.models.todo import Todo
 
 BRISBANE = "Australia/Brisbane"  # UTC+10, no summer time
 NEW_YORK = "America/New_York"  # UTC-5, in summer UTC-4
@@ -141,6 +143,15 @@ class TestInstants(ApiTest):
                     self.assertRegex(todo[member], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
                     self.assertLessEqual(before, datetime.fromisoformat(todo[member]))
                     self.assertGreaterEqual(after, datetime.fromisoformat(todo[member]))
+
+    def test_they_have_six_fraction_digits_always(self) -> None:
+        on_the_second = datetime(2023, 2, 27, 12)
+        with self.app.app_context():
+            db.session.add(Todo(id=1, title="x", created_at=on_the_second, updated_at=on_the_second))
+            db.session.commit()
+        todo = self.client.get(f"{TODOS}/1").get_json()
+        for member in ("created_at", "updated_at"):
+            self.assertEqual("2023-02-27T12:00:00.000000Z", todo[member])
 
     def test_the_zone_of_the_process_is_not_that_of_the_service(self) -> None:
         self.addCleanup(time.tzset)

@@ -32,6 +32,8 @@ class TestPrecedence(unittest.TestCase):
             ("the environment", {"TODO_TIMEZONE": "Asia/Tokyo"}, {}, "TIMEZONE", "Asia/Tokyo"),
             ("a number in it", {"TODO_PORT": "8080"}, {}, "PORT", 8080),
             ("zero in it", {"TODO_WORKERS": "0"}, {}, "WORKERS", 0),
+            ("a switch in it", {"TODO_REQUIRE_IF_MATCH": "true"}, {}, "REQUIRE_IF_MATCH", True),
+            ("a switch off in it", {"TODO_REQUIRE_IF_MATCH": "false"}, {}, "REQUIRE_IF_MATCH", False),
             ("an override", {}, {"PORT": 1234}, "PORT", 1234),
             ("an override over the environment", {"TODO_PORT": "8080"}, {"PORT": 1234}, "PORT", 1234),
             ("another override", {"TODO_PORT": "8080"}, {"HOST": "::1"}, "PORT", 8080),
@@ -72,6 +74,10 @@ class TestRefusal(unittest.TestCase):
                 for value in ("", "http", "-1", "1.5", "1e3", "80 ", "+80", "\u0661", "0x50")
             ),
             ("TODO_BUSY_TIMEOUT", "5s", "TODO_BUSY_TIMEOUT is '5s'"),
+            *(
+                ("TODO_REQUIRE_IF_MATCH", value, "set it to true or false")
+                for value in ("", "1", "yes", "True", "true ")
+            ),
             *(
                 ("TODO_TIMEZONE", value, "TIMEZONE is")
                 for value in ("", "Mars/Olympus", "Europe", "../UTC", "/etc/passwd", "UTC+1", "x" * 5000)

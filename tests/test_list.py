@@ -110,6 +110,9 @@ SORTS = (
     ("description,completed", [4, 3, 1, 5, 6, 2]),
     ("-description,-title,completed", [5, 1, 3, 4, 6, 2]),
     ("created_at,-completed,-deadline_at,title", [5, 2, 4, 6, 1, 3]),
+    ("created_at,deadline_at", [1, 2, 6, 4, 5, 3]),
+    ("created_at,-deadline_at", [4, 5, 6, 1, 2, 3]),
+    ("-created_at,completed,description", [4, 3, 1, 6, 5, 2]),
     ("title,title,-title", [4, 1, 5, 2, 3, 6]),
     ("-id,title,completed", [6, 5, 4, 3, 2, 1]),
 )

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import threading
+from contextlib import suppress
 from functools import partial
 
 import click
@@ -15,8 +16,10 @@ from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server import Server
 from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
 from todo.config import StartupError
+from todo.http.problem import Unavailable
 from todo.models import database, db
 
 
@@ -60,6 +63,9 @@ def serve(script: ScriptInfo, host: str | None, port: int | None) -> None:
 def _load(app: Flask) -> Flask:
     """Begin a worker: it ends with the main process, lest it keep the port when that one is killed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    # From now on it knows the file, and notices when another one takes its place.
+    with suppress(DBAPIError, Unavailable), app.app_context():
+        db.engine.connect().close()
     return app
 
 

@@ -78,5 +78,6 @@ def _zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (KeyError, ValueError, OSError):
         raise StartupError(
-            f"TIMEZONE is {name!r}: set it to a name of the tz database, such as Europe/Berlin."
+            f"TIMEZONE is {name!r}: set it ({PREFIX}TIMEZONE in the environment) to a name "
+            "of the tz database, such as Europe/Berlin."
         ) from None

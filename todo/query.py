@@ -68,10 +68,18 @@ Window = Annotated[
     Meta(ge=0, le=MAX_WINDOW, description=f"a whole number of days from 0 to {MAX_WINDOW}"),
 ]
 WallTimeBound = Annotated[
-    WallTime, Meta(description="a time such as 2027-01-31T18:00:00, or 2027-01-31 for its midnight")
+    WallTime,
+    Meta(
+        description="a time such as 2027-01-31T18:00:00, or 2027-01-31 for its midnight "
+        "(the + of an offset is written %2B)"
+    ),
 ]
 InstantBound = Annotated[
-    Instant, Meta(description="a time such as 2027-01-31T18:00:00Z, in UTC where no offset is sent")
+    Instant,
+    Meta(
+        description="a time such as 2027-01-31T18:00:00Z, in UTC where no offset is sent "
+        "(the + of an offset is written %2B)"
+    ),
 ]
 Text = Annotated[
     str,
@@ -84,7 +92,8 @@ Text = Annotated[
 SortBy = Annotated[
     Sort,
     Meta(
-        description="members with commas between them, each with - before it to descend: -deadline_at,title"
+        description=f"members ({', '.join(TODOS.c.keys())}) with commas between them, each with - before it "
+        "to descend: -deadline_at,title"
     ),
 ]
 Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description=f"a whole number from 1 to {MAX_LIMIT}")]
@@ -246,7 +255,7 @@ class Listing:
         if position is None or data[:9] != self._fingerprint:
             raise ValidationFailed(
                 Fault(
-                    "cursor must be taken from the Link header of the page before, "
+                    detail="cursor must be taken from the Link header of the page before, "
                     "with the same sort and filters as there",
                     parameter="cursor",
                 )

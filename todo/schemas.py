@@ -74,11 +74,12 @@ class TodoUpdate(Struct, forbid_unknown_fields=True, kw_only=True):
         return {name: value for name, value in structs.asdict(self).items() if value is not UNSET}
 
 
-Id = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1, description="the id of a todo")]
+Id = Annotated[int, Meta(description="the id of a todo, a whole number")]
 IfMatch = Annotated[
     str,
     Meta(
-        pattern=r'^(?:\*|"[!#-~]*")$(?!\n)', description='an ETag in its quotes, such as "\\"5d41\\"", or *'
+        pattern=r'^(?:\*|"[!#-~]*")$(?!\n)',
+        description="an ETag, the quotes that belong to it included, or *",
     ),
 ]
 

@@ -17,6 +17,8 @@ from msgspec import Struct
 
 from todo.http.problem import ContentTooLarge, Fault, UnsupportedMediaType, ValidationFailed
 
+JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
 MAX_BYTES = 64 * 1024
 # What an answer repeats of a request at the most.
 MAX_FAULTS = 1000
@@ -30,13 +32,13 @@ _REPEATED = object()
 S = TypeVar("S", bound=Struct)
 
 
-def read(kind: type[S], max_bytes: int = MAX_BYTES) -> S:
+def read(kind: type[S], max_bytes: int = MAX_BYTES, media_types: tuple[str, ...] = (JSON,)) -> S:
     """The body of the current request as a `kind`.
 
     Raises UnsupportedMediaType, ContentTooLarge, or ValidationFailed with a fault for each member
     that is missing, unknown or wrong.
     """
-    value = parse(_bytes(max_bytes))
+    value = parse(_bytes(max_bytes, media_types))
     try:
         return msgspec.convert(value, kind, dec_hook=from_json)
     except msgspec.ValidationError:
@@ -50,6 +52,8 @@ def parse(body: bytes) -> Any:
         text = body.decode()
     except UnicodeDecodeError as error:
         _fail(f"The body must be UTF-8, and its byte {error.start} is not")
+    if text.startswith("\ufeff"):
+        _fail("The body must be JSON without a byte order mark before it")
     if not text.strip():
         _fail('The body must be a JSON object, such as {"title": "Buy milk"}, and is empty')
     try:
@@ -70,7 +74,7 @@ def parse(body: bytes) -> Any:
 def faults(kind: type[Struct], value: Any, pointer: str) -> Iterator[Fault]:
     """Every fault of `value`, which stands at `pointer`, as a `kind`: unknown members, then the known."""
     if not isinstance(value, dict):
-        yield Fault(f"{_name(pointer)} must be a JSON object", pointer)
+        yield Fault(detail=f"{_name(pointer)} must be a JSON object", pointer=pointer)
         return
     tag = kind.__struct_config__.tag_field
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
@@ -78,14 +82,19 @@ def faults(kind: type[Struct], value: Any, pointer: str) -> Iterator[Fault]:
         if name not in fields and name != tag:
             known = ", ".join(filter(None, [tag, *fields]))
             detail = f"{name[:MAX_NAME]} is not a member that can be sent: send only {known}"
-            yield Fault(detail, _join(pointer, name))
+            yield Fault(detail=detail, pointer=_join(pointer, name))
     musts = {name: schema.get("description", "") for name, schema in properties(kind).items()}
     for name, field in fields.items():
         if name not in value:
             if field.required:
-                yield Fault(f"{_name(_join(pointer, name))} is required: {musts[name]}", _join(pointer, name))
+                yield Fault(
+                    detail=f"{_name(_join(pointer, name))} is required: {musts[name]}",
+                    pointer=_join(pointer, name),
+                )
         elif value[name] is _REPEATED:
-            yield Fault(f"{_name(_join(pointer, name))} must be sent only once", _join(pointer, name))
+            yield Fault(
+                detail=f"{_name(_join(pointer, name))} must be sent only once", pointer=_join(pointer, name)
+            )
         else:
             yield from _member_faults(field.type, value[name], _join(pointer, name), musts[name])
 
@@ -121,7 +130,7 @@ def _member_faults(kind: Any, value: Any, pointer: str, must: str) -> Iterator[F
     try:
         msgspec.convert(value, kind, dec_hook=from_json)
     except msgspec.ValidationError:
-        yield Fault(f"{_name(pointer)} must be {must}", pointer)
+        yield Fault(detail=f"{_name(pointer)} must be {must}", pointer=pointer)
 
 
 def _variant_faults(variants: Sequence[type[Struct]], value: Any, pointer: str) -> Iterator[Fault]:
@@ -131,14 +140,16 @@ def _variant_faults(variants: Sequence[type[Struct]], value: Any, pointer: str) 
     tag = value.get(tag_field) if isinstance(value, dict) else None
     if isinstance(value, dict) and tag not in list(by_tag):
         detail = f"{_name(pointer)}/{tag_field} must be one of {', '.join(by_tag)}"
-        yield Fault(detail, f"{pointer}/{tag_field}")
+        yield Fault(detail=detail, pointer=f"{pointer}/{tag_field}")
     else:
         yield from faults(by_tag.get(str(tag), variants[0]), value, pointer)
 
 
-def _bytes(max_bytes: int) -> bytes:
-    if not request.is_json:
-        raise UnsupportedMediaType
+def _bytes(max_bytes: int, media_types: tuple[str, ...]) -> bytes:
+    if request.mimetype not in media_types:
+        raise UnsupportedMediaType(f"Send JSON, with `Content-Type: {' or '.join(media_types)}`.")
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise UnsupportedMediaType("Send the body as it is, without a `Content-Encoding`.")
     body = request.get_data()
     if len(body) > max_bytes:
         raise ContentTooLarge(f"Send a body of at most {max_bytes} bytes.")
@@ -155,7 +166,7 @@ def _join(pointer: str, name: str) -> str:
 
 
 def _fail(detail: str) -> NoReturn:
-    raise ValidationFailed(Fault(detail, "#")) from None
+    raise ValidationFailed(Fault(detail=detail, pointer="#")) from None
 
 
 def _mark_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

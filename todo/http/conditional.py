@@ -65,12 +65,13 @@ class Precondition(NamedTuple):
 
         The caller's transaction keeps others from changing the resource between this and the write.
         """
-        current = None if tag is None else tag.strip('"')
-        if self.if_match is not None and (current is None or not self.if_match.contains(current)):
-            raise PreconditionFailed(tag)
-        if (
-            self.if_none_match is not None
-            and current is not None
-            and self.if_none_match.contains_weak(current)
-        ):
-            raise PreconditionFailed(tag)
+        if tag is None:
+            if self.if_match is not None:
+                raise PreconditionFailed(tag, "There is none any more: it was deleted, or never was.")
+            return
+        current = tag.strip('"')
+        if self.if_match is not None and not self.if_match.contains(current):
+            weak = self.if_match.is_weak(current)
+            raise PreconditionFailed(tag, "Send the `ETag` without `W/` before it." if weak else None)
+        if self.if_none_match is not None and self.if_none_match.contains_weak(current):
+            raise PreconditionFailed(tag, "It is there, in a version that `If-None-Match` excludes.")

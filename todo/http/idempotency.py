@@ -40,7 +40,7 @@ def once(write: Callable[[Connection], Response], *, writing: bool = False) -> R
         with transaction(writing=writing) as connection:
             return write(connection)
     if not re.match(KEY_PATTERN, key):
-        raise ValidationFailed(Fault(f"{HEADER} must be 1 to {KEY_LENGTH} visible ASCII characters"))
+        raise ValidationFailed(Fault(detail=f"{HEADER} must be 1 to {KEY_LENGTH} visible ASCII characters"))
     request_hash = hashlib.sha256(f"{request.path}\n".encode() + request.get_data()).digest()
     now = utc_now()
     with transaction(writing=True) as connection:

@@ -36,16 +36,16 @@ def read(kind: type[S]) -> S:
             known = (
                 f"The parameters are: {', '.join(fields)}" if fields else "This address takes no parameters"
             )
-            faults.append(Fault(f"{name[:80]} is not a parameter here. {known}", parameter=name[:80]))
+            faults.append(Fault(detail=f"{name[:80]} is not a parameter here. {known}", parameter=name[:80]))
         elif name in values:
-            faults.append(Fault(f"{name} must be sent only once", parameter=name))
+            faults.append(Fault(detail=f"{name} must be sent only once", parameter=name))
         else:
             try:
                 values[name] = _convert(text, fields[name])
             except msgspec.ValidationError:
                 values[name] = None
                 faults.append(
-                    Fault(f"{name} must be {properties(kind)[name]['description']}", parameter=name)
+                    Fault(detail=f"{name} must be {properties(kind)[name]['description']}", parameter=name)
                 )
     if faults:
         raise ValidationFailed(*faults)
@@ -66,7 +66,7 @@ def _pairs() -> list[tuple[str, str]]:
         detail = "The query must be UTF-8, percent-encoded"
     except ValueError:
         detail = "The query must have at most 100 parameters"
-    raise ValidationFailed(Fault(detail))
+    raise ValidationFailed(Fault(detail=detail))
 
 
 def _convert(text: str, kind: Any) -> Any:

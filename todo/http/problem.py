@@ -68,12 +68,12 @@ TYPES = {
 }
 
 
-class Fault(Struct, omit_defaults=True):
+class Fault(Struct, kw_only=True, omit_defaults=True):
     """One thing wrong with a request: `pointer` (RFC 6901) into the body, or `parameter` in the query."""
 
-    detail: str
     pointer: str | UnsetType = UNSET
     parameter: str | UnsetType = UNSET
+    detail: str
 
 
 class ProblemOut(Struct):
@@ -123,8 +123,8 @@ class PreconditionFailed(Problem):
 
     code = 412
 
-    def __init__(self, tag: str | None = None, *errors: Fault) -> None:
-        super().__init__(errors=errors, headers=[] if tag is None else [("ETag", tag)])
+    def __init__(self, tag: str | None, detail: str | None = None) -> None:
+        super().__init__(detail, headers=[] if tag is None else [("ETag", tag)])
 
 
 class ContentTooLarge(Problem):

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from flask import Flask, current_app
@@ -18,7 +18,7 @@ from todo.config import StartupError
 from todo.http.problem import Unavailable
 from todo.models import db
 
-_Identity = tuple[int, int]
+_Identity = tuple[int, int]  # device and inode
 
 
 def prepare(app: Flask) -> None:
@@ -35,11 +35,12 @@ def prepare(app: Flask) -> None:
     with app.app_context():
         engine = db.engine
         path = file_of(engine)
+        file = None if path is None else _File(path)
         if path is not None:
-            _check_access(path, "rb" if engine.url.query.get("mode") == "ro" else "ab")
+            _check_place(path, writable="mode" not in engine.url.query)
         if engine.dialect.name == "sqlite":
-            _tune_sqlite(engine, path, app.config["BUSY_TIMEOUT"])
-        app.extensions["todo.connections"] = _Connections(engine, path)
+            _tune_sqlite(engine, file, app.config["BUSY_TIMEOUT"])
+        app.extensions["todo.connections"] = _Connections(engine, file)
         weakref.finalize(app, engine.dispose)
         try:
             with engine.connect() as connection:
@@ -63,7 +64,7 @@ def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Co
     with `snapshot`, all it reads is of one moment. Without them it is for a single statement.
 
     The connection stays with the thread, since fetching one from the pool for each request costs a
-    quarter of a read. Raises Unavailable where the database file is gone.
+    quarter of a read. Raises Unavailable where the database file is not as it should be.
     """
     connection = current_app.extensions["todo.connections"].of_this_thread()
     try:
@@ -86,18 +87,56 @@ def _begin(connection: Connection, kind: str) -> None:
         connection.exec_driver_sql(f"BEGIN {kind}")
 
 
+class _File:
+    """A database file, which may be deleted, put back or replaced while it is in use."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.log = Path(f"{path}-wal")
+        self._opened: _Identity | None = None
+        self._opened_log: _Identity | None = None
+
+    def identify(self) -> _Identity:
+        """Tell which file is there. Raises Unavailable where there is none, or none to be used."""
+        identity = _identify(self.path)
+        if identity is None:
+            raise Unavailable(
+                "The database file is gone. Put it back, or restart the service to begin a new one."
+            )
+        # SQLite would take the log of the file that was there for one of this file, and ruin it.
+        if identity != self._opened and self._opened_log and self._opened_log == _identify(self.log):
+            raise Unavailable(
+                f"The database file was replaced, but not its log: remove {self.log.name} "
+                f"and {self.path.name}-shm, or put the first file back."
+            )
+        return identity
+
+    def remember(self) -> _Identity:
+        """Take the file and its log, which a new connection has opened, for what belongs together."""
+        self._opened, self._opened_log = self.identify(), _identify(self.log)
+        return self._opened
+
+
+def _identify(path: Path) -> _Identity | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class _Connections(threading.local):
     """For each thread the connection that it keeps, on the file that is there now."""
 
-    def __init__(self, engine: Engine, path: Path | None) -> None:
+    def __init__(self, engine: Engine, file: _File | None) -> None:
         self.engine = engine
-        self.path = path
+        self.file = file
         self.connection: Connection | None = None
 
     def of_this_thread(self) -> Connection:
         if self.connection is None:
             self.connection = self.engine.connect()
-        elif self.path is not None and self.connection.info["file"] != _identify(self.path):
+        elif self.file is not None and self.connection.info["file"] != self.file.identify():
             self.connection.invalidate()
             self.connection.close()
             self.connection = self.engine.connect()
@@ -131,38 +170,32 @@ def checkpoint() -> None:
     db.engine.dispose()
 
 
-def _check_access(path: Path, mode: Literal["ab", "rb"]) -> None:
-    """Raise StartupError where the file can't be opened so; one to be written is made."""
+def _check_place(path: Path, *, writable: bool) -> None:
+    """Raise StartupError where there is no file; one to be written is made.
+
+    A file that is there is not opened: to close it again would take this process's locks off it.
+    """
     try:
-        if mode == "ab":
-            path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open(mode):
-            pass
+        if writable:
+            if not path.parent.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        else:
+            path.stat()
     except OSError as error:
         raise StartupError(
-            f"{path} can't be {'written' if mode == 'ab' else 'read'}: {error.strerror}. Give this user the "
-            "right to it and to its folder, or name another place in TODO_SQLALCHEMY_DATABASE_URI "
-            "(sqlite:////folder/file)."
+            f"{path} can't be used: {error.strerror}. Give this user the right to it and to its folder, "
+            "or name another place in TODO_SQLALCHEMY_DATABASE_URI (sqlite:////folder/file)."
         ) from None
 
 
-def _identify(path: Path) -> _Identity:
-    try:
-        status = path.stat()
-    except OSError:
-        raise Unavailable(
-            "The database file is gone. Put it back, or restart the service to begin a new one."
-        ) from None
-    return status.st_dev, status.st_ino
-
-
-def _tune_sqlite(engine: Engine, path: Path | None, busy_timeout: int) -> None:
+def _tune_sqlite(engine: Engine, file: _File | None, busy_timeout: int) -> None:
     """Have every connection to the SQLite database wait for locks, sync commits, and know its file."""
 
     @event.listens_for(engine, "do_connect")
     def _refuse_to_make_a_new_file(*_: object) -> None:
-        if path is not None:
-            _identify(path)
+        if file is not None:
+            file.identify()
 
     @event.listens_for(engine, "connect")
     def _configure(dbapi_connection: sqlite3.Connection, record: Any) -> None:
@@ -175,12 +208,12 @@ def _tune_sqlite(engine: Engine, path: Path | None, busy_timeout: int) -> None:
         _switch_to_wal(dbapi_connection, busy_timeout / 1000)
         # Only selects call it: a table that did could not be written by another program.
         dbapi_connection.create_function("casefold", 1, _casefold, deterministic=True)
-        if path is not None:
-            record.info["file"] = _identify(path)
+        if file is not None:
+            record.info["file"] = file.remember()
 
     @event.listens_for(engine, "checkout")
     def _leave_a_file_that_was_replaced(_: object, record: Any, __: object) -> None:
-        if path is not None and record.info["file"] != _identify(path):
+        if file is not None and record.info["file"] != file.identify():
             raise DisconnectionError
 
 

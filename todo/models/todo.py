@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Index, String, false, text
+from sqlalchemy import DDL, CheckConstraint, Index, String, event, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from todo.clock import format_instant, format_wall_time, utc_now
@@ -81,3 +81,12 @@ class Todo(db.Model):  # type: ignore[name-defined, misc]
 
     def __repr__(self) -> str:
         return f"<Todo {self.id} {self.title!r}>"
+
+
+# An UPDATE that does not set it, such as one from a shell, renews `updated_at` too.
+_RENEW = DDL(  # type: ignore[no-untyped-call]
+    "CREATE TRIGGER todos_updated_at AFTER UPDATE ON todos WHEN NEW.updated_at IS OLD.updated_at "
+    "BEGIN UPDATE todos SET updated_at = %(now)s WHERE id = NEW.id; END",
+    context={"now": _NOW.text},
+)
+event.listen(Todo.__table__, "after_create", _RENEW.execute_if(dialect="sqlite"))

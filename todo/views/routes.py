@@ -47,8 +47,11 @@ class IdConverter(BaseConverter):
 
     def to_python(self, value: str) -> int | None:
         """Read the number; None, which no id equals, for one that no database integer can hold."""
-        number = int(value[:21])
-        return number if -(2**63) <= number < 2**63 else None
+        return _storable(int(value[:21]))
+
+
+def _storable(todo_id: int) -> int | None:
+    return todo_id if -(2**63) <= todo_id < 2**63 else None
 
 
 @api.record_once
@@ -119,7 +122,7 @@ def update_todo(todo_id: int | None) -> Response:
 
     PUT and PATCH do the same: a JSON merge patch (RFC 7396).
     """
-    todo = body.read(TodoUpdate)
+    todo = body.read(TodoUpdate, media_types=(body.JSON, body.MERGE_PATCH))
     precondition = Precondition.of_request()
     with transaction(writing=precondition is not None) as connection:
         row = _update(connection, todo_id, todo, precondition)
@@ -151,12 +154,13 @@ def _run(connection: Connection, index: int, operation: Operation) -> TodoOut | 
         if isinstance(operation, CreateOperation):
             return _represent(_create(connection, operation.todo))
         precondition = Precondition.of_member(operation.if_match or None)
+        todo_id = _storable(operation.id)
         if isinstance(operation, DeleteOperation):
-            return _represent(_delete(connection, operation.id, precondition))
-        return _represent(_update(connection, operation.id, operation.todo, precondition))
+            return _represent(_delete(connection, todo_id, precondition))
+        return _represent(_update(connection, todo_id, operation.todo, precondition))
     except Problem as problem:
         member = "id" if isinstance(problem, NotFound) else "if_match"
-        problem.errors = [Fault(problem.description or "", f"#/operations/{index}/{member}")]
+        problem.errors = [Fault(detail=problem.description or "", pointer=f"#/operations/{index}/{member}")]
         raise
 
 

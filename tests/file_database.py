@@ -1,0 +1,39 @@
+"""An app on a SQLite file, and a shell on the same file."""
+
+import sqlite3
+import unittest
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from flask import Flask
+from flask.testing import FlaskClient
+
+from todo import create_app
+
+
+class FileDatabaseTest(unittest.TestCase):
+    """A folder for each test; `start` makes the app, `self.client` asks it, `self.shell` is behind it."""
+
+    client: FlaskClient
+
+    def setUp(self) -> None:
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        self.path = self.folder / "db.sqlite"
+
+    def start(self, **settings: Any) -> Flask:
+        """Start an app on the file, in the place of one that was started before."""
+        app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{self.path}", "TESTING": True} | settings)
+        self.client = app.test_client()
+        return app
+
+    def shell(self) -> sqlite3.Connection:
+        """Open the file as the sqlite3 shell does: no settings of the service, each statement a commit."""
+        return self.enterContext(closing(sqlite3.connect(self.path, isolation_level=None)))
+
+    def titles(self) -> list[str]:
+        """List the titles that the service serves."""
+        answer = self.client.get("/api/v1/todos")
+        self.assertEqual(200, answer.status_code, answer.json)
+        return [todo["title"] for todo in answer.get_json()]

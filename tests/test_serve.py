@@ -1,0 +1,172 @@
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+import unittest
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.server import COMMAND, PATIENCE, ROOT, Server, environment
+from todo import create_app
+from todo.config import StartupError
+
+HEALTH = "/api/v1/health"
+LINUX = Path("/proc/self/task").exists()
+
+
+def refuse(case: tuple[str, list[str], dict[str, str]]) -> tuple[int, str, str]:
+    """Run a server that can't start; return its exit status, output and error output."""
+    _, arguments, settings = case
+    done = subprocess.run(
+        [*COMMAND, *arguments],
+        cwd=ROOT,
+        env=environment(**settings),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+class TestRefusals(unittest.TestCase):
+    """What keeps the server from starting is told in one sentence."""
+
+    def test_one_sentence_and_no_traceback(self) -> None:
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        text = folder / "text"
+        text.write_text("This is no database. " * 100)
+        uri = {"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{folder}/db.sqlite"}
+        taken = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        cases: tuple[tuple[str, list[str], dict[str, str]], ...] = (
+            (f"Port {taken} is in use", ["--port", str(taken)], uri),
+            ("65536 is no port", ["--port", "65536"], uri),
+            (r"192\.0\.2\.1:6400 can't be listened on", ["--host", "192.0.2.1", "--port", "6400"], uri),
+            ("TODO_COLOUR is not a setting", [], {"TODO_COLOUR": "red"}),
+            ("file is not a database", [], {"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{text}"}),
+        )
+        with ThreadPoolExecutor(2) as threads:
+            for case, (status, output, error) in zip(cases, threads.map(refuse, cases), strict=True):
+                with self.subTest(case[0]):
+                    self.assertEqual((1, ""), (status, output))
+                    self.assertRegex(error, rf"\AError: [^\n]*{case[0]}[^\n]*\n\Z")
+        self.assertEqual("This is no database. " * 100, text.read_text())
+
+    def test_databases_that_cant_be_used(self) -> None:
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        text = folder / "text"
+        text.write_text("This is no database. " * 100)
+        for sentence, uri in (
+            ("SQLALCHEMY_DATABASE_URI can't be used: Could not parse", "todos"),
+            ("SQLALCHEMY_DATABASE_URI can't be used: Can't load plugin", "nosuch://user:secret@host/todos"),
+            (f"{text} can't be used: file is not a database", f"sqlite:///{text}"),
+            (f"{text}/db.sqlite can't be used: Not a directory", f"sqlite:///{text}/db.sqlite"),
+            (f"{folder} can't be used: unable to open", f"sqlite:///{folder}"),
+            (
+                f"{folder}/absent can't be used: No such file",
+                f"sqlite:///file:{folder}/absent?mode=ro&uri=true",
+            ),
+        ):
+            with self.subTest(uri), self.assertRaisesRegex(StartupError, re.escape(sentence)) as caught:
+                create_app({"SQLALCHEMY_DATABASE_URI": uri})
+            self.assertNotIn("secret", str(caught.exception))
+        self.assertEqual([text], list(folder.iterdir()))
+
+
+class TestStart(unittest.TestCase):
+    def test_one_line_says_where_it_listens_and_where_the_data_is(self) -> None:
+        with Server(TODO_WORKERS="1") as server:
+            self.assertEqual(f"Listening on {server.url}, data in {server.database}\n", server.output)
+            self.assertTrue(server.database.exists())
+            server.stop()
+            self.assertEqual(f"Listening on {server.url}, data in {server.database}\n", server.output)
+
+    def test_a_database_in_memory_is_one_for_all_requests(self) -> None:
+        memory = {"TODO_SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}
+        with Server(TODO_HOST="localhost", TODO_WORKERS="2", **memory) as server:
+            self.assertIn(f"Listening on http://localhost:{server.port}, data in memory", server.output)
+            ids = [server.request("POST", "/api/v1/todos", {"title": "x"}).json["id"] for _ in range(8)]
+            self.assertEqual(list(range(1, 9)), ids)
+
+
+class TestStop(unittest.TestCase):
+    def test_signals_end_it_and_leave_the_data_in_one_file(self) -> None:
+        for by in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(by), Server(TODO_WORKERS="2") as server:
+                for _ in range(8):
+                    server.request("POST", "/api/v1/todos", {"title": "x"})
+                with closing(socket.create_connection(("127.0.0.1", server.port))):
+                    begun = time.monotonic()
+                    self.assertEqual(0, server.stop(by))
+                self.assertLess(time.monotonic() - begun, 15)
+                with self.assertRaises(ConnectionRefusedError):
+                    server.request("GET", HEALTH)
+                self.assertEqual(
+                    [server.database.name],
+                    [path.name for path in server.database.parent.iterdir() if path.name.startswith("db")],
+                )
+
+    def test_a_request_under_way_is_finished(self) -> None:
+        with (
+            Server(TODO_WORKERS="1") as server,
+            ThreadPoolExecutor(2) as threads,
+            closing(sqlite3.connect(server.database, isolation_level=None)) as lock,
+        ):
+            lock.execute("BEGIN IMMEDIATE")
+            answer = threads.submit(server.request, "POST", "/api/v1/todos", {"title": "x"})
+            time.sleep(0.3)
+            status = threads.submit(server.stop)
+            time.sleep(0.3)
+            self.assertFalse(answer.done())
+            lock.execute("ROLLBACK")
+            self.assertEqual((201, 0), (answer.result().status, status.result()))
+            self.assertEqual((1,), lock.execute("SELECT count(*) FROM todos").fetchone())
+
+
+@unittest.skipUnless(LINUX, "finds the processes in /proc")
+class TestProcesses(unittest.TestCase):
+    def test_a_killed_worker_is_replaced_and_makes_no_new_database(self) -> None:
+        with Server(TODO_WORKERS="2") as server:
+            server.request("POST", "/api/v1/todos", {"title": "x"})
+            before = server.workers
+            elsewhere = server.database.rename(server.database.with_suffix(".away"))
+            os.kill(before[0], signal.SIGKILL)
+            wait_until(lambda: len(set(server.workers) - {before[0]}) == 2)
+            for _ in range(8):
+                self.assertEqual(200, server.request("GET", HEALTH).status)
+                self.assertEqual(503, server.request("GET", "/api/v1/todos").status)
+            self.assertFalse(server.database.exists())
+            elsewhere.rename(server.database)
+            for _ in range(8):
+                self.assertEqual(
+                    ["x"], [todo["title"] for todo in server.request("GET", "/api/v1/todos").json]
+                )
+            self.assertEqual(0, server.stop())
+
+    def test_workers_end_with_the_main_process(self) -> None:
+        with Server(TODO_WORKERS="2") as server:
+            server.process.kill()
+            server.process.wait(PATIENCE)
+            wait_until(lambda: not listens(server.port))
+            server.start()
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds. Raises AssertionError where it does not for long."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("It did not come about.")
+        time.sleep(0.01)
+
+
+def listens(port: int) -> bool:
+    """Tell whether somebody takes connections on `port`."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
