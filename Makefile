@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIPENV := VIRTUAL_ENV=$(CURDIR)/$(VENV) PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv
 
-.PHONY: run test check soak format fuzz bench lock clean
+.PHONY: run test check soak format fuzz interop bench lock clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/flask --app todo serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
@@ -37,6 +37,10 @@ bench: $(VENV)/installed-bench
 fuzz: $(VENV)/installed-dev
 	@$(BIN)/python -m tests.test_schemathesis 20000
 
+# Clients generated from the OpenAPI document; it takes Node.js.
+interop: $(VENV)/installed-dev $(VENV)/interop/installed
+	@PATH=$(CURDIR)/$(VENV)/interop/bin:$$PATH $(BIN)/python -m interop.run
+
 # Lock the Pipfile's packages; the lock names no index, so that everyone's own is used.
 lock: $(VENV)/pipenv
 	$(PIPENV) lock --categories "packages dev-packages bench interop"
@@ -65,4 +69,10 @@ $(VENV)/installed-dev: Pipfile.lock | $(VENV)/pipenv
 
 $(VENV)/installed-bench: Pipfile.lock | $(VENV)/installed
 	@$(PIPENV) sync --categories bench
+	@touch $@
+
+# The generator has dependencies that would not fit beside the service's.
+$(VENV)/interop/installed: Pipfile.lock | $(VENV)/pipenv
+	@$(PYTHON) -m venv --clear $(VENV)/interop
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV)/interop PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv sync --categories interop
 	@touch $@

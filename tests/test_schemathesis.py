@@ -36,7 +36,12 @@ def run(server: Server, *options: str) -> tuple[int, str]:
 class TestSchemathesis(unittest.TestCase):
     def test_the_service_is_as_its_document_says(self) -> None:
         with Server() as server:
-            status, output = run(server, f"--max-examples={EXAMPLES}", "--generation-deterministic")
+            status, output = run(
+                server,
+                f"--max-examples={EXAMPLES}",
+                "--generation-deterministic",
+                "--exclude-tag=HTTP",  # HEAD and OPTIONS take half of the time
+            )
         self.assertEqual(0, status, output)
         self.assertRegex(output, "Stateful .*in", "all phases")
 
@@ -47,7 +52,7 @@ def fuzz(requests: int) -> int:
     while sent < requests:
         with Server() as server:
             status, output = run(
-                server, "--max-examples=500", "--continue-on-failure", "--generation-database=none"
+                server, "--max-examples=100", "--continue-on-failure", "--generation-database=none"
             )
         print(output)  # noqa: T201
         counted = re.search(r"(\d+) generated", output)

@@ -15,7 +15,7 @@ from msgspec import Struct
 from werkzeug.routing import Rule
 
 from todo.http import idempotency, parameters, problem, request_id
-from todo.http.body import json_schema, properties
+from todo.http.body import JSON, MERGE_PATCH, json_schema, properties
 from todo.http.conditional import entity_tag, tagged
 from todo.http.parameters import NoParameters
 from todo.http.problem import ProblemOut
@@ -33,9 +33,6 @@ from todo.schemas import (
 from todo.views.docs import ASSETS
 
 Json = dict[str, Any]
-
-JSON = "application/json"
-MERGE_PATCH = "application/merge-patch+json"
 
 
 class Operation(NamedTuple):

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
 from itertools import islice
+from sys import float_info
 from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
 from urllib.parse import quote
 
@@ -23,8 +24,6 @@ MAX_BYTES = 64 * 1024
 # What an answer repeats of a request at the most.
 MAX_FAULTS = 1000
 MAX_NAME = 80
-# More than the largest integer that is taken has.
-INTEGER_DIGITS = 20
 
 # The value of a member that was sent more than once: of no type that any member has.
 _REPEATED = object()
@@ -187,7 +186,7 @@ def _number(text: str) -> int | float:
         number = Decimal(text)
     except InvalidOperation:  # its exponent has more digits than it can have
         return float(text)
-    is_integer = number.adjusted() < INTEGER_DIGITS and number % 1 == 0
+    is_integer = number.adjusted() <= float_info.max_10_exp and number == number.to_integral_value()
     return int(number) if is_integer else float(text)
 
 
