@@ -1,0 +1,220 @@
+"""Many clients at once, against the running server with two workers."""
+
+import json
+import random
+import sqlite3
+import threading
+import time
+import unittest
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing, contextmanager
+from functools import partial
+from http.client import HTTPConnection, HTTPException
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from werkzeug.http import parse_options_header
+
+from tests.server import PATIENCE, Answer, Server
+
+PATH = "/api/v1/todos"
+BATCH = f"{PATH}/batch"
+SORTS = (
+    *(sign + member for member in ("id", "title", "description", "completed") for sign in ("", "-")),
+    *(sign + member for member in ("deadline_at", "created_at", "updated_at") for sign in ("", "-")),
+    "completed,-deadline_at,title",
+    "-description,deadline_at,-id",
+)
+
+
+class Client:
+    """A connection to `server` that is kept from request to request."""
+
+    def __init__(self, server: Server) -> None:
+        self._connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def request(self, method: str, path: str, body: object = None, **headers: str) -> Answer:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        self._connection.request(method, path, None if body is None else json.dumps(body), sent)
+        response = self._connection.getresponse()
+        return Answer(response.status, response.headers, json.loads(response.read()))
+
+
+def at_once(count: int, work: Callable[[], Answer]) -> list[Future[Answer]]:
+    """What `work` answers to each of `count` threads that begin together."""
+    barrier = threading.Barrier(count)
+
+    def begin() -> Answer:
+        barrier.wait()
+        return work()
+
+    with ThreadPoolExecutor(count) as pool:
+        return [pool.submit(begin) for _ in range(count)]
+
+
+class TestConcurrency(unittest.TestCase):
+    server: Server
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = cls.enterClassContext(Server(TODO_WORKERS="2"))
+
+    def test_paging_while_others_write_neither_skips_nor_repeats_a_todo(self) -> None:
+        with Client(self.server) as client:
+            created = client.request("POST", BATCH, {"operations": [creation(seed) for seed in range(120)]})
+            staying = {todo["id"] for todo in created.json["results"]}
+            with self.churn() as wait_for_writes:
+                for sort in SORTS:
+                    with self.subTest(sort):
+                        found: list[int] = []
+                        for page in pages(client, sort):
+                            found += (todo["id"] for todo in page)
+                            wait_for_writes()
+                        self.assertEqual([], [key for key in staying if found.count(key) != 1])
+                        self.assertEqual(len(set(found)), len(found))
+
+    @contextmanager
+    def churn(self) -> Iterator[Callable[[], None]]:
+        """Have a thread make and delete todos until the end; yields what waits until it has again."""
+        written, ended = threading.Event(), threading.Event()
+
+        def write() -> None:
+            made: list[int] = []
+            with Client(self.server) as client:
+                while not ended.is_set():
+                    todo = creation(random.randrange(1000))["todo"]
+                    made.append(client.request("POST", PATH, todo).json["id"])
+                    if len(made) > 20:
+                        client.request("DELETE", f"{PATH}/{made.pop(random.randrange(20))}")
+                    written.set()
+
+        def wait() -> None:
+            written.clear()
+            self.assertTrue(written.wait(PATIENCE))
+
+        with ThreadPoolExecutor(1) as pool:
+            writer = pool.submit(write)
+            try:
+                yield wait
+            finally:
+                ended.set()
+        writer.result()
+
+    def test_increments_under_if_match_are_all_counted(self) -> None:
+        self.assertEqual(16 * 50, self.count_up(clients=16, times=50, guarded=True))
+
+    def test_increments_without_if_match_get_lost(self) -> None:
+        self.assertLess(self.count_up(clients=16, times=5, guarded=False), 16 * 5)
+
+    def count_up(self, *, clients: int, times: int, guarded: bool) -> int:
+        """Have each client add 1 to the number in a todo's description so many times; its value then."""
+        counter = self.server.request("POST", PATH, {"title": "Counter", "description": "0"})
+        url = counter.headers["Location"]
+        # All have read the first number before any of them writes.
+        first_read = threading.Barrier(clients)
+
+        def increment(client: Client, number: int) -> int:
+            todo = client.request("GET", url)
+            if number == 0:
+                first_read.wait()
+            change = {"description": str(int(todo.json["description"]) + 1)}
+            condition = {"If_Match": todo.headers["ETag"]} if guarded else {}
+            return client.request("PUT", url, change, **condition).status
+
+        def work() -> None:
+            with Client(self.server) as client:
+                tries, counted = 0, 0
+                while counted < times:
+                    status = increment(client, tries)
+                    self.assertIn(status, {200, 412})
+                    tries += 1
+                    counted += status == 200
+                    if status == 412:
+                        time.sleep(random.uniform(0, 0.03))
+
+        with ThreadPoolExecutor(clients) as pool:
+            for done in [pool.submit(work) for _ in range(clients)]:
+                done.result()
+        return int(self.server.request("GET", url).json["description"])
+
+    def test_one_key_sent_by_many_at_once_creates_one_todo(self) -> None:
+        for path, body in ((PATH, creation(1)["todo"]), (BATCH, {"operations": [creation(1), creation(2)]})):
+            for attempt in range(3):
+                with self.subTest(path=path, attempt=attempt):
+                    before = self.total()
+                    key = {"Idempotency-Key": f"{path}-{attempt}"}
+                    answers = at_once(8, partial(self.server.request, "POST", path, body, key))
+                    self.assertOneAnswer([future.result() for future in answers], replayed=7)
+                    self.assertEqual(before + len(body.get("operations", [body])), self.total())
+
+    def total(self) -> int:
+        return int(self.server.request("GET", f"{PATH}?limit=1&total=true").headers["X-Total-Count"])
+
+    def assertOneAnswer(self, answers: list[Answer], *, replayed: int) -> None:
+        self.assertEqual(replayed, sum("Idempotency-Replayed" in answer.headers for answer in answers))
+        for answer in answers:
+            self.assertIn(answer.status, {200, 201})
+            self.assertEqual(
+                (answers[0].status, answers[0].json, answers[0].headers.get("Location")),
+                (answer.status, answer.json, answer.headers.get("Location")),
+            )
+
+
+class TestCrash(unittest.TestCase):
+    def test_a_key_sent_again_after_a_crash_between_commit_and_answer(self) -> None:
+        with Server(TODO_WORKERS="2") as server, closing(sqlite3.connect(server.database)) as shell:
+
+            def post() -> Answer:
+                return server.request("POST", PATH, {"title": "Once"}, {"Idempotency-Key": "a-key"})
+
+            # SQLite goes on after a commit to clear its log where that is long, and before it returns:
+            # time enough to see the commit from here and to kill the server.
+            shell.execute("PRAGMA wal_autocheckpoint = 0")
+            shell.execute("CREATE TABLE ballast (bytes)")
+            with shell:
+                shell.execute("INSERT INTO ballast VALUES (zeroblob(50000000))")
+            with ThreadPoolExecutor(8) as pool:
+                unanswered = [pool.submit(post) for _ in range(8)]
+                while shell.execute("SELECT count(*) FROM todos").fetchone() == (0,):
+                    self.assertIsNone(server.process.poll())
+                server.kill()
+            for future in unanswered:
+                self.assertIsInstance(future.exception(), (OSError, HTTPException))
+
+            server.start()
+            answers = [future.result() for future in at_once(8, post)]
+            for answer in answers:
+                self.assertEqual((201, "true"), (answer.status, answer.headers["Idempotency-Replayed"]))
+                self.assertEqual(answers[0].json, answer.json)
+            self.assertEqual([answers[0].json], server.request("GET", PATH).json)
+
+
+def creation(seed: int) -> dict[str, Any]:
+    """An operation that creates a todo of few possible values."""
+    chance = random.Random(seed)
+    todo = {
+        "title": chance.choice("aäbÄ"),
+        "description": chance.choice((None, "", "x", "ß")),
+        "completed": chance.choice((False, True)),
+        "deadline_at": chance.choice((None, "2001-01-01T00:00:00", "2030-01-01T00:00:00")),
+    }
+    return {"op": "create", "todo": todo}
+
+
+def pages(client: Client, sort: str) -> Iterator[list[dict[str, Any]]]:
+    path = f"{PATH}?limit=10&sort={sort}"
+    while path:
+        answer = client.request("GET", path)
+        yield answer.json
+        link, _ = parse_options_header(answer.headers.get("Link"))
+        url = urlsplit(link[1:-1])
+        path = f"{url.path}?{url.query}" if link else ""
