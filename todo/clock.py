@@ -22,10 +22,8 @@ _DAY = (
 )
 _TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6}0*)?)?"
 _OFFSET = "(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-# An offset on the first or last days of the calendar can lead out of it.
-_NO_ESCAPE = "(?!(?:0001-01-0[12]|9999-12-3[01])T.*[+-][0-9]{2}:[0-9]{2}$)"
 # `$` alone would let a final newline through in Python.
-SENT_TIME_PATTERN = rf"^{_NO_ESCAPE}{_DAY}(?:T{_TIME}{_OFFSET}?)?$(?!\n)"
+SENT_TIME_PATTERN = rf"^{_DAY}(?:T{_TIME}{_OFFSET}?)?$(?!\n)"
 _SENT_TIME = re.compile(SENT_TIME_PATTERN)
 
 

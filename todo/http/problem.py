@@ -20,7 +20,7 @@ import msgspec
 from flask import Flask, Response, g, request
 from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy.exc import DBAPIError
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5  # seconds
@@ -185,6 +185,8 @@ def _answer(error: HTTPException) -> Response:
     errors: Sequence[Fault] = ()
     if isinstance(error, Problem):
         detail, errors = error.description or detail, error.errors
+    elif isinstance(error, BadRequest):
+        detail = "The request is malformed: check its address and its Host header."
     elif isinstance(error, MethodNotAllowed):
         detail = f"{request.method} is not possible here. Use {', '.join(sorted(error.valid_methods or ()))}."
     body = ProblemOut(
