@@ -106,7 +106,7 @@ class TestInternalError(ApiTest):
 
     def test_no_address_forges_a_line_of_the_log(self) -> None:
         log = io.StringIO()
-        self.app.add_url_rule("/fail/<path:msg>", view_func=self.fail)
+        self.app.add_url_rule("/fail/<path:msg>", "fail_with", self.fail)
         self.client.get("/fail/%0A%0DERROR%201b", errors_stream=log)
         self.assertRegex(log.getvalue(), r"^[^\n\r]*/fail/\\n\\rERROR 1b[^\n\r]*\nTraceback")
 
