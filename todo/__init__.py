@@ -6,7 +6,7 @@ from typing import Any
 from flask import Flask
 
 from todo import cli, config, openapi
-from todo.http import keep_alive, problem, request_id
+from todo.http import auth, keep_alive, problem, request_id
 from todo.models import database
 from todo.views import docs, routes
 
@@ -25,6 +25,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> Flask:
 
     request_id.register(app)
     keep_alive.register(app)
+    auth.register(app)
     problem.register(app)
     cli.register(app)
 

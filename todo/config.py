@@ -30,6 +30,9 @@ SETTINGS = (
     ),
     Setting("BUSY_TIMEOUT", 5000, "Milliseconds to wait for a lock on the database before answering 503."),
     Setting("REQUIRE_IF_MATCH", False, "Whether PUT, PATCH and DELETE must send `If-Match`."),
+    Setting(
+        "REQUIRE_TOKEN", False, "Whether clients must send a token (`flask --app todo token create NAME`)."
+    ),
     Setting("HOST", "127.0.0.1", "The address that `serve` listens on."),
     Setting("PORT", 6400, "The port that `serve` listens on."),
     Setting("WORKERS", 0, "The processes of `serve`; 0 is one for each core."),

@@ -14,7 +14,7 @@ from flask import Blueprint, Flask, Response, current_app
 from msgspec import Struct
 from werkzeug.routing import Rule
 
-from todo.http import idempotency, parameters, problem, request_id
+from todo.http import auth, idempotency, parameters, problem, request_id
 from todo.http.body import JSON, MERGE_PATCH, json_schema, properties
 from todo.http.conditional import entity_tag, tagged
 from todo.http.parameters import NoParameters
@@ -154,6 +154,7 @@ RESPONSE_HEADERS: dict[str, Json] = {
         "description": "The id of this request, in the log of the service too.",
         "schema": {"type": "string", "pattern": request_id.PATTERN},
     },
+    "WWW-Authenticate": {"description": "What lets one in (RFC 6750).", "schema": _TEXT},
     "X-Total-Count": {
         "description": "How many match, whatever the page; with `total=true`.",
         "schema": {"type": "integer", "minimum": 0},
@@ -161,6 +162,8 @@ RESPONSE_HEADERS: dict[str, Json] = {
 }
 # The headers of a problem, besides that of all answers: those that are always there, and others.
 PROBLEM_HEADERS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    401: (("WWW-Authenticate",), ()),
+    403: (("WWW-Authenticate",), ()),
     405: (("Allow",), ()),
     412: ((), ("ETag",)),
     503: (("Retry-After",), ()),
@@ -189,6 +192,7 @@ openapi.before_request(parameters.refuse)
 
 
 @openapi.get("/openapi.json")
+@auth.public
 def get_description() -> Response:
     """Get this description."""
     document = current_app.extensions["todo.openapi"]
@@ -225,6 +229,7 @@ def describe(app: Flask) -> Json:
         "paths": paths,
         "components": {
             "schemas": _COMPONENTS,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "responses": {kind.name: _problem(status) for status, kind in problem.TYPES.items()},
         },
     }
@@ -232,7 +237,12 @@ def describe(app: Flask) -> Json:
 
 def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
     row = OPERATIONS[rule.endpoint]
-    summary, _, description = (getdoc(app.view_functions[rule.endpoint]) or "").partition("\n\n")
+    view = app.view_functions[rule.endpoint]
+    needs_token = app.config["REQUIRE_TOKEN"] and not hasattr(view, "is_public") and method != "OPTIONS"
+    if needs_token:
+        refusals = (401,) if method in auth.SAFE_METHODS else (401, 403)
+        row = row._replace(problems=tuple(sorted({*row.problems, *refusals})))
+    summary, _, description = (getdoc(view) or "").partition("\n\n")
     if method == "HEAD":
         summary, description = f"{summary.rstrip('.')}: only the headers.", ""
         row = row._replace(tag="HTTP")
@@ -252,6 +262,7 @@ def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
         "description": description,
         "parameters": _parameters(app, rule, row),
         "responses": _responses(app, row, method),
+        "security": [{"token": []}] if needs_token else [],
     }
     if row.body:
         operation["requestBody"] = {"required": True, "content": _content(row.body, row.body_media_types)}

@@ -3,6 +3,8 @@
 HTTPException (Werkzeug)
 └── Problem
     ├── ValidationFailed        400
+    ├── Unauthorized            401
+    ├── Forbidden               403
     ├── NotFound                404
     ├── PreconditionFailed      412
     ├── ContentTooLarge         413
@@ -36,6 +38,12 @@ class ProblemType(NamedTuple):
 
 TYPES = {
     400: ProblemType("validation", "The request is not valid", "Send what `errors` asks for."),
+    401: ProblemType(
+        "unauthorized",
+        "Unauthorized",
+        "Send a token, as `Authorization: Bearer`. Who runs the service makes it: token create NAME.",
+    ),
+    403: ProblemType("forbidden", "Forbidden", "This token only reads. Use one that may write."),
     404: ProblemType("not-found", "Not found", "There is nothing at this address: check its path."),
     405: ProblemType("method-not-allowed", "Method not allowed", "Use a method that `Allow` names."),
     412: ProblemType(
@@ -110,6 +118,25 @@ class ValidationFailed(Problem):
         details = [fault.detail for fault in errors]
         more = [f"and {len(details) - 5} faults more"] if len(details) > 5 else []  # noqa: PLR2004
         super().__init__("; ".join(details[:5] + more), errors)
+
+
+class Unauthorized(Problem):
+    """A token is required here, and there is none or no valid one."""
+
+    code = 401
+
+    def __init__(self, invalid: str | None = None) -> None:
+        challenge = "Bearer" if invalid is None else 'Bearer error="invalid_token"'
+        super().__init__(invalid, headers=[("WWW-Authenticate", challenge)])
+
+
+class Forbidden(Problem):
+    """The token does not allow this."""
+
+    code = 403
+
+    def __init__(self) -> None:
+        super().__init__(headers=[("WWW-Authenticate", 'Bearer error="insufficient_scope"')])
 
 
 class NotFound(Problem):

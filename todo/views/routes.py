@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from werkzeug.routing import BaseConverter
 
 from todo.clock import utc_now
-from todo.http import body, idempotency, pagination, parameters
+from todo.http import auth, body, idempotency, pagination, parameters
 from todo.http.conditional import Precondition, entity_tag, tagged
 from todo.http.problem import Fault, NotFound, Problem
 from todo.models.database import transaction
@@ -68,6 +68,7 @@ def _refuse_unknown_parameters() -> None:
 
 
 @api.get("/health")
+@auth.public
 def health() -> Response:
     """Tell whether the service answers; the database is not asked."""
     return _json(Health("ok"))
