@@ -21,8 +21,9 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory test
 
-# The tests of durability for long enough to meet what is rare: writers at once, and kill -9.
+# Tests for long enough to meet what is rare: writers at once, kill -9, a list of a million, odd sequences.
 soak: $(VENV)/installed-dev
+	STREAMED_TODOS=1000000 MODEL_EXAMPLES=500 $(BIN)/python -W error -m unittest -v tests.test_streaming tests.test_model
 	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability
 
 format: $(VENV)/installed-dev

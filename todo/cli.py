@@ -28,6 +28,9 @@ from todo.models import database, db
 from todo.models.token import NAME_LENGTH, Token, hash_secret, make_secret
 
 KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once it is told to end
+# Of each worker: a client that reads slowly keeps one of them waiting. Each keeps a connection to the
+# database, of which the pool has 15.
+THREADS = 12
 
 
 def register(app: Flask) -> None:
@@ -60,13 +63,14 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     # would begin a new database where the file was deleted, and fail where it is locked.
     multiprocessing.set_start_method("fork")
     os.register_at_fork(after_in_child=_end_at_signals)
+    in_memory = database.in_memory(db.engine)  # in one connection, which no other thread can share
     server = Server(
         "todo",
         interface=Interfaces.WSGI,
         address=address,
         port=port,
-        workers=1 if database.in_memory(db.engine) else app.config["WORKERS"] or os.cpu_count() or 1,
-        blocking_threads=1,
+        workers=1 if in_memory else app.config["WORKERS"] or os.cpu_count() or 1,
+        blocking_threads=1 if in_memory else THREADS,
         websockets=False,
         # Its warnings speak of more workers than cores, and of workers killed that had just ended.
         log_level=LogLevels.error,
