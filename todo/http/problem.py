@@ -4,6 +4,7 @@ HTTPException (Werkzeug)
 └── Problem
     ├── ValidationFailed        400
     ├── NotFound                404
+    ├── NotAcceptable           406
     ├── PreconditionFailed      412
     ├── ContentTooLarge         413
     ├── UnsupportedMediaType    415
@@ -38,6 +39,7 @@ TYPES = {
     400: ProblemType("validation", "The request is not valid", "Send what `errors` asks for."),
     404: ProblemType("not-found", "Not found", "There is nothing at this address: check its path."),
     405: ProblemType("method-not-allowed", "Method not allowed", "Use a method that `Allow` names."),
+    406: ProblemType("not-acceptable", "Not acceptable", "Name a media type in `Accept` that there is."),
     412: ProblemType(
         "precondition-failed",
         "Precondition failed",
@@ -116,6 +118,16 @@ class NotFound(Problem):
     """There is no such resource."""
 
     code = 404
+
+
+class NotAcceptable(Problem):
+    """The client takes none of the media types that there are."""
+
+    code = 406
+
+    def __init__(self, media_types: Sequence[str]) -> None:
+        detail = f"This can be had as {', '.join(media_types)}: name one of these in `Accept`."
+        super().__init__(detail, headers=[("Vary", "Accept")])
 
 
 class PreconditionFailed(Problem):
