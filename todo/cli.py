@@ -19,6 +19,7 @@ from granian.server import Server
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
+from todo import transfer
 from todo.config import StartupError
 from todo.http.problem import Unavailable
 from todo.models import database, db
@@ -29,6 +30,8 @@ KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once 
 def register(app: Flask) -> None:
     """Add the commands to `app`."""
     app.cli.add_command(serve)
+    app.cli.add_command(transfer.export_todos)
+    app.cli.add_command(transfer.import_todos)
 
 
 @click.command()
