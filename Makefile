@@ -44,7 +44,7 @@ interop: $(VENV)/installed-dev $(VENV)/interop/installed
 
 # Lock the Pipfile's packages; the lock names no index, so that everyone's own is used.
 lock: $(VENV)/pipenv
-	$(PIPENV) lock --categories "packages dev-packages bench interop"
+	$(PIPENV) lock --categories "packages dev-packages bench interop readers"
 	@$(BIN)/python -c "import json; \
 	lock = json.load(open('Pipfile.lock')); lock['_meta']['sources'] = []; \
 	[package.pop('index', None) for name, group in lock.items() if name != '_meta' for package in group.values()]; \

@@ -28,7 +28,8 @@ WRITES: tuple[tuple[str, str, Any], ...] = (
     ("POST", f"{TODOS}/batch", {"operations": [{"op": "delete", "id": 99}]}),
 )
 OPEN = ("/api/v1/health", "/api/v1/openapi.json", "/docs", "/docs/docs.js")
-SECRET = re.compile(r"todo_[\w-]{43}\n")
+SECRET = re.compile(r"todo_[\w-]{43}$")
+CALENDAR = "/api/v1/todos.ics"
 
 
 class AuthTest(ApiTest):
@@ -43,9 +44,9 @@ class AuthTest(ApiTest):
         return result.output
 
     def make(self, *arguments: str) -> str:
-        output = self.run_command("create", *arguments)
-        self.assertRegex(output, SECRET)
-        return output.strip()
+        secret = SECRET.search(self.run_command("create", *arguments))
+        assert secret is not None
+        return secret[0]
 
 
 class TestAccess(AuthTest):
@@ -96,6 +97,18 @@ class TestAccess(AuthTest):
                 with self.subTest(method=method, address=address):
                     response = self.client.open(address, method=method, data="{}", content_type=JSON)
                     self.assertEqual(200 if address in OPEN else 401, response.status_code)
+
+    def test_a_feed_opens_with_its_own_secret_alone(self) -> None:
+        for client, status in (("feed", 200), ("writer", 401), ("wrong", 401), ("revoked", 401)):
+            with self.subTest(client=client):
+                secret = self.headers[client]["Authorization"].removeprefix("Bearer ")
+                self.assertEqual(status, self.client.get(f"{CALENDAR}?token={secret}").status_code)
+                self.assertNotEqual(200, self.client.get(f"/api/v1/todos.csv?token={secret}").status_code)
+        self.assertEqual(200, self.client.get(CALENDAR, headers=self.headers["reader"]).status_code)
+        self.assertEqual(401, self.client.get(CALENDAR).status_code)
+        self.run_command("revoke", "feed")
+        secret = self.headers["feed"]["Authorization"].removeprefix("Bearer ")
+        self.assertEqual(401, self.client.get(f"{CALENDAR}?token={secret}").status_code)
 
     def test_the_challenge_tells_a_bad_token_from_none(self) -> None:
         for client, error in (("no token", None), ("expired", "invalid_token")):

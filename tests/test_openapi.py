@@ -31,6 +31,7 @@ BODIES: dict[tuple[str, str], Any] = {
 CAUSES: dict[int, dict[str, Any]] = {
     400: {"query_string": {"unknown": 1}},
     404: {"names": {"todo_id": "absent", "asset": "absent"}},
+    406: {"headers": {"Accept": "text/html"}},
     412: {"headers": {"If-Match": '"other"'}},
     413: {"json": {"title": "x" * 2**20}},
     415: {"data": "{}", "content_type": "text/plain"},

@@ -8,7 +8,7 @@ from flask import Flask
 from todo import cli, config, openapi
 from todo.http import auth, keep_alive, problem, request_id
 from todo.models import database
-from todo.views import docs, routes
+from todo.views import docs, feeds, routes
 
 
 def create_app(config_overrides: Mapping[str, Any] | None = None) -> Flask:
@@ -30,6 +30,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> Flask:
     cli.register(app)
 
     app.register_blueprint(routes.api)
+    app.register_blueprint(feeds.feeds)
     app.register_blueprint(docs.docs)
     openapi.register(app)
     return app

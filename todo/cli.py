@@ -13,7 +13,7 @@ from functools import partial
 from ipaddress import ip_address
 
 import click
-from flask import Flask
+from flask import Flask, current_app
 from flask.cli import ScriptInfo, pass_script_info, with_appcontext
 from granian.constants import Interfaces
 from granian.log import LogLevels
@@ -21,6 +21,7 @@ from granian.server import Server
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from todo import transfer
 from todo.clock import utc_now
 from todo.config import StartupError
 from todo.http.problem import Unavailable
@@ -37,6 +38,8 @@ def register(app: Flask) -> None:
     """Add the commands to `app`."""
     app.cli.add_command(serve)
     app.cli.add_command(token)
+    app.cli.add_command(transfer.export_todos)
+    app.cli.add_command(transfer.import_todos)
 
 
 @click.command()
@@ -171,7 +174,11 @@ def create_token(name: str, expires: int | None, *, read_only: bool, feed: bool)
         raise click.ClickException(
             f"There is a token {name} already: revoke it first, or take another name."
         ) from None
-    click.echo(secret)
+    if feed:
+        config = current_app.config
+        click.echo(f"http://{config['HOST']}:{config['PORT']}/api/v1/todos.ics?token={secret}")
+    else:
+        click.echo(secret)
 
 
 @token.command("list")

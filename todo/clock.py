@@ -34,7 +34,7 @@ def utc_now() -> datetime:
 
 def wall_now() -> datetime:
     """Now as a wall time in the service's zone: naive, to the microsecond."""
-    return datetime.now(_service_zone()).replace(tzinfo=None)
+    return datetime.now(service_zone()).replace(tzinfo=None)
 
 
 def format_instant(instant: datetime) -> str:
@@ -81,7 +81,7 @@ class WallTime(_SentTime):
 
     @classmethod
     def _zone(cls) -> tzinfo:
-        return _service_zone()
+        return service_zone()
 
 
 class Instant(_SentTime):
@@ -92,6 +92,7 @@ class Instant(_SentTime):
         return UTC
 
 
-def _service_zone() -> ZoneInfo:
+def service_zone() -> ZoneInfo:
+    """The zone of the setting TIMEZONE."""
     zone: ZoneInfo = current_app.extensions["todo.zone"]
     return zone

@@ -6,6 +6,7 @@ HTTPException (Werkzeug)
     ├── Unauthorized            401
     ├── Forbidden               403
     ├── NotFound                404
+    ├── NotAcceptable           406
     ├── PreconditionFailed      412
     ├── ContentTooLarge         413
     ├── UnsupportedMediaType    415
@@ -46,6 +47,7 @@ TYPES = {
     403: ProblemType("forbidden", "Forbidden", "This token only reads. Use one that may write."),
     404: ProblemType("not-found", "Not found", "There is nothing at this address: check its path."),
     405: ProblemType("method-not-allowed", "Method not allowed", "Use a method that `Allow` names."),
+    406: ProblemType("not-acceptable", "Not acceptable", "Name a media type in `Accept` that there is."),
     412: ProblemType(
         "precondition-failed",
         "Precondition failed",
@@ -143,6 +145,16 @@ class NotFound(Problem):
     """There is no such resource."""
 
     code = 404
+
+
+class NotAcceptable(Problem):
+    """The client takes none of the media types that there are."""
+
+    code = 406
+
+    def __init__(self, media_types: Sequence[str]) -> None:
+        detail = f"This can be had as {', '.join(media_types)}: name one of these in `Accept`."
+        super().__init__(detail, headers=[("Vary", "Accept")])
 
 
 class PreconditionFailed(Problem):
