@@ -24,7 +24,7 @@ check: $(VENV)/installed-dev
 # Tests for long enough to meet what is rare: writers at once, kill -9, a list of a million, odd sequences.
 soak: $(VENV)/installed-dev
 	STREAMED_TODOS=1000000 MODEL_EXAMPLES=500 $(BIN)/python -W error -m unittest -v tests.test_streaming tests.test_model
-	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability
+	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability tests.test_sqlite_file.TestStart
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
