@@ -103,8 +103,8 @@ class TestClient(unittest.TestCase):
         self.assertEqual(2005, len(todos))
         ids = [int(todo.split()[0]) for todo in todos]
         for part in (ids[:1000], ids[1000:2000]):
-            operations = [{"op": "delete", "id": todo_id} for todo_id in part]
-            self.server.request("POST", f"{client.TODOS}/batch", {"operations": operations})
+            deletes = [{"op": "delete", "id": todo_id} for todo_id in part]
+            self.server.request("POST", f"{client.TODOS}/batch", {"operations": deletes})
 
     def test_exit_status(self) -> None:
         url = self.server.url
