@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIPENV := VIRTUAL_ENV=$(CURDIR)/$(VENV) PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv
 
-.PHONY: run test check soak format fuzz interop bench lock clean
+.PHONY: run test check soak format fuzz interop readers bench lock clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/flask --app todo serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
@@ -42,6 +42,11 @@ fuzz: $(VENV)/installed-dev
 interop: $(VENV)/installed-dev $(VENV)/interop/installed
 	@PATH=$(CURDIR)/$(VENV)/interop/bin:$$PATH $(BIN)/python -m interop.run
 
+# What calendars, Taskwarrior and a spreadsheet make of the files; it takes the system's packages
+# taskwarrior and LibreOffice Calc.
+readers: $(VENV)/installed-dev $(VENV)/readers/installed
+	READERS=$(CURDIR)/$(VENV)/readers/bin $(BIN)/python -W error -m unittest -v tests.test_formats_readers
+
 # Lock the Pipfile's packages; the lock names no index, so that everyone's own is used.
 lock: $(VENV)/pipenv
 	$(PIPENV) lock --categories "packages dev-packages bench interop readers"
@@ -76,4 +81,9 @@ $(VENV)/installed-bench: Pipfile.lock | $(VENV)/installed
 $(VENV)/interop/installed: Pipfile.lock | $(VENV)/pipenv
 	@$(PYTHON) -m venv --clear $(VENV)/interop
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV)/interop PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv sync --categories interop
+	@touch $@
+
+$(VENV)/readers/installed: Pipfile.lock | $(VENV)/pipenv
+	@$(PYTHON) -m venv --clear $(VENV)/readers
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV)/readers PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv sync --categories readers
 	@touch $@

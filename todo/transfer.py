@@ -62,6 +62,7 @@ _SUFFIXES = {
     ".txt": "todotxt",
 }
 _PIECE = 64 * 1024  # bytes
+_CACHE = 32 * 1024  # KiB
 _MAX_LOST = 100  # kinds
 _MAX_ID = 2**53 - 1  # above it, readers of JSON round
 
@@ -324,6 +325,9 @@ def _take(staged: _Staged, *, dry_run: bool) -> int:
     """
     created = 0
     with transaction(writing=not dry_run, snapshot=True) as connection:
+        if connection.dialect.name == "sqlite":
+            # Indexes are written all over: pages that don't fit are written again and again.
+            connection.exec_driver_sql(f"PRAGMA cache_size = {-_CACHE}")
         as_they_were = connection.execute(select(TODOS.c.id).limit(1)).first() is None
         now = utc_now()
         for rows in staged.chunks(STREAM_CHUNK):

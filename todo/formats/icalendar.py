@@ -70,7 +70,7 @@ def _vevent(zone: str, row: Any, uids: Uids) -> str:
     if deadline_at is None:
         return ""
     start = _wall_time("DTSTART", zone, deadline_at)
-    return f"BEGIN:VEVENT\r\n{_shared(row, uids)}{start}TRANSP:TRANSPARENT\r\nEND:VEVENT\r\n"
+    return f"BEGIN:VEVENT\r\n{_shared(row, uids)}{start}DURATION:PT0S\r\nTRANSP:TRANSPARENT\r\nEND:VEVENT\r\n"
 
 
 def _shared(row: Any, uids: Uids) -> str:
