@@ -141,7 +141,7 @@ def expect(client: FlaskClient, todos: list[Todo], read: Read) -> None:
 
 class TestReads(unittest.TestCase):
     @settings(max_examples=EXAMPLES, deadline=None)
-    @given(rows=st.lists(CREATES, min_size=15, max_size=20), reads=st.lists(READS, min_size=10, max_size=12))
+    @given(rows=st.lists(CREATES, min_size=12, max_size=15), reads=st.lists(READS, min_size=6, max_size=8))
     def test_reads(self, rows: list[Todo], reads: list[Read]) -> None:
         client = in_memory().test_client()
         todos = [client.post(PATH, json=row).get_json() for row in rows]
