@@ -1,5 +1,6 @@
 import json
 import sqlite3
+import sys
 import tempfile
 import unittest
 from collections.abc import Callable
@@ -7,10 +8,12 @@ from contextlib import closing
 from datetime import datetime, time, timedelta
 from pathlib import Path
 
+import pexpect  # type: ignore[import-untyped]
 from click.testing import Result
 from hypothesis import given, settings
 from sqlalchemy import delete
 
+from tests.server import PATIENCE, ROOT, environment
 from tests.transfers import MOMENT, Stored, content, fill, run, service, todos
 from todo import create_app
 from todo.clock import utc_now
@@ -300,6 +303,30 @@ class TestImport(TransferTest):
             )
             other.execute("ROLLBACK")
         self.assertEqual(0, run(app, "import", "--format", "todotxt", "-", text=b"a\n").exit_code)
+
+
+class TestOnATerminal(TransferTest):
+    """As a process: the others run in this one."""
+
+    def test_progress_and_reports(self) -> None:
+        lines = "".join(f"{'x' * (80 if i else 81)} due:2027-01-31\n" for i in range(3000))
+        place = f"sqlite:///{self.folder}/db.sqlite"
+        child = pexpect.spawn(
+            sys.executable,
+            ["-m", "flask", "--app", "todo", "import", "--skip-invalid", str(self.file("todos.txt", lines))],
+            env=environment(TODO_SQLALCHEMY_DATABASE_URI=place, TERM="xterm"),
+            cwd=str(ROOT),
+            encoding="utf-8",
+            timeout=PATIENCE,
+        )
+        child.expect(pexpect.EOF)
+        child.close()
+        shown = str(child.before)
+        self.assertEqual(0, child.exitstatus, shown)
+        self.assertIn("Read", shown)
+        self.assertIn("100%", shown)
+        self.assertRegex(shown, r"todos\.txt:1: title must be a string of 1 to 80 characters")
+        self.assertIn("2999 taken, 0 were here before, 1 can't be taken.", shown)
 
 
 class TestExport(TransferTest):
