@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pexpect  # type: ignore[import-untyped]
 from click.testing import Result
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from sqlalchemy import delete
 
 from tests.server import PATIENCE, ROOT, environment
@@ -20,6 +20,13 @@ from todo.clock import utc_now
 from todo.models.database import transaction
 from todo.query import TODOS
 
+# What each format has a rule of its own for.
+HARD = [
+    Stored(3, "x 2027-01-31 (A) due:2027-01-01", "\r\n a\nb\r\n", deadline_at=None),
+    Stored(7, "  =1+1 uid:a  ", "", completed=True, deadline_at=datetime(2027, 1, 31)),
+    Stored(8, "ä;,\\n" * 16, "'=1", deadline_at=datetime(1, 1, 1, 0, 0, 0, 1), uid="a b;%20"),
+    Stored(2**53 - 1, "2027-01-31 due: ", uid="20270131T180000.000000Z-3@todo", updated_at=datetime(1, 1, 1)),
+]
 DAY_BEFORE = MOMENT - timedelta(days=1)
 
 
@@ -70,6 +77,7 @@ class TestRoundTrip(unittest.TestCase):
 
         @settings(max_examples=15, deadline=None)
         @given(todos)
+        @example(HARD)
         def go_round(sent: list[Stored]) -> None:
             fill(here, sent)
             fill(there, [])
