@@ -134,6 +134,11 @@ class TestWrite(unittest.TestCase):
                     self.assertEqual(changed, vtodo[name].dt)
                 self.assertEqual(zone != "UTC", b"BEGIN:VTIMEZONE" in data)
 
+    def test_carriage_returns_are_no_text(self) -> None:
+        data, (vtodo,) = self.written("UTC", Stored(description="a\r\nb\nc\r\n"))
+        self.assertNotRegex(data, rb"\r[^\n]")
+        self.assertEqual("a\nb\nc\n", vtodo["DESCRIPTION"])
+
     def test_lines_are_short(self) -> None:
         todo = Stored(title="ä" * 80, description="\U0001f95b" * 60 + "," * 60)
         data, (vtodo,) = self.written("UTC", todo)

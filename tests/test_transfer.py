@@ -1,5 +1,6 @@
 import json
 import sqlite3
+import sys
 import tempfile
 import unittest
 from collections.abc import Callable
@@ -7,16 +8,25 @@ from contextlib import closing
 from datetime import datetime, time, timedelta
 from pathlib import Path
 
+import pexpect  # type: ignore[import-untyped]
 from click.testing import Result
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from sqlalchemy import delete
 
+from tests.server import PATIENCE, ROOT, environment
 from tests.transfers import MOMENT, Stored, content, fill, run, service, todos
 from todo import create_app
 from todo.clock import utc_now
 from todo.models.database import transaction
 from todo.query import TODOS
 
+# What each format has a rule of its own for.
+HARD = [
+    Stored(3, "x 2027-01-31 (A) due:2027-01-01", "\r\n a\nb\r\n", deadline_at=None),
+    Stored(7, "  =1+1 uid:a  ", "", completed=True, deadline_at=datetime(2027, 1, 31)),
+    Stored(8, "ä;,\\n" * 16, "'=1", deadline_at=datetime(1, 1, 1, 0, 0, 0, 1), uid="a b;%20"),
+    Stored(2**53 - 1, "2027-01-31 due: ", uid="20270131T180000.000000Z-3@todo", updated_at=datetime(1, 1, 1)),
+]
 DAY_BEFORE = MOMENT - timedelta(days=1)
 
 
@@ -67,6 +77,7 @@ class TestRoundTrip(unittest.TestCase):
 
         @settings(max_examples=15, deadline=None)
         @given(todos)
+        @example(HARD)
         def go_round(sent: list[Stored]) -> None:
             fill(here, sent)
             fill(there, [])
@@ -300,6 +311,30 @@ class TestImport(TransferTest):
             )
             other.execute("ROLLBACK")
         self.assertEqual(0, run(app, "import", "--format", "todotxt", "-", text=b"a\n").exit_code)
+
+
+class TestOnATerminal(TransferTest):
+    """As a process: the others run in this one."""
+
+    def test_progress_and_reports(self) -> None:
+        lines = "".join(f"{'x' * (80 if i else 81)} due:2027-01-31\n" for i in range(3000))
+        place = f"sqlite:///{self.folder}/db.sqlite"
+        child = pexpect.spawn(
+            sys.executable,
+            ["-m", "flask", "--app", "todo", "import", "--skip-invalid", str(self.file("todos.txt", lines))],
+            env=environment(TODO_SQLALCHEMY_DATABASE_URI=place, TERM="xterm"),
+            cwd=str(ROOT),
+            encoding="utf-8",
+            timeout=PATIENCE,
+        )
+        child.expect(pexpect.EOF)
+        child.close()
+        shown = str(child.before)
+        self.assertEqual(0, child.exitstatus, shown)
+        self.assertIn("Read", shown)
+        self.assertIn("100%", shown)
+        self.assertRegex(shown, r"todos\.txt:1: title must be a string of 1 to 80 characters")
+        self.assertIn("2999 taken, 0 were here before, 1 can't be taken.", shown)
 
 
 class TestExport(TransferTest):
