@@ -19,7 +19,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     from todo import cli, config, openapi
     from todo.http import auth, keep_alive, problem, request_id
     from todo.models import database
-    from todo.views import docs, feeds, routes
+    from todo.views import docs, feeds, routes, web
 
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
@@ -36,5 +36,6 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     app.register_blueprint(routes.api)
     app.register_blueprint(feeds.feeds)
     app.register_blueprint(docs.docs)
+    app.register_blueprint(web.web)
     openapi.register(app)
     return app

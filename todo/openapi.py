@@ -33,6 +33,7 @@ from todo.schemas import (
 )
 from todo.views.docs import ASSETS
 from todo.views.feeds import CalendarQuery
+from todo.views.web import FILES, VERSION
 
 Json = dict[str, Any]
 
@@ -127,12 +128,25 @@ OPERATIONS = {
         problems=(400, 404, 500),
         tag="Service",
     ),
+    "web.show_page": Operation(
+        str, media_types=("text/html",), takes=("If-None-Match",), gives=("ETag",), tag="Service"
+    ),
+    "web.get_file": Operation(
+        str,
+        media_types=("text/css", "text/javascript"),
+        takes=("If-None-Match",),
+        gives=("ETag",),
+        problems=(400, 404, 500),
+        tag="Service",
+    ),
 }
 
 _TEXT: Json = {"type": "string"}
 PATH_PARAMETERS: dict[str, Json] = {
     "todo_id": {"description": "The `id` of a todo.", "schema": {"type": "integer"}},
     "asset": {"description": "The name of the file.", "schema": {"enum": list(ASSETS)}},
+    "file": {"description": "The name of the file.", "schema": {"enum": list(FILES)}},
+    "version": {"description": "The version of all files together.", "schema": {"enum": [VERSION]}},
 }
 REQUEST_HEADERS: dict[str, Json] = {
     "If-Match": {
@@ -195,7 +209,7 @@ PROBLEM_HEADERS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 TAGS = {
     "Todos": "Reading and writing todos.",
-    "Service": "Whether it answers, and this description.",
+    "Service": "Whether it answers, this description, and the page for people.",
     "HTTP": "HEAD answers as GET does, without the body; OPTIONS lists the methods.",
 }
 INTRODUCTION = """\
