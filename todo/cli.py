@@ -21,7 +21,7 @@ from sqlalchemy.exc import DBAPIError
 
 from todo.config import StartupError
 from todo.http.problem import Unavailable
-from todo.models import database, db
+from todo.models import database, db, sqlite
 
 KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once it is told to end
 
@@ -93,7 +93,7 @@ def _place(engine: Engine) -> str:
     """Say where the data is, in words for people."""
     if database.in_memory(engine):
         return "memory, until the end"
-    return str(database.file_of(engine) or engine.url.render_as_string())
+    return str(sqlite.file_of(engine) or engine.url.render_as_string())
 
 
 def _resolve(host: str, port: int) -> str:

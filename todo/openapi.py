@@ -70,7 +70,7 @@ OPERATIONS = {
         takes=("Idempotency-Key",),
         gives=("ETag", "Location"),
         may_give=("Idempotency-Replayed",),
-        problems=(400, 413, 415, 422, 500, 503),
+        problems=(400, 409, 413, 415, 422, 500, 503),
     ),
     "api.update_todo": Operation(
         TodoOut,
@@ -88,7 +88,7 @@ OPERATIONS = {
         body=Batch,
         takes=("Idempotency-Key",),
         may_give=("Idempotency-Replayed",),
-        problems=(400, 404, 412, 413, 415, 422, 428, 500, 503),
+        problems=(400, 404, 409, 412, 413, 415, 422, 428, 500, 503),
     ),
     "openapi.get_description": Operation(
         dict[str, Any], takes=("If-None-Match",), gives=("ETag",), tag="Service"
@@ -162,6 +162,7 @@ RESPONSE_HEADERS: dict[str, Json] = {
 # The headers of a problem, besides that of all answers: those that are always there, and others.
 PROBLEM_HEADERS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
     405: (("Allow",), ()),
+    409: (("Retry-After",), ()),
     412: ((), ("ETag",)),
     503: (("Retry-After",), ()),
 }
