@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIPENV := VIRTUAL_ENV=$(CURDIR)/$(VENV) PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv
 
-.PHONY: run test check soak format fuzz interop bench lock clean
+.PHONY: run test check soak format fuzz interop readers bench lock clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/flask --app todo serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
@@ -21,9 +21,10 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory test
 
-# The tests of durability for long enough to meet what is rare: writers at once, and kill -9.
+# Tests for long enough to meet what is rare: writers at once, kill -9, a list of a million, odd sequences.
 soak: $(VENV)/installed-dev
-	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability
+	STREAMED_TODOS=1000000 MODEL_EXAMPLES=500 $(BIN)/python -W error -m unittest -v tests.test_streaming tests.test_model
+	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability tests.test_sqlite_file.TestStart
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
@@ -41,9 +42,14 @@ fuzz: $(VENV)/installed-dev
 interop: $(VENV)/installed-dev $(VENV)/interop/installed
 	@PATH=$(CURDIR)/$(VENV)/interop/bin:$$PATH $(BIN)/python -m interop.run
 
+# What calendars, Taskwarrior and a spreadsheet make of the files; it takes the system's packages
+# taskwarrior and LibreOffice Calc.
+readers: $(VENV)/installed-dev $(VENV)/readers/installed
+	READERS=$(CURDIR)/$(VENV)/readers/bin $(BIN)/python -W error -m unittest -v tests.test_formats_readers
+
 # Lock the Pipfile's packages; the lock names no index, so that everyone's own is used.
 lock: $(VENV)/pipenv
-	$(PIPENV) lock --categories "packages dev-packages postgresql mariadb bench interop"
+	$(PIPENV) lock --categories "packages dev-packages postgresql mariadb bench interop readers"
 	@$(BIN)/python -c "import json; \
 	lock = json.load(open('Pipfile.lock')); lock['_meta']['sources'] = []; \
 	[package.pop('index', None) for name, group in lock.items() if name != '_meta' for package in group.values()]; \
@@ -76,4 +82,9 @@ $(VENV)/installed-bench: Pipfile.lock | $(VENV)/installed
 $(VENV)/interop/installed: Pipfile.lock | $(VENV)/pipenv
 	@$(PYTHON) -m venv --clear $(VENV)/interop
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV)/interop PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv sync --categories interop
+	@touch $@
+
+$(VENV)/readers/installed: Pipfile.lock | $(VENV)/pipenv
+	@$(PYTHON) -m venv --clear $(VENV)/readers
+	@VIRTUAL_ENV=$(CURDIR)/$(VENV)/readers PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv sync --categories readers
 	@touch $@

@@ -12,8 +12,10 @@ from functools import cache
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sqlalchemy import URL, Engine, create_engine, make_url
+from sqlalchemy import URL, Engine, create_engine, delete, make_url
 from sqlalchemy.pool import NullPool
+
+from todo.models import db
 
 DATABASE = f"todo_test_{os.getpid()}"
 
@@ -66,5 +68,6 @@ def empty(url: str) -> None:
     }[engine.dialect.name]
     with engine.connect() as connection:
         if engine.dialect.has_table(connection, "todos"):
-            for statement in ("DELETE FROM todos", "DELETE FROM idempotency_keys", restart):
-                connection.exec_driver_sql(statement)
+            for table in reversed(db.metadata.sorted_tables):
+                connection.execute(delete(table))
+            connection.exec_driver_sql(restart)

@@ -27,6 +27,9 @@ MODULES = (
     "test_patch",
     "test_bad_input",
     "test_clock",
+    "test_auth",
+    "test_transfer",
+    "test_feeds",
     "test_model",
     "test_concurrency",
 )

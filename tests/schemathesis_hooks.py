@@ -7,7 +7,7 @@ from urllib.parse import parse_qs, urlsplit
 import requests
 import schemathesis
 
-LIST = "/api/v1/todos"
+LISTS = {"/api/v1/todos", "/api/v1/todos.csv", "/api/v1/todos.ics"}
 
 
 @schemathesis.hook
@@ -17,7 +17,7 @@ def before_call(
     kwargs: dict[str, Any],  # noqa: ARG001
 ) -> None:
     """Send a cursor that the service gave to the same query, since no other one is valid."""
-    if case.path != LIST or "cursor" not in case.query or not _is_valid(case):
+    if case.path not in LISTS or "cursor" not in case.query or not _is_valid(case):
         return
     cursor = _cursor(case)
     if cursor:
@@ -34,6 +34,6 @@ def _cursor(case: schemathesis.Case[Any]) -> str | None:
     """Ask for the first page of a list, and take the cursor of the next one, where there is one."""
     first_page = case.as_transport_kwargs()["params"] | {"limit": 1}
     del first_page["cursor"]
-    response = requests.get(case.operation.base_url + LIST, params=first_page, timeout=10)
+    response = requests.get(case.operation.base_url + case.path, params=first_page, timeout=10)
     link = re.search("<(.*)>", response.headers.get("Link", ""))
     return parse_qs(urlsplit(link[1]).query)["cursor"][0] if link else None

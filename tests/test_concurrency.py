@@ -49,6 +49,24 @@ class Client:
         return Answer(response.status, response.headers, json.loads(response.read()))
 
 
+# Each changes the description of the todo that was read.
+Write = Callable[[Client, Answer, str], Answer]
+
+
+def put(client: Client, todo: Answer, description: str) -> Answer:
+    return client.request("PUT", f"{PATH}/{todo.json['id']}", {"description": description})
+
+
+def put_if_match(client: Client, todo: Answer, description: str) -> Answer:
+    path = f"{PATH}/{todo.json['id']}"
+    return client.request("PUT", path, {"description": description}, If_Match=todo.headers["ETag"])
+
+
+def batch_if_match(client: Client, todo: Answer, description: str) -> Answer:
+    operation = {"op": "update", "id": todo.json["id"], "todo": {"description": description}}
+    return client.request("POST", BATCH, {"operations": [operation | {"if_match": todo.headers["ETag"]}]})
+
+
 class TestConcurrency(unittest.TestCase):
     server: Server
 
@@ -98,36 +116,33 @@ class TestConcurrency(unittest.TestCase):
         writer.result()
 
     def test_increments_under_if_match_are_all_counted(self) -> None:
-        self.assertEqual(16 * 50, self.count_up(clients=16, times=50, guarded=True))
+        self.assertEqual(16 * 50, self.count_up(put_if_match, clients=16, times=50))
+
+    def test_increments_in_batches_under_if_match_are_all_counted(self) -> None:
+        self.assertEqual(8 * 10, self.count_up(batch_if_match, clients=8, times=10))
 
     def test_increments_without_if_match_get_lost(self) -> None:
-        self.assertLess(self.count_up(clients=16, times=5, guarded=False), 16 * 5)
+        self.assertLess(self.count_up(put, clients=16, times=5), 16 * 5)
 
-    def count_up(self, *, clients: int, times: int, guarded: bool) -> int:
+    def count_up(self, write: Write, *, clients: int, times: int) -> int:
         """Have each client add 1 to the number in a todo's description so many times; its value then."""
         counter = self.server.request("POST", PATH, {"title": "Counter", "description": "0"})
         url = counter.headers["Location"]
         # All have read the first number before any of them writes.
         first_read = threading.Barrier(clients)
 
-        def increment(client: Client, number: int) -> int:
-            todo = client.request("GET", url)
-            if number == 0:
-                first_read.wait()
-            change = {"description": str(int(todo.json["description"]) + 1)}
-            condition = {"If_Match": todo.headers["ETag"]} if guarded else {}
-            return client.request("PUT", url, change, **condition).status
-
         def work() -> None:
             with Client(self.server) as client:
-                tries, counted = 0, 0
+                counted = 0
+                todo = client.request("GET", url)
+                first_read.wait()
                 while counted < times:
-                    status = increment(client, tries)
+                    status = write(client, todo, str(int(todo.json["description"]) + 1)).status
                     self.assertIn(status, {200, 412})
-                    tries += 1
                     counted += status == 200
                     if status == 412:
                         time.sleep(random.uniform(0, 0.03))
+                    todo = client.request("GET", url)
 
         with ThreadPoolExecutor(clients) as pool:
             for done in [pool.submit(work) for _ in range(clients)]:

@@ -15,9 +15,9 @@ PACKAGE = Path(__file__).parent.parent / "todo"
 FLOORS = (
     r"clock|config|http\.problem|http",
     r"models(\..+)?|migrations(\..+)?",
-    r"schemas|query|formats(\..+)?|http\..+",
+    r"schemas|query|listing|formats(\..+)?|http\..+",
     r"views(\..+)?",
-    r"openapi|cli",
+    r"openapi|cli|transfer|client",
     r"",
 )
 ROOT = len(FLOORS) - 1

@@ -104,9 +104,23 @@ class TestInternalError(ApiTest):
             self.assertIn("Traceback (most recent call last)", traceback)
             self.assertIn(f"RuntimeError: {SECRET}", traceback)
 
+    def test_no_address_forges_a_line_of_the_log(self) -> None:
+        log = io.StringIO()
+        self.app.add_url_rule("/fail/<path:msg>", "fail_with", self.fail)
+        self.client.get("/fail/%0A%0DERROR%201b", errors_stream=log)
+        self.assertRegex(log.getvalue(), r"^[^\n\r]*/fail/\\n\\rERROR 1b[^\n\r]*\nTraceback")
+
     def test_it_can_be_served_on(self) -> None:
         self.client.get("/fail", errors_stream=io.StringIO())
         self.assertEqual(200, self.client.get(TODOS).status_code)
+
+
+class TestHost(ApiTest):
+    def test_a_name_that_is_none_says_so(self) -> None:
+        for host in ("a..b", "x" * 300):
+            with self.subTest(host=host):
+                response = self.client.get(TODOS, headers={"Host": host})
+                self.assertIn("Host", self.assertProblem(400, response)["detail"])
 
 
 class TestRequestId(ApiTest):

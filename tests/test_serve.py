@@ -61,6 +61,7 @@ class TestRefusals(unittest.TestCase):
             ("--port 0", "0 is no port"),
             ("--port 65536", "65536 is no port"),
             ("--host 192.0.2.1 --port 6400", "192.0.2.1:6400 can't be listened on (Cannot assign"),
+            ("--host 0.0.0.0 --port 6399", "On 0.0.0.0 everybody who reaches this machine could read"),
         ):
             with self.subTest(arguments):
                 result = run(args=f"serve {arguments}")

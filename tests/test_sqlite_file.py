@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 import sqlite3
 import time
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +15,7 @@ from todo.models.database import transaction
 from todo.models.todo import Todo
 
 PROCESSES = 4
-STARTS = 20
+STARTS = int(os.environ.get("SOAK_ROUNDS", "5"))
 
 # What the first release made with `create_all()`, to the letter.
 FIRST_RELEASE = """CREATE TABLE todos (

@@ -1,22 +1,26 @@
 """A todo service: a strict REST API over SQLAlchemy."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask
-
-from todo import cli, config, openapi
-from todo.http import keep_alive, problem, request_id
-from todo.models import database
-from todo.views import docs, routes
+if TYPE_CHECKING:
+    from flask import Flask
 
 
-def create_app(config_overrides: Mapping[str, Any] | None = None) -> Flask:
+def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     """The WSGI application, its database ready.
 
     `config_overrides` wins over the environment (`TODO_<NAME>`), the environment over the defaults.
     Raises `config.StartupError`, with a sentence for people, where the service can't start.
     """
+    # Imported here and not above, so that the client, a module of this package too, starts without them.
+    from flask import Flask
+
+    from todo import cli, config, openapi
+    from todo.http import auth, keep_alive, problem, request_id
+    from todo.models import database
+    from todo.views import docs, feeds, routes
+
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
     config.configure(app, config_overrides or {})
@@ -25,10 +29,12 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> Flask:
 
     request_id.register(app)
     keep_alive.register(app)
+    auth.register(app)
     problem.register(app)
     cli.register(app)
 
     app.register_blueprint(routes.api)
+    app.register_blueprint(feeds.feeds)
     app.register_blueprint(docs.docs)
     openapi.register(app)
     return app

@@ -8,53 +8,72 @@ import socket
 import threading
 import time
 from contextlib import suppress
+from datetime import timedelta
 from functools import partial
+from ipaddress import ip_address
 
 import click
-from flask import Flask
+from flask import Flask, current_app
 from flask.cli import ScriptInfo, pass_script_info, with_appcontext
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server import Server
-from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Engine, select
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from todo import transfer
+from todo.clock import utc_now
 from todo.config import StartupError
 from todo.http.problem import Unavailable
 from todo.models import database, db, sqlite
+from todo.models.token import NAME_LENGTH, Token, hash_secret, make_secret
 
 KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once it is told to end
+# Of each worker: a client that reads slowly keeps one of them waiting. Each keeps a connection to the
+# database (see POOL_SIZE).
+THREADS = 12
 
 
 def register(app: Flask) -> None:
     """Add the commands to `app`."""
     app.cli.add_command(serve)
+    app.cli.add_command(token)
+    app.cli.add_command(transfer.export_todos)
+    app.cli.add_command(transfer.import_todos)
 
 
 @click.command()
 @click.option("--host", help="The address to listen on, instead of the setting HOST.")
 @click.option("--port", type=int, help="The port to listen on, instead of the setting PORT.")
+@click.option("--insecure", is_flag=True, help="Let everybody who reaches the address read and write.")
 @pass_script_info
 @with_appcontext
-def serve(script: ScriptInfo, host: str | None, port: int | None) -> None:
+def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: bool) -> None:
     """Serve the API with the production server, until Ctrl-C."""
     app = script.load_app()
     host = app.config["HOST"] if host is None else host
     port = app.config["PORT"] if port is None else port
     address = _resolve(host, port)
+    if not (ip_address(address).is_loopback or app.config["REQUIRE_TOKEN"] or insecure):
+        raise StartupError(
+            f"On {host} everybody who reaches this machine could read and change all todos. Set "
+            "TODO_REQUIRE_TOKEN=true and make tokens with flask --app todo token create NAME, listen on "
+            "127.0.0.1, or say --insecure where something else keeps strangers out."
+        )
     name = f"[{host}]" if ":" in host else host
     click.echo(f"Listening on http://{name}:{port}, data in {_place(db.engine)}")
     # A worker that takes the place of a dead one is forked with the app as it is: made anew, it
     # would begin a new database where the file was deleted, and fail where it is locked.
     multiprocessing.set_start_method("fork")
     os.register_at_fork(after_in_child=_end_at_signals)
+    in_memory = database.in_memory(db.engine)  # in one connection, which no other thread can share
     server = Server(
         "todo",
         interface=Interfaces.WSGI,
         address=address,
         port=port,
-        workers=1 if database.in_memory(db.engine) else app.config["WORKERS"] or os.cpu_count() or 1,
-        blocking_threads=1,
+        workers=1 if in_memory else app.config["WORKERS"] or os.cpu_count() or 1,
+        blocking_threads=1 if in_memory else THREADS,
         websockets=False,
         # Its warnings speak of more workers than cores, and of workers killed that had just ended.
         log_level=LogLevels.error,
@@ -115,3 +134,77 @@ def _resolve(host: str, port: int) -> str:
             reason = f"{host}:{port} can't be listened on ({error.strerror}): choose another host or port"
         raise StartupError(f"{reason} (make run HOST=… PORT=…, or --host and --port).") from None
     return str(address[0])
+
+
+def _short_name(_: click.Context, __: click.Parameter, name: str) -> str:
+    if len(name) > NAME_LENGTH or not name.isprintable() or not name.strip():
+        raise click.BadParameter(f"take 1 to {NAME_LENGTH} printable characters.")
+    return name
+
+
+@click.group()
+def token() -> None:
+    """Make, list and revoke the tokens that let clients in (see the setting REQUIRE_TOKEN)."""
+
+
+@token.command("create")
+@click.argument("name", callback=_short_name)
+@click.option("--read-only", is_flag=True, help="It may read, and not write.")
+@click.option("--feed", is_flag=True, help="It opens the calendar feed alone, in the feed's address.")
+@click.option(
+    "--expires", type=click.IntRange(1, 36500), metavar="DAYS", help="It is valid for so many days."
+)
+@with_appcontext
+def create_token(name: str, expires: int | None, *, read_only: bool, feed: bool) -> None:
+    """Make a token called NAME, and show it this once."""
+    secret = make_secret()
+    now = utc_now()
+    db.session.add(
+        Token(
+            name=name,
+            secret_hash=hash_secret(secret),
+            read_only=read_only or feed,
+            feed=feed,
+            expires_at=None if expires is None else now + timedelta(days=expires),
+        )
+    )
+    try:
+        db.session.commit()
+    except IntegrityError:
+        raise click.ClickException(
+            f"There is a token {name} already: revoke it first, or take another name."
+        ) from None
+    if feed:
+        config = current_app.config
+        click.echo(f"http://{config['HOST']}:{config['PORT']}/api/v1/todos.ics?token={secret}")
+    else:
+        click.echo(secret)
+
+
+@token.command("list")
+@with_appcontext
+def list_tokens() -> None:
+    """List the tokens: what each may do, and when it was made, last used, and expires."""
+    rows: list[tuple[str, ...]] = [("NAME", "MAY", "MADE", "LAST USED", "EXPIRES")]
+    for known in db.session.scalars(select(Token).order_by(Token.name)):
+        may = "feed" if known.feed else "read" if known.read_only else "read, write"
+        times = (known.created_at, known.last_used_at, known.expires_at)
+        rows.append(
+            (known.name, may, *("never" if time is None else f"{time:%Y-%m-%d %H:%M}Z" for time in times))
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+@token.command("revoke")
+@click.argument("name")
+@with_appcontext
+def revoke_token(name: str) -> None:
+    """Revoke the token called NAME, at once."""
+    revoked = db.session.scalar(select(Token).where(Token.name == name))
+    if revoked is None:
+        raise click.ClickException(f"There is no token {name}: see flask --app todo token list.")
+    db.session.delete(revoked)
+    db.session.commit()
+    click.echo(f"{name} is revoked.")

@@ -38,8 +38,11 @@ SETTINGS = (
     Setting(
         "CONNECT_TIMEOUT", 3000, "Milliseconds that a connection to a server may take, or the answer is 503."
     ),
-    Setting("POOL_SIZE", 10, "The most connections of a process to a server; each thread keeps one."),
+    Setting("POOL_SIZE", 15, "The most connections of a process to a server; each thread keeps one."),
     Setting("REQUIRE_IF_MATCH", False, "Whether PUT, PATCH and DELETE must send `If-Match`."),
+    Setting(
+        "REQUIRE_TOKEN", False, "Whether clients must send a token (`flask --app todo token create NAME`)."
+    ),
     Setting("HOST", "127.0.0.1", "The address that `serve` listens on."),
     Setting("PORT", 6400, "The port that `serve` listens on."),
     Setting("WORKERS", 0, "The processes of `serve`; 0 is one for each core."),

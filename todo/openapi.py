@@ -14,11 +14,12 @@ from flask import Blueprint, Flask, Response, current_app
 from msgspec import Struct
 from werkzeug.routing import Rule
 
-from todo.http import idempotency, parameters, problem, request_id
+from todo.http import auth, idempotency, parameters, problem, request_id
 from todo.http.body import JSON, MERGE_PATCH, json_schema, properties
 from todo.http.conditional import entity_tag, tagged
 from todo.http.parameters import NoParameters
 from todo.http.problem import ProblemOut
+from todo.listing import FORMS
 from todo.query import ListQuery
 from todo.schemas import (
     REF_TEMPLATE,
@@ -31,6 +32,7 @@ from todo.schemas import (
     TodoUpdate,
 )
 from todo.views.docs import ASSETS
+from todo.views.feeds import CalendarQuery
 
 Json = dict[str, Any]
 
@@ -41,6 +43,7 @@ class Operation(NamedTuple):
     answer: Any
     status: int = 200
     media_types: tuple[str, ...] = (JSON,)
+    text_media_types: tuple[str, ...] = ()
     query: type[Struct] = NoParameters
     body: type[Struct] | None = None
     body_media_types: tuple[str, ...] = (JSON,)
@@ -55,9 +58,29 @@ OPERATIONS = {
     "api.health": Operation(Health, tag="Service"),
     "api.list_todos": Operation(
         list[TodoOut],
+        text_media_types=tuple(kind for kind in FORMS if kind != JSON),
         query=ListQuery,
         takes=("If-None-Match",),
+        gives=("Vary",),
         may_give=("ETag", "Link", "X-Total-Count"),
+        problems=(400, 406, 500, 503),
+    ),
+    "feeds.get_calendar": Operation(
+        str,
+        media_types=("text/calendar",),
+        query=CalendarQuery,
+        takes=("If-None-Match",),
+        gives=("ETag",),
+        may_give=("Link", "X-Total-Count"),
+        problems=(400, 500, 503),
+    ),
+    "feeds.get_table": Operation(
+        str,
+        media_types=("text/csv",),
+        query=ListQuery,
+        takes=("If-None-Match",),
+        gives=("ETag",),
+        may_give=("Link", "X-Total-Count"),
         problems=(400, 500, 503),
     ),
     "api.get_todo": Operation(
@@ -134,8 +157,8 @@ REQUEST_HEADERS: dict[str, Json] = {
 RESPONSE_HEADERS: dict[str, Json] = {
     "Allow": {"description": "The methods that are possible here.", "schema": _TEXT},
     "ETag": {
-        "description": "The version of what is answered, a strong entity tag; of a list, only with `limit`.",
-        "schema": {"type": "string", "pattern": '^"[0-9a-f]+"$'},
+        "description": "The version of what is answered; of a list, only with `limit`.",
+        "schema": {"type": "string", "pattern": '^(W/)?"[0-9a-f]+"$'},
     },
     "Idempotency-Replayed": {
         "description": "The request was carried out before, and this is the answer to it.",
@@ -154,6 +177,8 @@ RESPONSE_HEADERS: dict[str, Json] = {
         "description": "The id of this request, in the log of the service too.",
         "schema": {"type": "string", "pattern": request_id.PATTERN},
     },
+    "Vary": {"description": "The request's headers that the answer depends on.", "schema": _TEXT},
+    "WWW-Authenticate": {"description": "What lets one in (RFC 6750).", "schema": _TEXT},
     "X-Total-Count": {
         "description": "How many match, whatever the page; with `total=true`.",
         "schema": {"type": "integer", "minimum": 0},
@@ -161,7 +186,10 @@ RESPONSE_HEADERS: dict[str, Json] = {
 }
 # The headers of a problem, besides that of all answers: those that are always there, and others.
 PROBLEM_HEADERS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    401: (("WWW-Authenticate",), ()),
+    403: (("WWW-Authenticate",), ()),
     405: (("Allow",), ()),
+    406: (("Vary",), ()),
     409: (("Retry-After",), ()),
     412: ((), ("ETag",)),
     503: (("Retry-After",), ()),
@@ -190,6 +218,7 @@ openapi.before_request(parameters.refuse)
 
 
 @openapi.get("/openapi.json")
+@auth.public
 def get_description() -> Response:
     """Get this description."""
     document = current_app.extensions["todo.openapi"]
@@ -226,6 +255,7 @@ def describe(app: Flask) -> Json:
         "paths": paths,
         "components": {
             "schemas": _COMPONENTS,
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
             "responses": {kind.name: _problem(status) for status, kind in problem.TYPES.items()},
         },
     }
@@ -233,7 +263,12 @@ def describe(app: Flask) -> Json:
 
 def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
     row = OPERATIONS[rule.endpoint]
-    summary, _, description = (getdoc(app.view_functions[rule.endpoint]) or "").partition("\n\n")
+    view = app.view_functions[rule.endpoint]
+    needs_token = app.config["REQUIRE_TOKEN"] and not hasattr(view, "is_public") and method != "OPTIONS"
+    if needs_token:
+        refusals = (401,) if method in auth.SAFE_METHODS else (401, 403)
+        row = row._replace(problems=tuple(sorted({*row.problems, *refusals})))
+    summary, _, description = (getdoc(view) or "").partition("\n\n")
     if method == "HEAD":
         summary, description = f"{summary.rstrip('.')}: only the headers.", ""
         row = row._replace(tag="HTTP")
@@ -253,6 +288,7 @@ def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
         "description": description,
         "parameters": _parameters(app, rule, row),
         "responses": _responses(app, row, method),
+        "security": [{"token": []}] if needs_token else [],
     }
     if row.body:
         operation["requestBody"] = {"required": True, "content": _content(row.body, row.body_media_types)}
@@ -292,7 +328,9 @@ def _responses(app: Flask, row: Operation, method: str) -> Json:
         "headers": _headers(row.gives, row.may_give),
     }
     if row.answer and method != "HEAD":
-        answer["content"] = _content(row.answer, row.media_types)
+        answer["content"] = _content(row.answer, row.media_types) | {
+            media_type: {"schema": _TEXT} for media_type in row.text_media_types
+        }
     if "Location" in row.gives:
         answer["links"] = {
             operation_id: {

@@ -5,7 +5,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
-from todo.clock import WallTime
+from todo.clock import Instant, WallTime
+from todo.models.imported import UID_LENGTH
 from todo.models.todo import DESCRIPTION_LENGTH, TITLE_LENGTH
 
 MAX_OPERATIONS = 1000
@@ -80,6 +81,20 @@ IfMatch = Annotated[
     Meta(
         pattern=r'^(?:\*|"[!#-~]*")$(?!\n)',
         description="an ETag, the quotes that belong to it included, or *",
+    ),
+]
+
+
+InstantIn = Annotated[
+    Instant, Meta(description="a time such as 2027-01-31T18:00:00Z, in UTC where it has no offset")
+]
+Uid = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        max_length=UID_LENGTH,
+        pattern=f"^[^{_CONTROL}]*{_END}",
+        description=f"a string of 1 to {UID_LENGTH} characters, no control characters",
     ),
 ]
 
@@ -159,6 +174,21 @@ class TodoOut(Struct):
     ]
     created_at: InstantOut
     updated_at: InstantOut
+
+
+class TodoExport(TodoOut):
+    """A todo in a file: with its UID, where that is not made of the other members."""
+
+    uid: str | UnsetType = UNSET
+
+
+class TodoEntry(TodoCreate, forbid_unknown_fields=True, kw_only=True):
+    """A todo that is read from a file, which may say what else the server sets."""
+
+    id: Id | UnsetType = UNSET
+    created_at: InstantIn | UnsetType = UNSET
+    updated_at: InstantIn | UnsetType = UNSET
+    uid: Uid | UnsetType = UNSET
 
 
 class Deleted:

@@ -56,7 +56,7 @@ def parse(body: bytes) -> Any:
     if not text.strip():
         _fail('The body must be a JSON object, such as {"title": "Buy milk"}, and is empty')
     try:
-        value = _DECODER.decode(text)
+        value = DECODER.decode(text)
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False, default=repr).encode()
     except json.JSONDecodeError as error:
@@ -190,9 +190,7 @@ def _number(text: str) -> int | float:
     return int(number) if is_integer else float(text)
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_mark_repeated, parse_float=_number, parse_constant=_no_constant
-)
+DECODER = json.JSONDecoder(object_pairs_hook=_mark_repeated, parse_float=_number, parse_constant=_no_constant)
 
 
 def properties(kind: type[Struct]) -> dict[str, dict[str, Any]]:

@@ -4,6 +4,7 @@ A tag is a hash of what is answered: it changes with it, whoever made the change
 """
 
 import hashlib
+from collections.abc import Iterable
 from typing import NamedTuple, Self
 
 from flask import Response, current_app, request
@@ -15,16 +16,27 @@ from todo.http.problem import PreconditionFailed, PreconditionRequired
 
 def entity_tag(*parts: bytes) -> str:
     """Make the strong entity tag, in its quotes, of a representation."""
-    return f'"{hashlib.blake2b(b"".join(parts), digest_size=12).hexdigest()}"'
+    return tag_of_stream(parts)
+
+
+def tag_of_stream(parts: Iterable[bytes]) -> str:
+    """Make the same of a representation that need not be in memory as a whole."""
+    tag = hashlib.blake2b(digest_size=12)
+    for part in parts:
+        tag.update(part)
+    return f'"{tag.hexdigest()}"'
 
 
 def tagged(response: Response, tag: str) -> Response:
-    """Give `response` its tag; make it 304 where `If-None-Match` of a GET or HEAD has it already."""
+    """Give `response` its tag; make it 304 where `If-None-Match` of a GET or HEAD has it already.
+
+    The tag may be a weak one (`W/`).
+    """
     response.headers["ETag"] = tag
     if (
         "If-None-Match" in request.headers
         and request.method in {"GET", "HEAD"}
-        and request.if_none_match.contains_weak(tag.strip('"'))
+        and request.if_none_match.contains_weak(tag.removeprefix("W/").strip('"'))
     ):
         response.status_code = 304
         response.set_data(b"")

@@ -28,7 +28,7 @@ def read(kind: type[S]) -> S:
     """
     if not request.query_string:
         return kind()
-    fields = {field.encode_name: field.type for field in msgspec.structs.fields(kind)}
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     values: dict[str, Any] = {}
     faults: list[Fault] = []
     for name, text in _pairs():
@@ -41,7 +41,7 @@ def read(kind: type[S]) -> S:
             faults.append(Fault(detail=f"{name} must be sent only once", parameter=name))
         else:
             try:
-                values[name] = _convert(text, fields[name])
+                values[name] = _convert(text, fields[name].type)
             except msgspec.ValidationError:
                 values[name] = None
                 faults.append(
@@ -49,7 +49,7 @@ def read(kind: type[S]) -> S:
                 )
     if faults:
         raise ValidationFailed(*faults)
-    return kind(**values)
+    return kind(**{fields[name].name: value for name, value in values.items()})
 
 
 def refuse() -> None:

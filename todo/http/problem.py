@@ -3,7 +3,10 @@
 HTTPException (Werkzeug)
 └── Problem
     ├── ValidationFailed        400
+    ├── Unauthorized            401
+    ├── Forbidden               403
     ├── NotFound                404
+    ├── NotAcceptable           406
     ├── IdempotencyInProgress   409
     ├── PreconditionFailed      412
     ├── ContentTooLarge         413
@@ -22,7 +25,7 @@ from flask import Flask, Response, g, request
 from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5  # seconds
@@ -38,8 +41,15 @@ class ProblemType(NamedTuple):
 
 TYPES = {
     400: ProblemType("validation", "The request is not valid", "Send what `errors` asks for."),
+    401: ProblemType(
+        "unauthorized",
+        "Unauthorized",
+        "Send a token, as `Authorization: Bearer`. Who runs the service makes it: token create NAME.",
+    ),
+    403: ProblemType("forbidden", "Forbidden", "This token only reads. Use one that may write."),
     404: ProblemType("not-found", "Not found", "There is nothing at this address: check its path."),
     405: ProblemType("method-not-allowed", "Method not allowed", "Use a method that `Allow` names."),
+    406: ProblemType("not-acceptable", "Not acceptable", "Name a media type in `Accept` that there is."),
     409: ProblemType(
         "idempotency-in-progress",
         "A request with this Idempotency-Key is under way",
@@ -119,10 +129,39 @@ class ValidationFailed(Problem):
         super().__init__("; ".join(details[:5] + more), errors)
 
 
+class Unauthorized(Problem):
+    """A token is required here, and there is none or no valid one."""
+
+    code = 401
+
+    def __init__(self, invalid: str | None = None) -> None:
+        challenge = "Bearer" if invalid is None else 'Bearer error="invalid_token"'
+        super().__init__(invalid, headers=[("WWW-Authenticate", challenge)])
+
+
+class Forbidden(Problem):
+    """The token does not allow this."""
+
+    code = 403
+
+    def __init__(self) -> None:
+        super().__init__(headers=[("WWW-Authenticate", 'Bearer error="insufficient_scope"')])
+
+
 class NotFound(Problem):
     """There is no such resource."""
 
     code = 404
+
+
+class NotAcceptable(Problem):
+    """The client takes none of the media types that there are."""
+
+    code = 406
+
+    def __init__(self, media_types: Sequence[str]) -> None:
+        detail = f"This can be had as {', '.join(media_types)}: name one of these in `Accept`."
+        super().__init__(detail, headers=[("Vary", "Accept")])
 
 
 class IdempotencyInProgress(Problem):
@@ -250,6 +289,8 @@ def _answer(error: HTTPException) -> Response:
     errors: Sequence[Fault] = ()
     if isinstance(error, Problem):
         detail, errors = error.description or detail, error.errors
+    elif isinstance(error, BadRequest):
+        detail = "The request is malformed: check its address and its Host header."
     elif isinstance(error, MethodNotAllowed):
         detail = f"{request.method} is not possible here. Use {', '.join(sorted(error.valid_methods or ()))}."
     body = ProblemOut(

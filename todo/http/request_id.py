@@ -32,5 +32,7 @@ def _send(response: Response) -> Response:
 
 
 def _stamp(record: logging.LogRecord) -> bool:
+    # A line of the log stays one line, whatever stands in the address.
+    record.msg = str(record.msg).encode("unicode_escape").decode()
     record.request_id = g.get("request_id", "-") if has_request_context() else "-"
     return True

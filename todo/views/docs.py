@@ -5,7 +5,7 @@ from importlib import resources
 
 from flask import Blueprint, Response
 
-from todo.http import parameters
+from todo.http import auth, parameters
 from todo.http.conditional import entity_tag, tagged
 
 _OURS = resources.files("todo") / "static"
@@ -32,12 +32,14 @@ docs.before_request(parameters.refuse)
 
 
 @docs.get("/docs")
+@auth.public
 def show_docs() -> Response:
     """Show this description as a page on which every operation can be tried."""
     return _send(PAGE)
 
 
 @docs.get(f"/docs/<any({', '.join(map(repr, ASSETS))}):asset>")
+@auth.public
 def get_asset(asset: str) -> Response:
     """Get a file of the page."""
     return _send(asset)

@@ -1,22 +1,21 @@
 """The API: health and the operations on todos."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import msgspec
-from flask import Blueprint, Response, request, stream_with_context, url_for
+from flask import Blueprint, Response, request, url_for
 from flask.blueprints import BlueprintSetupState
-from msgspec import UNSET
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from werkzeug.routing import BaseConverter
 
+from todo import listing
 from todo.clock import utc_now
-from todo.http import body, idempotency, pagination, parameters
+from todo.http import auth, body, idempotency, parameters
 from todo.http.conditional import Precondition, entity_tag, tagged
 from todo.http.problem import Fault, NotFound, Problem
 from todo.models import database
 from todo.models.database import transaction
-from todo.query import REPRESENTATION, TODOS, Listing, ListQuery, TodoRow
+from todo.query import REPRESENTATION, TODOS, ListQuery, TodoRow
 from todo.schemas import (
     MAX_BATCH_BYTES,
     Batch,
@@ -30,7 +29,6 @@ from todo.schemas import (
 )
 
 JSON = "application/json"
-STREAM_CHUNK = 1000  # todos
 
 api = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -70,6 +68,7 @@ def _refuse_unknown_parameters() -> None:
 
 
 @api.get("/health")
+@auth.public
 def health() -> Response:
     """Tell whether the service answers; the database is not asked."""
     return _json(Health("ok"))
@@ -80,26 +79,13 @@ def list_todos() -> Response:
     """List the todos that match.
 
     Without `limit` all of them are streamed. With it the answer is a page, and for as long as there
-    is a next one, the `Link` header leads to it.
+    is a next one, the `Link` header leads to it. `Accept` chooses between JSON, CSV, a calendar and
+    lines of JSON.
     """
     query = parameters.read(ListQuery)
-    listing = Listing(query)
-    size = STREAM_CHUNK if query.limit is UNSET else query.limit
-    # Only what takes several statements needs a transaction that is more than one of them.
-    with transaction(snapshot=query.total or query.sort is not UNSET) as connection:
-        rows = listing.read(connection, size + 1)
-        headers = {"X-Total-Count": str(listing.count(connection))} if query.total else {}
-    more = len(rows) > size
-    if more:
-        listing.skip_past(rows[size - 1])
-    chunk = _encode_todos(rows[:size])
-    if query.limit is UNSET:
-        stream = stream_with_context(_stream(chunk, listing)) if more else chunk
-        return Response(stream, headers=headers, content_type=JSON)
-    if more:
-        headers["Link"] = pagination.next_link(listing.cursor())
-    tag = entity_tag(chunk, *map(str.encode, headers.values()))
-    return tagged(Response(chunk, headers=headers, content_type=JSON), tag)
+    response = listing.answer(query, listing.negotiate())
+    response.vary.add("Accept")
+    return response
 
 
 @api.get("/todos/<id:todo_id>")
@@ -227,21 +213,3 @@ def _created(row: TodoRow) -> Response:
 
 def _json(value: object) -> Response:
     return Response(msgspec.json.encode(value), content_type=JSON)
-
-
-def _encode_todos(rows: list[TodoRow]) -> bytes:
-    return msgspec.json.encode([TodoOut(*row) for row in rows])
-
-
-def _stream(chunk: bytes, listing: Listing) -> Iterator[bytes]:
-    """The list a chunk at a time, so that memory stays flat and no connection waits for the client."""
-    yield chunk[:-1]
-    while True:
-        with transaction(snapshot=True) as connection:
-            rows = listing.read(connection, STREAM_CHUNK)
-        if rows:
-            yield b"," + _encode_todos(rows)[1:-1]
-        if len(rows) < STREAM_CHUNK:
-            yield b"]"
-            return
-        listing.skip_past(rows[-1])

@@ -1,0 +1,119 @@
+import unittest
+from collections.abc import Iterator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from todo.formats import Entry, Unreadable, json, own_uid, parse_own_uid, text, todotxt
+
+CALL = {"title": "Call", "completed": True}
+
+
+def pieces(whole: str, size: int) -> Iterator[str]:
+    return (whole[start : start + size] for start in range(0, len(whole), size))
+
+
+class TestText(unittest.TestCase):
+    @given(st.text(), st.integers(1, 5))
+    def test_any_text_in_any_pieces(self, whole: str, size: int) -> None:
+        whole = whole.encode(errors="replace").decode()
+        data = whole.encode()
+        decoded = "".join(text.decode(data[start : start + size] for start in range(0, len(data), size)))
+        self.assertEqual(whole.removeprefix("\ufeff"), decoded)
+        lines = list(text.lines(pieces(decoded, size)))
+        self.assertEqual(decoded, "".join(lines))
+        self.assertTrue(all(line.count("\n") == line.endswith("\n") for line in lines))
+
+    def test_where_it_is_not_utf_8(self) -> None:
+        for parts, line in (
+            ([b"a\nb\xff\n"], 2),
+            ([b"a\nb\n", b"c\nK\xe4se\n"], 4),
+            ([b"K\xc3", b"\n"], 1),
+            ([b"a\nK\xc3"], 2),
+            (["a".encode("utf-16")], 1),
+            ([b"\xfe\xff\x00a"], 1),
+        ):
+            with self.subTest(parts), self.assertRaises(Unreadable) as caught:
+                list(text.decode(parts))
+            self.assertEqual(line, caught.exception.line)
+
+
+class TestUid(unittest.TestCase):
+    def test_own_uid(self) -> None:
+        uid, moment = "20270131T180000.123456Z-42@todo", "2027-01-31T18:00:00.123456Z"
+        self.assertEqual(uid, own_uid(42, moment))
+        self.assertEqual((42, moment), parse_own_uid(uid))
+        for other in ("", "42@todo", "20270131T180000Z-42@todo", f"{uid}\n"):
+            self.assertIsNone(parse_own_uid(other))
+
+
+class TestJson(unittest.TestCase):
+    def test_values_in_any_pieces(self) -> None:
+        entries = [Entry(1, {"title": "a"}), Entry(2, {"title": 'b\\"]', "x": [1, {}]}), Entry(4, {})]
+        for whole in (
+            '[{"title": "a"},\n{"title": "b\\\\\\"]", "x": [1, {}]},\n\n{}]\n',
+            '{"title": "a"}\n{"title": "b\\\\\\"]", "x": [1, {}]}\n\n{}\n',
+            ' {"title": "a"}\n\t{"title": "b\\\\\\"]", "x": [1, {}]}\r\n\r\n{}',
+        ):
+            for size in (1, 2, 7, 1000):
+                with self.subTest(whole, size=size):
+                    self.assertEqual(entries, list(json.read(pieces(whole, size))))
+        self.assertEqual([], list(json.read([" [ ", "] "])))
+
+    def test_what_is_no_todo(self) -> None:
+        for size in (1, 1000):
+            found = list(json.read(pieces('[12, "a", null, [], true]', size)))
+            self.assertEqual([Entry(1, {}, fault="A todo must be a JSON object.")] * 5, found)
+
+    def test_taskwarrior(self) -> None:
+        uuid = "0c1a2d6e-1111-4222-8333-123456789abc"
+        task = (
+            f'"uuid": "{uuid}", "id": 1, "urgency": 2.5, "description": "Milk", "entry": "20270131T180000Z"'
+        )
+        values = {"title": "Milk", "created_at": "2027-01-31T18:00:00Z", "completed": False, "uid": uuid}
+        for more, expected in (
+            ('"status": "pending"', Entry(1, values)),
+            (
+                '"status": "completed", "end": "20270201T000000Z", "modified": "20270201T000000Z"',
+                Entry(1, values | {"completed": True, "updated_at": "2027-02-01T00:00:00Z"}),
+            ),
+            (
+                '"status": "waiting", "due": "20270201T120000Z", "project": "Home", "tags": ["a"]',
+                Entry(1, values | {"deadline_at": "2027-02-01T12:00:00Z"}, ("project", "tags")),
+            ),
+            (
+                '"status": "pending", "annotations": [{"description": "a"}, {"description": "b"}]',
+                Entry(1, values | {"description": "a\nb"}),
+            ),
+            (
+                '"status": "pending", "todouid": "u", "due": 5',
+                Entry(1, values | {"uid": "u", "deadline_at": 5}),
+            ),
+            ('"status": "pending", "annotations": 5', Entry(1, values, ("annotations",))),
+            ('"status": "deleted"', Entry(1, None, ("deleted task",))),
+            ('"status": "recurring", "recur": "weekly"', Entry(1, None, ("recurring task",))),
+        ):
+            with self.subTest(more):
+                self.assertEqual([expected], list(json.read(["[{", task, ", ", more, "}]"])))
+
+
+class TestTodotxt(unittest.TestCase):
+    def test_lines(self) -> None:
+        for line, values, lost in (
+            ("Buy milk +Home @shop", {"title": "Buy milk +Home @shop"}, ()),
+            ("(A) 2027-01-31 Call", {"title": "Call", "created_at": "2027-01-31"}, ("priority",)),
+            ("x 2027-02-01 2027-01-31 Call", CALL | {"created_at": "2027-01-31"}, ()),
+            ("x 2027-02-01 Call", CALL, ()),
+            ("x (B) Call", CALL, ("priority",)),
+            ("xylophone lesson", {"title": "xylophone lesson"}, ()),
+            ("X 2027-01-31 Call", {"title": "X 2027-01-31 Call"}, ()),
+            ("Call due:2027-02-01 pri:A", {"title": "Call pri:A", "deadline_at": "2027-02-01"}, ()),
+            ("due:2027-02-01T18:00 Call", {"title": " Call", "deadline_at": "2027-02-01T18:00"}, ()),
+            ("Call due:soon", {"title": "Call due:soon"}, ()),
+            ("a due:2027-01-01 due:", {"title": "a due:2027-01-01", "deadline_at": None}, ()),
+            ("a uid:a%20b", {"title": "a", "uid": "a b"}, ()),
+            ("uid:a", {"title": "", "uid": "a"}, ()),
+        ):
+            with self.subTest(line):
+                expected = [Entry(2, {"completed": False} | values, lost)]
+                self.assertEqual(expected, list(todotxt.read(["\n", line, "\r\n"])))

@@ -1,0 +1,63 @@
+"""todo.txt (the format of todotxt.org): a todo a line, `x 2027-02-02 2027-01-31 Buy milk due:2027-02-03`.
+
+The UID stands behind all that as `uid:`.
+"""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import quote, unquote
+
+from todo.formats import Entry, Form, Rows, Uids, own_uid
+from todo.formats.text import lines
+
+_DAY = r"\d{4}-\d\d-\d\d"
+# What stands before the title: a priority, and the day on which it was made.
+_DONE = re.compile(rf"x (\([A-Z]\) )?(?:{_DAY} (?:({_DAY}) )?)?", re.ASCII)
+_OPEN = re.compile(rf"(\([A-Z]\) )?(?:({_DAY}) )?", re.ASCII)
+_DUE = re.compile(rf"(?:^| )due:((?:{_DAY}(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?)?)(?= |$)", re.ASCII)
+_UID = re.compile(r"(?:^| )uid:(\S+)$")
+
+
+def _encode(rows: Rows, uids: Uids) -> bytes:
+    return "".join(_line(row, uids) for row in rows).encode()
+
+
+def _line(row: Any, uids: Uids) -> str:
+    todo_id, title, _, completed, deadline_at, created_at, updated_at = row
+    done = f"x {updated_at[:10]} " if completed else ""
+    due = deadline_at.isoformat().removesuffix("T00:00:00") if deadline_at else ""
+    # The last `due:` counts, so that one in the title does not.
+    due = f" due:{due}" if due or _DUE.search(title) else ""
+    uid = quote(uids.get(todo_id) or own_uid(todo_id, created_at), safe="!#$&'()*+,/:;=?@[]")
+    return f"{done}{created_at[:10]} {title}{due} uid:{uid}\n"
+
+
+FORM = Form("text/plain", _encode, lacks="todo.txt has no description and no updated_at.", has_uid=True)
+
+
+def read(pieces: Iterable[str]) -> Iterator[Entry]:
+    """Read the lines that are not blank."""
+    for number, line in enumerate(lines(pieces), 1):
+        if line.strip():
+            yield _entry(number, line.removesuffix("\n").removesuffix("\r"))
+
+
+def _entry(number: int, line: str) -> Entry:
+    completed = line.startswith("x ")
+    start = (_DONE if completed else _OPEN).match(line)
+    priority, created = start.groups() if start else (None, None)
+    text = line[start.end() :] if start else line
+    values: dict[str, Any] = {"completed": completed}
+    if created:
+        values["created_at"] = created
+    uid = _UID.search(text)
+    if uid:
+        values["uid"] = unquote(uid[1])
+        text = text[: uid.start()]
+    *_, due = [None, *_DUE.finditer(text)]
+    if due:
+        values["deadline_at"] = due[1] or None
+        text = text[: due.start()] + text[due.end() :]
+    values["title"] = text
+    return Entry(number, values, ("priority",) if priority else ())

@@ -1,0 +1,55 @@
+"""The list at addresses of its own, for programs that can send no `Accept`."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from flask import Blueprint, Response, request
+from msgspec import UNSET, Meta, UnsetType
+
+from todo import listing
+from todo.clock import WallTime, service_zone
+from todo.formats import csv, icalendar
+from todo.http import auth, parameters
+from todo.query import ListQuery
+
+feeds = Blueprint("feeds", __name__, url_prefix="/api/v1")
+
+
+class CalendarQuery(ListQuery, kw_only=True, frozen=True):
+    """The parameters of the calendar."""
+
+    component: Annotated[Literal["event"], Meta(description="event, or not sent")] | UnsetType = (
+        msgspec.field(name="as", default=UNSET)
+    )
+    token: Annotated[str, Meta(description="the secret of a feed, where tokens are required")] | UnsetType = (
+        UNSET
+    )
+
+
+@feeds.before_request
+def _refuse_unknown_parameters() -> None:
+    if request.method == "OPTIONS":  # which has no view to do it
+        parameters.read(CalendarQuery if request.endpoint == "feeds.get_calendar" else ListQuery)
+
+
+@feeds.get("/todos.ics")
+@auth.takes_feed_token
+def get_calendar() -> Response:
+    """Get the todos that match as a calendar to subscribe to.
+
+    They are tasks (VTODO); with `as=event` the deadlines are events, for calendars that show no tasks.
+    """
+    query = parameters.read(CalendarQuery)
+    if query.component is UNSET:
+        form = icalendar.form(service_zone())
+    else:
+        form = icalendar.form(service_zone(), icalendar.VEVENT)
+        if query.deadline_from is UNSET:  # leave out those without a deadline
+            query = msgspec.structs.replace(query, deadline_from=WallTime.min)
+    return listing.answer(query, form, tag_all=True)
+
+
+@feeds.get("/todos.csv")
+def get_table() -> Response:
+    """Get the todos that match as a table for a spreadsheet."""
+    return listing.answer(parameters.read(ListQuery), csv.FORM, tag_all=True)
