@@ -1,10 +1,12 @@
 """The API in this process: an app on a database in memory, and what every error answer must be."""
 
+import os
 from typing import Any
 
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from tests import database_server
 from tests.base import TodoTest
 from todo import create_app
 
@@ -13,9 +15,12 @@ JSON = "application/json"
 MEMBERS_OF_A_PROBLEM = ["type", "title", "status", "detail", "error", "errors", "request_id"]
 
 
-def in_memory(**settings: Any) -> Flask:
-    """An app with these settings, on an empty database in memory."""
-    return create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:", "TESTING": True, **settings})
+def empty_app(**settings: Any) -> Flask:
+    """An app with these settings, on an empty database: in memory, or that of TEST_DATABASE_URL."""
+    url = os.environ.get("TEST_DATABASE_URL", "sqlite:///:memory:")
+    if "TEST_DATABASE_URL" in os.environ:
+        database_server.empty(url)
+    return create_app({"SQLALCHEMY_DATABASE_URI": url, "TESTING": True, **settings})
 
 
 class ApiTest(TodoTest):

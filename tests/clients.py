@@ -2,10 +2,12 @@
 
 import random
 import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from http.client import HTTPException
 from itertools import count
-from threading import Event
+from threading import Barrier, Event
 from typing import Any
 
 from tests.server import Answer, request
@@ -60,3 +62,15 @@ def create_until(stopped: Event, port: int) -> Todos:
             if answer.status == 201:
                 created[answer.json["id"]] = answer.json
     return created
+
+
+def at_once(count: int, work: Callable[[], Answer]) -> list[Future[Answer]]:
+    """What `work` answers to each of `count` threads that begin together."""
+    barrier = Barrier(count)
+
+    def begin() -> Answer:
+        barrier.wait()
+        return work()
+
+    with ThreadPoolExecutor(count) as pool:
+        return [pool.submit(begin) for _ in range(count)]

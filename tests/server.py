@@ -16,6 +16,8 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
+from tests import database_server
+
 ROOT = Path(__file__).parent.parent
 COMMAND = (sys.executable, "-m", "flask", "--app", "todo", "serve")
 PATIENCE = 30  # seconds, for whatever takes less than one on an idle machine
@@ -60,7 +62,9 @@ def environment(**changes: str) -> dict[str, str]:
 
 
 class Server:
-    """A server on a free port, its database in a temporary folder unless another one is given.
+    """A server on a free port, its database that of TEST_DATABASE_URL, else in a temporary folder.
+
+    With `database` it is that SQLite file.
 
     A context manager, which starts it and ends all its processes; it can be started again meanwhile.
     """
@@ -71,9 +75,12 @@ class Server:
         self.database = database or Path(self._folder.name) / "db.sqlite"
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        url = f"sqlite:///{self.database}"
+        if database is None and "TEST_DATABASE_URL" in os.environ:
+            url = os.environ["TEST_DATABASE_URL"]
+            database_server.empty(url)
         self.environment = environment(
-            **{"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{self.database}", "TODO_PORT": str(self.port)}
-            | settings
+            **{"TODO_SQLALCHEMY_DATABASE_URI": url, "TODO_PORT": str(self.port)} | settings
         )
 
     def __enter__(self) -> Self:

@@ -157,8 +157,11 @@ class TestBatch(TodoTest):
                 self.assertEqual(status, response.status_code)
                 self.assertEqual([f"#/operations/{MAX_OPERATIONS - 1}{pointer}"], pointers(response))
                 self.assertUntouched()
-        self.assertEqual(200, self.run_batch(*good, CREATE).status_code)
-        self.assertEqual(1 + 333 - 1 + 1, len(self.client.get(PATH).get_json()))
+        response = self.run_batch(*good, CREATE)
+        self.assertEqual(200, response.status_code)
+        # Ids that were undone may be given again or not.
+        found = sum(result != {} for result in response.get_json()["results"][2::3])
+        self.assertEqual(1 + 333 - found + 1, len(self.client.get(PATH).get_json()))
 
     def test_a_body_over_1_mib_is_413(self) -> None:
         body = json.dumps({"operations": [CREATE]}).encode()

@@ -2,20 +2,20 @@
 
 import json
 import random
-import sqlite3
 import threading
 import time
 import unittest
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPConnection
 from typing import Any, Self
 from urllib.parse import urlsplit
 
 from werkzeug.http import parse_options_header
 
+from tests.clients import at_once
 from tests.server import PATIENCE, Answer, Server
 
 PATH = "/api/v1/todos"
@@ -65,18 +65,6 @@ def put_if_match(client: Client, todo: Answer, description: str) -> Answer:
 def batch_if_match(client: Client, todo: Answer, description: str) -> Answer:
     operation = {"op": "update", "id": todo.json["id"], "todo": {"description": description}}
     return client.request("POST", BATCH, {"operations": [operation | {"if_match": todo.headers["ETag"]}]})
-
-
-def at_once(count: int, work: Callable[[], Answer]) -> list[Future[Answer]]:
-    """What `work` answers to each of `count` threads that begin together."""
-    barrier = threading.Barrier(count)
-
-    def begin() -> Answer:
-        barrier.wait()
-        return work()
-
-    with ThreadPoolExecutor(count) as pool:
-        return [pool.submit(begin) for _ in range(count)]
 
 
 class TestConcurrency(unittest.TestCase):
@@ -182,35 +170,6 @@ class TestConcurrency(unittest.TestCase):
                 (answers[0].status, answers[0].json, answers[0].headers.get("Location")),
                 (answer.status, answer.json, answer.headers.get("Location")),
             )
-
-
-class TestCrash(unittest.TestCase):
-    def test_a_key_sent_again_after_a_crash_between_commit_and_answer(self) -> None:
-        with Server(TODO_WORKERS="2") as server, closing(sqlite3.connect(server.database)) as shell:
-
-            def post() -> Answer:
-                return server.request("POST", PATH, {"title": "Once"}, {"Idempotency-Key": "a-key"})
-
-            # SQLite goes on after a commit to clear its log where that is long, and before it returns:
-            # time enough to see the commit from here and to kill the server.
-            shell.execute("PRAGMA wal_autocheckpoint = 0")
-            shell.execute("CREATE TABLE ballast (bytes)")
-            with shell:
-                shell.execute("INSERT INTO ballast VALUES (zeroblob(50000000))")
-            with ThreadPoolExecutor(8) as pool:
-                unanswered = [pool.submit(post) for _ in range(8)]
-                while shell.execute("SELECT count(*) FROM todos").fetchone() == (0,):
-                    self.assertIsNone(server.process.poll())
-                server.kill()
-            for future in unanswered:
-                self.assertIsInstance(future.exception(), (OSError, HTTPException))
-
-            server.start()
-            answers = [future.result() for future in at_once(8, post)]
-            for answer in answers:
-                self.assertEqual((201, "true"), (answer.status, answer.headers["Idempotency-Replayed"]))
-                self.assertEqual(answers[0].json, answer.json)
-            self.assertEqual([answers[0].json], server.request("GET", PATH).json)
 
 
 def creation(seed: int) -> dict[str, Any]:

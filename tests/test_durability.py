@@ -12,12 +12,13 @@ import unittest
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
+from http.client import HTTPException
 from pathlib import Path
 from threading import Event
 
-from tests.clients import TODOS, Todos, change_at_random, create_until
+from tests.clients import TODOS, Todos, at_once, change_at_random, create_until
 from tests.file_database import FileDatabaseTest
-from tests.server import Server
+from tests.server import Answer, Server
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "1.5"))
 ROUNDS = int(os.environ.get("SOAK_ROUNDS", "2"))
@@ -224,3 +225,32 @@ class TestKill(unittest.TestCase):
                 self.assertEqual(expected, {todo_id: stored.get(todo_id) for todo_id in expected})
                 with closing(sqlite3.connect(server.database)) as shell:
                     self.assertEqual(("ok",), shell.execute("PRAGMA integrity_check").fetchone())
+
+
+class TestCrash(unittest.TestCase):
+    def test_a_key_sent_again_after_a_crash_between_commit_and_answer(self) -> None:
+        with Server(TODO_WORKERS="2") as server, closing(sqlite3.connect(server.database)) as shell:
+
+            def post() -> Answer:
+                return server.request("POST", TODOS, {"title": "Once"}, {"Idempotency-Key": "a-key"})
+
+            # SQLite goes on after a commit to clear its log where that is long, and before it returns:
+            # time enough to see the commit from here and to kill the server.
+            shell.execute("PRAGMA wal_autocheckpoint = 0")
+            shell.execute("CREATE TABLE ballast (bytes)")
+            with shell:
+                shell.execute("INSERT INTO ballast VALUES (zeroblob(50000000))")
+            with ThreadPoolExecutor(8) as pool:
+                unanswered = [pool.submit(post) for _ in range(8)]
+                while shell.execute("SELECT count(*) FROM todos").fetchone() == (0,):
+                    self.assertIsNone(server.process.poll())
+                server.kill()
+            for future in unanswered:
+                self.assertIsInstance(future.exception(), (OSError, HTTPException))
+
+            server.start()
+            answers = [future.result() for future in at_once(8, post)]
+            for answer in answers:
+                self.assertEqual((201, "true"), (answer.status, answer.headers["Idempotency-Replayed"]))
+                self.assertEqual(answers[0].json, answer.json)
+            self.assertEqual([answers[0].json], server.request("GET", TODOS).json)

@@ -6,7 +6,7 @@ from typing import NoReturn
 
 from flask.logging import default_handler
 
-from tests.api import JSON, TODOS, ApiTest, in_memory
+from tests.api import JSON, TODOS, ApiTest, empty_app
 
 SECRET = "the password is swordfish"
 
@@ -74,7 +74,7 @@ class TestFrameworkErrors(ApiTest):
 class TestInternalError(ApiTest):
     def setUp(self) -> None:
         super().setUp()
-        self.app = in_memory(TESTING=False)
+        self.app = empty_app(TESTING=False)
         self.client = self.app.test_client()
 
         @self.app.route("/fail", methods=["GET", "POST"])

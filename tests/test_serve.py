@@ -74,7 +74,10 @@ class TestRefusals(unittest.TestCase):
         text.write_text("This is no database. " * 100)
         for sentence, uri in (
             ("SQLALCHEMY_DATABASE_URI can't be used: Could not parse", "todos"),
-            ("SQLALCHEMY_DATABASE_URI can't be used: Can't load plugin", "nosuch://user:secret@host/todos"),
+            (
+                "SQLALCHEMY_DATABASE_URI can't be used: its beginning, nosuch, is none of",
+                "nosuch://user:secret@host/todos",
+            ),
             (f"{text} can't be used: file is not a database", f"sqlite:///{text}"),
             (f"{text}/db.sqlite can't be used: Not a directory", f"sqlite:///{text}/db.sqlite"),
             (f"{folder} can't be used: unable to open", f"sqlite:///{folder}"),

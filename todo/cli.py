@@ -25,12 +25,12 @@ from todo import transfer
 from todo.clock import utc_now
 from todo.config import StartupError
 from todo.http.problem import Unavailable
-from todo.models import database, db
+from todo.models import database, db, sqlite
 from todo.models.token import NAME_LENGTH, Token, hash_secret, make_secret
 
 KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once it is told to end
 # Of each worker: a client that reads slowly keeps one of them waiting. Each keeps a connection to the
-# database, of which the pool has 15.
+# database (see POOL_SIZE).
 THREADS = 12
 
 
@@ -112,7 +112,7 @@ def _place(engine: Engine) -> str:
     """Say where the data is, in words for people."""
     if database.in_memory(engine):
         return "memory, until the end"
-    return str(database.file_of(engine) or engine.url.render_as_string())
+    return str(sqlite.file_of(engine) or engine.url.render_as_string())
 
 
 def _resolve(host: str, port: int) -> str:

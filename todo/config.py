@@ -23,12 +23,22 @@ SETTINGS = (
     Setting(
         "SQLALCHEMY_DATABASE_URI",
         "sqlite:///db.sqlite",
-        "The database; a relative SQLite path is below `instance/`.",
+        "The database: a SQLite file (a relative path is below `instance/`), `postgresql://user@host/name` "
+        "or `mariadb://user@host/name`.",
     ),
     Setting(
         "TIMEZONE", "UTC", "The zone of `deadline_at`, as the tz database names it: `Australia/Brisbane`."
     ),
     Setting("BUSY_TIMEOUT", 5000, "Milliseconds to wait for a lock on the database before answering 503."),
+    Setting(
+        "STATEMENT_TIMEOUT",
+        10000,
+        "Milliseconds that a statement may take on a server, or the answer is 503.",
+    ),
+    Setting(
+        "CONNECT_TIMEOUT", 3000, "Milliseconds that a connection to a server may take, or the answer is 503."
+    ),
+    Setting("POOL_SIZE", 15, "The most connections of a process to a server; each thread keeps one."),
     Setting("REQUIRE_IF_MATCH", False, "Whether PUT, PATCH and DELETE must send `If-Match`."),
     Setting(
         "REQUIRE_TOKEN", False, "Whether clients must send a token (`flask --app todo token create NAME`)."

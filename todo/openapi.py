@@ -94,7 +94,7 @@ OPERATIONS = {
         takes=("Idempotency-Key",),
         gives=("ETag", "Location"),
         may_give=("Idempotency-Replayed",),
-        problems=(400, 413, 415, 422, 500, 503),
+        problems=(400, 409, 413, 415, 422, 500, 503),
     ),
     "api.update_todo": Operation(
         TodoOut,
@@ -112,7 +112,7 @@ OPERATIONS = {
         body=Batch,
         takes=("Idempotency-Key",),
         may_give=("Idempotency-Replayed",),
-        problems=(400, 404, 412, 413, 415, 422, 428, 500, 503),
+        problems=(400, 404, 409, 412, 413, 415, 422, 428, 500, 503),
     ),
     "openapi.get_description": Operation(
         dict[str, Any], takes=("If-None-Match",), gives=("ETag",), tag="Service"
@@ -204,6 +204,7 @@ PROBLEM_HEADERS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
     403: (("WWW-Authenticate",), ()),
     405: (("Allow",), ()),
     406: (("Vary",), ()),
+    409: (("Retry-After",), ()),
     412: ((), ("ETag",)),
     503: (("Retry-After",), ()),
 }

@@ -17,6 +17,7 @@ from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
 from todo.clock import Instant, WallTime, wall_now
 from todo.http.problem import Fault, ValidationFailed
+from todo.models.search import contains
 from todo.models.todo import InstantText, Todo
 
 TODOS: Table = Todo.__table__
@@ -140,8 +141,7 @@ def _overdue(c: _Columns, wanted: bool) -> _Conditions:
 
 
 def _contains(c: _Columns, text: str) -> _Conditions:
-    folded = text.casefold()
-    return {"": or_(*(func.instr(func.casefold(column), folded) > 0 for column in (c.title, c.description)))}
+    return {"": or_(contains(c.title, text), contains(c.description, text))}
 
 
 # The conditions of each parameter, by the column whose index finds what meets them.
@@ -161,11 +161,12 @@ STRETCH = 20
 _INDEXED_WITH = {"id": {"completed"}, "deadline_at": {"completed", "deadline_at"}}
 _BY_ID = Sort((SortKey(TODOS.c.id, descending=False),))
 _Branch = tuple[list[ColumnElement[bool]], Sequence[SortKey]]
+_Storable = Annotated[str, Meta(pattern=r"^[^\u0000]*$(?!\n)")]
 # What a cursor may hold of each column; an id that no database integer can hold would be an error there.
 _POSITION: dict[str, Any] = {
     "id": Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)],
-    "title": str,
-    "description": str | None,
+    "title": _Storable,
+    "description": _Storable | None,
     "completed": bool,
     "deadline_at": datetime | None,
     "created_at": datetime,
@@ -224,12 +225,16 @@ class Listing:
             return connection.execute(statement.where(*others).limit(size)).all()
         stretch = statement.limit(size * STRETCH).subquery()
         _, others_there = self._conditions(stretch.c, _INDEXED_WITH.get(leading, {leading}))
-        rows = connection.execute(select(*stretch.c).where(*others_there).limit(size)).all()
+        within = select(*stretch.c).where(*others_there)
+        if connection.dialect.name != "sqlite":  # which keeps the order, and would sort all of it again
+            within = within.order_by(*_order(keys, stretch.c))
+        rows = connection.execute(within.limit(size)).all()
         if len(rows) == size:
             return rows
         ids = select(TODOS.c.id).where(*conditions, *with_order, *others)
-        ids = ids.order_by(*_order(keys, from_index=False)).limit(size)
-        return connection.execute(select(*REPRESENTATION).where(TODOS.c.id.in_(ids)).order_by(*order)).all()
+        found = ids.order_by(*_order(keys, from_index=False)).limit(size).subquery()
+        whole = select(*REPRESENTATION).join(found, TODOS.c.id == found.c.id).order_by(*order)
+        return connection.execute(whole).all()
 
     def _conditions(
         self, columns: _Columns, indexed: Collection[str] = ()
@@ -317,11 +322,14 @@ def _where(condition: ColumnElement[bool], branches: Iterator[_Branch]) -> Itera
     return (([condition, *conditions], keys) for conditions, keys in branches)
 
 
-def _order(keys: Sequence[SortKey], *, from_index: bool = True) -> list[ColumnElement[Any]]:
-    """Order by `keys`, null last; the first is not null where this is used."""
+def _order(
+    keys: Sequence[SortKey], columns: _Columns = TODOS.c, *, from_index: bool = True
+) -> list[ColumnElement[Any]]:
+    """Order `columns` by `keys`, null last; the first is not null where this is used."""
     order: list[ColumnElement[Any]] = []
-    for place, (column, descending) in enumerate(keys):
-        if place and column.nullable:
+    for place, (key, descending) in enumerate(keys):
+        column = columns[key.key]
+        if place and key.nullable:
             order.append(column.is_(None))
         term = column if from_index else func.coalesce(column, column)  # no index has an expression
         order.append(term.desc() if descending else term.asc())

@@ -9,14 +9,23 @@ import hashlib
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 from flask import Response, request
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from todo.clock import utc_now
-from todo.http.problem import Fault, IdempotencyKeyReused, ValidationFailed
-from todo.models.database import transaction
+from todo.http.problem import (
+    LOCK_TIMEOUTS,
+    Fault,
+    IdempotencyInProgress,
+    IdempotencyKeyReused,
+    ValidationFailed,
+    database_code,
+)
+from todo.models import database
 from todo.models.idempotency import KEY_LENGTH, IdempotencyKey
 
 HEADER = "Idempotency-Key"
@@ -24,6 +33,14 @@ KEPT = timedelta(hours=24)
 REPLAYED = ("Idempotency-Replayed", "true")
 
 _KEYS = IdempotencyKey.__table__
+_FIND = select(*_KEYS.c).where(_KEYS.c.key == bindparam("key"))
+_ANSWER = update(_KEYS).where(_KEYS.c.key == bindparam("the_key"))
+# What another transaction is about to forget must not be waited for.
+_FORGET = delete(_KEYS).where(
+    _KEYS.c.key.in_(
+        select(_KEYS.c.key).where(_KEYS.c.created_at < bindparam("before")).with_for_update(skip_locked=True)
+    )
+)
 KEY_PATTERN = rf"^[!-~]{{1,{KEY_LENGTH}}}$(?!\n)"
 # What each answer gets anew.
 _NOT_KEPT = {"content-length"}
@@ -32,35 +49,61 @@ _NOT_KEPT = {"content-length"}
 def once(write: Callable[[Connection], Response], *, writing: bool = False) -> Response:
     """Answer with `write` in a transaction (see there for `writing`), or as it did to the same key before.
 
-    Raises ValidationFailed for a malformed key, and IdempotencyKeyReused where the key came with
-    another request.
+    Raises ValidationFailed for a malformed key, IdempotencyKeyReused where the key came with another
+    request, and IdempotencyInProgress where that request is still under way.
     """
     key = request.headers.get(HEADER)
     if key is None:
-        with transaction(writing=writing) as connection:
-            return write(connection)
+        return database.run(write, writing=writing)
     if not re.match(KEY_PATTERN, key):
         raise ValidationFailed(Fault(detail=f"{HEADER} must be 1 to {KEY_LENGTH} visible ASCII characters"))
     request_hash = hashlib.sha256(f"{request.path}\n".encode() + request.get_data()).digest()
+    while True:
+        try:
+            return database.run(partial(_once, write, key, request_hash), writing=True)
+        except _Taken:
+            continue
+
+
+class _Taken(Exception):  # noqa: N818 - no error
+    """Another transaction with the key was committed meanwhile; its answer is there now."""
+
+
+def _once(
+    write: Callable[[Connection], Response], key: str, request_hash: bytes, connection: Connection
+) -> Response:
     now = utc_now()
-    with transaction(writing=True) as connection:
-        connection.execute(delete(_KEYS).where(_KEYS.c.created_at < now - KEPT))
-        stored = connection.execute(select(*_KEYS.c).where(_KEYS.c.key == key)).first()
-        if stored is None:
-            response = write(connection)
-            headers = [header for header in response.headers if header[0].lower() not in _NOT_KEPT]
-            connection.execute(
-                insert(_KEYS),
-                {
-                    "key": key,
-                    "request_hash": request_hash,
-                    "status": response.status_code,
-                    "headers": msgspec.json.encode(headers),
-                    "body": response.get_data(),
-                    "created_at": now,
-                },
-            )
-            return response
-    if stored.request_hash != request_hash:
-        raise IdempotencyKeyReused
-    return Response(stored.body, stored.status, [*msgspec.json.decode(stored.headers), REPLAYED])
+    connection.execute(_FORGET, {"before": now - KEPT})
+    stored = connection.execute(_FIND, {"key": key}).first()
+    if stored is not None:
+        if stored.request_hash != request_hash:
+            raise IdempotencyKeyReused
+        return Response(stored.body, stored.status, [*msgspec.json.decode(stored.headers), REPLAYED])
+    # The key comes first: a transaction with the same one waits here for the end of this one.
+    try:
+        connection.execute(
+            insert(_KEYS),
+            {
+                "key": key,
+                "request_hash": request_hash,
+                "status": 0,
+                "headers": b"",
+                "body": b"",
+                "created_at": now,
+            },
+        )
+    except IntegrityError:
+        raise _Taken from None
+    except DBAPIError as error:
+        if database_code(error) in LOCK_TIMEOUTS:
+            raise IdempotencyInProgress from None
+        raise
+    response = write(connection)
+    headers = [header for header in response.headers if header[0].lower() not in _NOT_KEPT]
+    answer = {
+        "status": response.status_code,
+        "headers": msgspec.json.encode(headers),
+        "body": response.get_data(),
+    }
+    connection.execute(_ANSWER, {"the_key": key, **answer})
+    return response

@@ -7,6 +7,7 @@ HTTPException (Werkzeug)
     ├── Forbidden               403
     ├── NotFound                404
     ├── NotAcceptable           406
+    ├── IdempotencyInProgress   409
     ├── PreconditionFailed      412
     ├── ContentTooLarge         413
     ├── UnsupportedMediaType    415
@@ -17,12 +18,13 @@ HTTPException (Werkzeug)
 
 import sqlite3
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 from flask import Flask, Response, g, request
 from msgspec import UNSET, Struct, UnsetType
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
 MEDIA_TYPE = "application/problem+json"
@@ -48,6 +50,11 @@ TYPES = {
     404: ProblemType("not-found", "Not found", "There is nothing at this address: check its path."),
     405: ProblemType("method-not-allowed", "Method not allowed", "Use a method that `Allow` names."),
     406: ProblemType("not-acceptable", "Not acceptable", "Name a media type in `Accept` that there is."),
+    409: ProblemType(
+        "idempotency-in-progress",
+        "A request with this Idempotency-Key is under way",
+        "Try again after `Retry-After` seconds, with the same Idempotency-Key.",
+    ),
     412: ProblemType(
         "precondition-failed",
         "Precondition failed",
@@ -157,6 +164,15 @@ class NotAcceptable(Problem):
         super().__init__(detail, headers=[("Vary", "Accept")])
 
 
+class IdempotencyInProgress(Problem):
+    """Another request with the same Idempotency-Key has been under way for as long as was waited."""
+
+    code = 409
+
+    def __init__(self) -> None:
+        super().__init__(headers=[("Retry-After", str(RETRY_AFTER))])
+
+
 class PreconditionFailed(Problem):
     """The resource is no longer the version that the client knows; `tag` is the current one."""
 
@@ -199,22 +215,71 @@ class Unavailable(Problem):
         super().__init__(detail, headers=[("Retry-After", str(RETRY_AFTER))])
 
 
-# SQLite's primary result codes for what passes (https://www.sqlite.org/rescode.html).
-_SQLITE_UNAVAILABLE = {
-    sqlite3.SQLITE_BUSY: "The database is locked by another program. Try again.",
-    sqlite3.SQLITE_LOCKED: "The database is locked by another program. Try again.",
-    sqlite3.SQLITE_PROTOCOL: "The database is locked by another program. Try again.",
-    sqlite3.SQLITE_READONLY: "The database is read-only: nothing was changed. Make it writable.",
-    sqlite3.SQLITE_FULL: "The disk is full: nothing was changed. Make room, then try again.",
-    sqlite3.SQLITE_IOERR: "The disk failed: nothing was changed. Look after it, then try again.",
+_LOCKED = "The database is locked by another program. Try again."
+_READ_ONLY = "The database is read-only: nothing was changed. Make it writable."
+_FULL = "The disk is full: nothing was changed. Make room, then try again."
+_FAILED = "The disk failed: nothing was changed. Look after it, then try again."
+_UNREACHABLE = "The database can't be reached. Try again."
+_OVERLOADED = "The database has no room for more requests. Try again."
+_TOO_SLOW = "The database took too long: nothing was changed. Try again, or ask for less."
+_BUSY = "Other requests were in the way for too long: nothing was changed. Try again."
+
+# What passes, by the codes that `database_code` returns: SQLite's primary result codes
+# (https://www.sqlite.org/rescode.html), PostgreSQL's SQLSTATEs and their classes
+# (https://www.postgresql.org/docs/current/errcodes-appendix.html), and MariaDB's error codes
+# (https://mariadb.com/kb/en/mariadb-error-code-reference/).
+_UNAVAILABLE: dict[int | str, str] = {
+    sqlite3.SQLITE_BUSY: _LOCKED,
+    sqlite3.SQLITE_LOCKED: _LOCKED,
+    sqlite3.SQLITE_PROTOCOL: _LOCKED,
+    sqlite3.SQLITE_READONLY: _READ_ONLY,
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR: _FAILED,
     sqlite3.SQLITE_CANTOPEN: "The database can't be opened. Check its file and folder, then try again.",
+    "08": _UNREACHABLE,
+    "25006": _READ_ONLY,
+    "28": _UNREACHABLE,
+    "3D": _UNREACHABLE,
+    "40": _BUSY,
+    "53": _OVERLOADED,
+    "53100": _FULL,
+    "55P03": _BUSY,
+    "57": _UNREACHABLE,
+    "57014": _TOO_SLOW,
+    "58": _FAILED,
+    1020: _BUSY,
+    1205: _BUSY,
+    1213: _BUSY,
+    1021: _FULL,
+    1114: _FULL,
+    1026: _FAILED,
+    1030: _FAILED,
+    1037: _OVERLOADED,
+    1038: _OVERLOADED,
+    1040: _OVERLOADED,
+    1041: _OVERLOADED,
+    1203: _OVERLOADED,
+    1226: _OVERLOADED,
+    1290: _READ_ONLY,
+    1792: _READ_ONLY,
+    1836: _READ_ONLY,
+    1317: _TOO_SLOW,
+    1969: _TOO_SLOW,
+    **dict.fromkeys(
+        (0, 1042, 1043, 1044, 1045, 1049, 1053, 1129, 1130, 1152, 1158, 1159, 1160, 1161, 1184, 1927),
+        _UNREACHABLE,
+    ),
+    **dict.fromkeys((2002, 2003, 2006, 2013, 2014, 2026, 2055), _UNREACHABLE),
 }
+# While another transaction holds a lock: PostgreSQL's lock_not_available, MariaDB's ER_LOCK_WAIT_TIMEOUT.
+LOCK_TIMEOUTS = {"55P03", 1205}
 
 
 def register(app: Flask) -> None:
     """Answer every error of `app` as a problem, whoever raised it."""
     app.register_error_handler(HTTPException, _answer)
     app.register_error_handler(DBAPIError, _answer_database_error)
+    app.register_error_handler(PoolTimeoutError, _answer_exhausted_pool)
 
 
 def _answer(error: HTTPException) -> Response:
@@ -243,9 +308,28 @@ def _answer(error: HTTPException) -> Response:
     return response
 
 
+def database_code(error: DBAPIError) -> int | str | None:
+    """Return the code of a database's error, of the kind that the database has; None where there is none."""
+    original: Any = error.orig
+    if isinstance(original, sqlite3.Error):
+        code = getattr(original, "sqlite_errorcode", None)
+        return None if code is None else code & 0xFF
+    if hasattr(original, "sqlstate"):
+        # Without one it is of the driver, which did not get as far as the database.
+        unreached = original.sqlstate is None and isinstance(error, OperationalError)
+        return "08" if unreached else original.sqlstate
+    return original.args[0] if original.args else None
+
+
 def _answer_database_error(error: DBAPIError) -> Response:
-    code = getattr(error.orig, "sqlite_errorcode", None)
-    detail = None if code is None else _SQLITE_UNAVAILABLE.get(code & 0xFF)
+    code = database_code(error)
+    detail = None if code is None else _UNAVAILABLE.get(code)
+    if detail is None and isinstance(code, str):
+        detail = _UNAVAILABLE.get(code[:2])
     if detail is None:
         raise error
     return _answer(Unavailable(detail))
+
+
+def _answer_exhausted_pool(_: PoolTimeoutError) -> Response:
+    return _answer(Unavailable(_OVERLOADED))

@@ -1,8 +1,27 @@
 """The database handle that every model is declared on."""
 
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import MetaData
+from sqlalchemy import DateTime, LargeBinary, MetaData, String
+from sqlalchemy.dialects import mysql
 from sqlalchemy.orm import DeclarativeBase
+from sqlalchemy.types import TypeEngine
+
+# To the microsecond on each database.
+MOMENT = DateTime().with_variant(mysql.DATETIME(fsp=6), "mariadb")
+# Without a limit below that of a statement.
+BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mariadb")
+# Text is compared by its code points: no two spellings are the same, blanks at the end count.
+COLLATION = "utf8mb4_nopad_bin"  # on MariaDB
+TABLE_OPTIONS = {
+    "mariadb_engine": "InnoDB",
+    "mariadb_charset": "utf8mb4",
+    "mariadb_collate": COLLATION,
+}
+
+
+def text_of(length: int) -> TypeEngine[str]:
+    """Text of at most `length` characters, compared by its code points."""
+    return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 class Base(DeclarativeBase):

@@ -1,23 +1,31 @@
 """The database under the models: how it is opened, made ready, and used one transaction at a time."""
 
-import sqlite3
+import random
 import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from functools import cache
+from typing import Any, TypeVar
 
 from flask import Flask, current_app
-from sqlalchemy import Connection, Engine, event, inspect
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError
+from sqlalchemy import Connection, Engine, Row, Select, Update, inspect, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from todo.config import StartupError
-from todo.http.problem import Unavailable
-from todo.models import db
+from todo.http.problem import Unavailable, database_code
+from todo.models import db, server, sqlite
+from todo.models.server import SERVERS
 
-_Identity = tuple[int, int]  # device and inode
+# What a transaction is broken off with for the sake of another one, so that it may be tried again:
+# a serialization failure and a deadlock on PostgreSQL; a deadlock and a change meanwhile on MariaDB.
+CONFLICTS = {"40001", "40P01", 1213, 1020}
+ATTEMPTS = 5
+# Seconds after which a connection that was not used is asked whether it still is one.
+REST = 1
+
+T = TypeVar("T")
 
 
 def prepare(app: Flask) -> None:
@@ -25,24 +33,36 @@ def prepare(app: Flask) -> None:
 
     Raises StartupError where the database can't be opened or written.
     """
+    kind = None
     try:
+        url = make_url(app.config["SQLALCHEMY_DATABASE_URI"])
+        kind = server.of(url)
+        if kind:
+            app.config["SQLALCHEMY_DATABASE_URI"] = url.set(drivername=kind.driver)
+            options = server.engine_options(kind, app.config)
+            options |= app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
+            app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
         db.init_app(app)
     except (ArgumentError, ImportError, OSError) as error:
+        advice = f"Install the category {kind.category} of the Pipfile" if kind else "Correct it"
         raise StartupError(
-            f"SQLALCHEMY_DATABASE_URI can't be used: {error}. Set it to a URL such as sqlite:////folder/file."
+            f"SQLALCHEMY_DATABASE_URI can't be used: {error}. {advice}, "
+            "or set it to a URL such as sqlite:////folder/file."
         ) from None
     with app.app_context():
         engine = db.engine
-        path = file_of(engine)
-        file = None if path is None else _File(path)
+        path = sqlite.file_of(engine)
+        file = None if path is None else sqlite.File(path)
         if path is not None:
-            _check_place(path, writable="mode" not in engine.url.query)
-        if engine.dialect.name == "sqlite":
-            _tune_sqlite(engine, file, app.config["BUSY_TIMEOUT"])
+            sqlite.check_place(path, writable="mode" not in engine.url.query)
+        if kind is None:
+            sqlite.tune(engine, file, app.config["BUSY_TIMEOUT"])
         connections = app.extensions["todo.connections"] = _Connections(engine, file)
         weakref.finalize(app, connections.close)
         try:
             with engine.connect() as connection:
+                if kind:
+                    server.check(connection, kind)
                 _make_tables(connection)
         except DBAPIError as error:
             raise StartupError(
@@ -59,8 +79,9 @@ def prepare(app: Flask) -> None:
 def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Connection]:
     """One transaction: committed (on SQLite that means: on disk) or, on an error, as if never begun.
 
-    With `writing`, others can't write from its beginning on, so that it may act on what it reads;
-    with `snapshot`, all it reads is of one moment. Without them it is for a single statement.
+    With `writing` it may act on what it reads: on SQLite others can't write from its beginning on, on
+    a server they can't write the rows that it reads for update. With `snapshot`, all it reads is of
+    one moment. Without them it is for a single statement.
 
     The connection stays with the thread, since fetching one from the pool for each request costs a
     quarter of a read. Raises Unavailable where the database file is not as it should be.
@@ -68,7 +89,7 @@ def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Co
     connection = current_app.extensions["todo.connections"].of_this_thread()
     try:
         if writing or snapshot:
-            _begin(connection, "IMMEDIATE" if writing else "DEFERRED")
+            _begin(connection, snapshot=not writing)
         yield connection
         connection.commit()
     except BaseException:
@@ -79,67 +100,86 @@ def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Co
         raise
 
 
-def _begin(connection: Connection, kind: str) -> None:
-    """Begin now, rather than with the first write; a database in memory may be in a transaction already."""
-    driver_connection = connection.connection.driver_connection
-    if isinstance(driver_connection, sqlite3.Connection) and not driver_connection.in_transaction:
-        connection.exec_driver_sql(f"BEGIN {kind}")
+def run(work: Callable[[Connection], T], *, writing: bool = False) -> T:
+    """Do `work` in a transaction (see there), again where another one made the database break it off."""
+    for attempt in range(1, ATTEMPTS):
+        try:
+            with transaction(writing=writing) as connection:
+                return work(connection)
+        except DBAPIError as error:
+            if database_code(error) not in CONFLICTS:
+                raise
+        # Those that broke each other off must not meet again.
+        time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - no secret
+    with transaction(writing=writing) as connection:
+        return work(connection)
 
 
-class _File:
-    """A database file, which may be deleted, put back or replaced while it is in use."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.log = Path(f"{path}-wal")
-        self._opened: _Identity | None = None
-        self._opened_log: _Identity | None = None
-
-    def identify(self) -> _Identity:
-        """Tell which file is there. Raises Unavailable where there is none, or none to be used."""
-        identity = _identify(self.path)
-        if identity is None:
-            raise Unavailable(
-                "The database file is gone. Put it back, or restart the service to begin a new one."
-            )
-        # SQLite would take the log of the file that was there for one of this file, and ruin it.
-        if identity != self._opened and self._opened_log and self._opened_log == _identify(self.log):
-            raise Unavailable(
-                f"The database file was replaced, but not its log: remove {self.log.name} "
-                f"and {self.path.name}-shm, or put the first file back."
-            )
-        return identity
-
-    def remember(self) -> _Identity:
-        """Take the file and its log, which a new connection has opened, for what belongs together."""
-        self._opened, self._opened_log = self.identify(), _identify(self.log)
-        return self._opened
+def change(
+    connection: Connection, update: Update, select: Select[*tuple[Any, ...]], values: Mapping[str, Any]
+) -> Row[*tuple[Any, ...]] | None:
+    """Carry out `update` of one row and return it as `select` does, in one statement where it can."""
+    if connection.dialect.update_returning:
+        return connection.execute(_returning(update, select), values).first()
+    _begin(connection)
+    connection.execute(update, values)
+    return connection.execute(select, values).first()
 
 
-def _identify(path: Path) -> _Identity | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
+@cache
+def _returning(update: Update, select: Select[*tuple[Any, ...]]) -> Any:
+    return update.returning(*select.selected_columns)
+
+
+def _begin(connection: Connection, *, snapshot: bool = False) -> None:
+    """Begin now, rather than with the first write, unless a transaction is under way already."""
+    driver_connection: Any = connection.connection.driver_connection
+    kind = SERVERS.get(connection.dialect.name)
+    if kind:
+        under_way = kind.in_transaction(driver_connection)
+        statements = kind.begin_snapshot if snapshot else kind.begin
+    else:
+        under_way = driver_connection.in_transaction
+        statements = (f"BEGIN {'DEFERRED' if snapshot else 'IMMEDIATE'}",)
+    if not under_way:
+        for statement in statements:
+            connection.exec_driver_sql(statement)
 
 
 class _Connections(threading.local):
-    """For each thread the connection that it keeps, on the file that is there now."""
+    """For each thread the connection that it keeps, while it leads to the database that is there."""
 
-    def __init__(self, engine: Engine, file: _File | None) -> None:
-        self.engine = engine
+    def __init__(self, engine: Engine, file: sqlite.File | None) -> None:
+        self.is_server = engine.dialect.name in SERVERS
+        # A single statement is a transaction without being told so, which saves asking a server twice.
+        self.engine = engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_server else engine
         self.file = file
         self.connection: Connection | None = None
+        self.used = 0.0
 
     def of_this_thread(self) -> Connection:
+        if self.connection is not None and not self._is_usable(self.connection):
+            unusable, self.connection = self.connection, None
+            unusable.invalidate()
+            unusable.close()
         if self.connection is None:
             self.connection = self.engine.connect()
-        elif self.file is not None and self.connection.info["file"] != self.file.identify():
-            self.connection.invalidate()
-            self.connection.close()
-            self.connection = self.engine.connect()
+        self.used = time.monotonic()
         return self.connection
+
+    def _is_usable(self, connection: Connection) -> bool:
+        if self.file is not None:
+            return bool(connection.info["file"] == self.file.identify())
+        if not self.is_server:
+            return True
+        if connection.invalidated or connection.in_transaction():  # it was lost
+            return False
+        if time.monotonic() - self.used > REST:
+            try:
+                connection.dialect.do_ping(connection.connection.dbapi_connection)  # type: ignore[arg-type]
+            except connection.dialect.loaded_dbapi.Error:
+                return False
+        return True
 
     def close(self) -> None:
         """Close the connection of this thread, and those that no thread keeps."""
@@ -148,18 +188,9 @@ class _Connections(threading.local):
         self.engine.dispose()
 
 
-def file_of(engine: Engine) -> Path | None:
-    """Return the file of a SQLite database; None for one in memory or on a server."""
-    url = engine.url
-    if engine.dialect.name != "sqlite" or not url.database or url.query.get("mode") == "memory":
-        return None
-    name = unquote(urlsplit(url.database).path) if url.database.startswith("file:") else url.database
-    return None if name == ":memory:" else Path(name)
-
-
 def in_memory(engine: Engine) -> bool:
     """Tell whether the database is in the memory of this process, so that no other one shares it."""
-    return engine.dialect.name == "sqlite" and file_of(engine) is None
+    return engine.dialect.name == "sqlite" and sqlite.file_of(engine) is None
 
 
 def checkpoint() -> None:
@@ -168,65 +199,11 @@ def checkpoint() -> None:
     After that the file alone, without the log beside it, is the database; SQLite removes the log
     with the last connection.
     """
-    if file_of(db.engine) is None:
+    if sqlite.file_of(db.engine) is None:
         return
     with suppress(DBAPIError, Unavailable), db.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint")
     db.engine.dispose()
-
-
-def _check_place(path: Path, *, writable: bool) -> None:
-    """Raise StartupError where there is no file; one to be written is made.
-
-    A file that is there is not opened: to close it again would take this process's locks off it.
-    """
-    try:
-        if writable:
-            if not path.parent.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        else:
-            path.stat()
-    except OSError as error:
-        raise StartupError(
-            f"{path} can't be used: {error.strerror}. Give this user the right to it and to its folder, "
-            "or name another place in TODO_SQLALCHEMY_DATABASE_URI (sqlite:////folder/file)."
-        ) from None
-
-
-def _tune_sqlite(engine: Engine, file: _File | None, busy_timeout: int) -> None:
-    """Have every connection to the SQLite database wait for locks, sync commits, and know its file."""
-
-    @event.listens_for(engine, "do_connect")
-    def _refuse_to_make_a_new_file(*_: object) -> None:
-        if file is not None:
-            file.identify()
-
-    @event.listens_for(engine, "connect")
-    def _configure(dbapi_connection: sqlite3.Connection, record: Any) -> None:
-        # The driver begins a transaction at its first write. A deferred one would still be a
-        # reader then, which SQLite can't always turn into a writer, however long it waits.
-        dbapi_connection.isolation_level = "IMMEDIATE"
-        dbapi_connection.execute(f"PRAGMA busy_timeout = {busy_timeout}")
-        dbapi_connection.execute("PRAGMA synchronous = FULL")
-        dbapi_connection.execute("PRAGMA foreign_keys = ON")
-        # A file stays in this mode. One that can't be switched now (another process is at it, or a
-        # program reads it; it is read-only, or not on a local disk) is used as it is.
-        with suppress(sqlite3.OperationalError):
-            dbapi_connection.execute("PRAGMA journal_mode = WAL")
-        # Only selects call it: a table that did could not be written by another program.
-        dbapi_connection.create_function("casefold", 1, _casefold, deterministic=True)
-        if file is not None:
-            record.info["file"] = file.remember()
-
-    @event.listens_for(engine, "checkout")
-    def _leave_a_file_that_was_replaced(_: object, record: Any, __: object) -> None:
-        if file is not None and record.info["file"] != file.identify():
-            raise DisconnectionError
-
-
-def _casefold(text: str | None) -> str | None:
-    return None if text is None else text.casefold()
 
 
 def _make_tables(connection: Connection) -> None:
@@ -237,6 +214,6 @@ def _make_tables(connection: Connection) -> None:
     if db.metadata.tables.keys() <= set(inspect(connection).get_table_names()):
         return
     connection.rollback()
-    _begin(connection, "IMMEDIATE")
+    _begin(connection)
     db.metadata.create_all(connection)
     connection.commit()

@@ -2,10 +2,9 @@
 
 from datetime import datetime
 
-from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
-from todo.models import db
+from todo.models import BYTES, MOMENT, TABLE_OPTIONS, db, text_of
 
 KEY_LENGTH = 255
 
@@ -14,10 +13,11 @@ class IdempotencyKey(db.Model):  # type: ignore[name-defined, misc]
     """A request that was carried out, and what it was answered."""
 
     __tablename__ = "idempotency_keys"
+    __table_args__ = TABLE_OPTIONS
 
-    key: Mapped[str] = mapped_column(String(KEY_LENGTH), primary_key=True)
-    request_hash: Mapped[bytes]
+    key: Mapped[str] = mapped_column(text_of(KEY_LENGTH), primary_key=True)
+    request_hash: Mapped[bytes] = mapped_column(BYTES)
     status: Mapped[int]
-    headers: Mapped[bytes]
-    body: Mapped[bytes]
-    created_at: Mapped[datetime] = mapped_column(index=True)
+    headers: Mapped[bytes] = mapped_column(BYTES)
+    body: Mapped[bytes] = mapped_column(BYTES)
+    created_at: Mapped[datetime] = mapped_column(MOMENT, index=True)

@@ -1,9 +1,9 @@
 """The UIDs of todos that came from elsewhere."""
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import ForeignKey
 from sqlalchemy.orm import Mapped, mapped_column
 
-from todo.models import db
+from todo.models import TABLE_OPTIONS, db, text_of
 
 UID_LENGTH = 255
 
@@ -16,6 +16,7 @@ class Imported(db.Model):  # type: ignore[name-defined, misc]
     """
 
     __tablename__ = "imports"
+    __table_args__ = TABLE_OPTIONS
 
-    uid: Mapped[str] = mapped_column(String(UID_LENGTH), primary_key=True)
+    uid: Mapped[str] = mapped_column(text_of(UID_LENGTH), primary_key=True)
     todo_id: Mapped[int] = mapped_column(ForeignKey("todos.id", ondelete="CASCADE"), index=True)

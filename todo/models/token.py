@@ -4,11 +4,10 @@ import hashlib
 import secrets
 from datetime import datetime
 
-from sqlalchemy import String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from todo.clock import utc_now
-from todo.models import db
+from todo.models import MOMENT, TABLE_OPTIONS, db, text_of
 
 PREFIX = "todo_"  # by which scanners of source code tell that a secret was leaked
 NAME_LENGTH = 80
@@ -18,15 +17,16 @@ class Token(db.Model):  # type: ignore[name-defined, misc]
     """A client's right of entry; revoking it deletes the row."""
 
     __tablename__ = "tokens"
+    __table_args__ = TABLE_OPTIONS
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    name: Mapped[str] = mapped_column(String(NAME_LENGTH), unique=True)
-    secret_hash: Mapped[str] = mapped_column(String(64), unique=True)
+    name: Mapped[str] = mapped_column(text_of(NAME_LENGTH), unique=True)
+    secret_hash: Mapped[str] = mapped_column(text_of(64), unique=True)
     read_only: Mapped[bool] = mapped_column(default=False)
     feed: Mapped[bool] = mapped_column(default=False)
-    created_at: Mapped[datetime] = mapped_column(default=utc_now)
-    expires_at: Mapped[datetime | None]
-    last_used_at: Mapped[datetime | None]
+    created_at: Mapped[datetime] = mapped_column(MOMENT, default=utc_now)
+    expires_at: Mapped[datetime | None] = mapped_column(MOMENT)
+    last_used_at: Mapped[datetime | None] = mapped_column(MOMENT)
 
 
 def make_secret() -> str:

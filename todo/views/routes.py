@@ -13,6 +13,7 @@ from todo.clock import utc_now
 from todo.http import auth, body, idempotency, parameters
 from todo.http.conditional import Precondition, entity_tag, tagged
 from todo.http.problem import Fault, NotFound, Problem
+from todo.models import database
 from todo.models.database import transaction
 from todo.query import REPRESENTATION, TODOS, ListQuery, TodoRow
 from todo.schemas import (
@@ -33,8 +34,9 @@ api = Blueprint("api", __name__, url_prefix="/api/v1")
 
 _THIS = TODOS.c.id == bindparam("todo_id")
 _SELECT = select(*REPRESENTATION).where(_THIS)
+_SELECT_FOR_UPDATE = _SELECT.with_for_update()
 _INSERT = insert(TODOS).returning(*REPRESENTATION)
-_UPDATE = update(TODOS).where(_THIS).returning(*REPRESENTATION)
+_UPDATE = update(TODOS).where(_THIS)
 _DELETE = delete(TODOS).where(_THIS).returning(*REPRESENTATION)
 
 
@@ -110,8 +112,9 @@ def update_todo(todo_id: int | None) -> Response:
     """
     todo = body.read(TodoUpdate, media_types=(body.JSON, body.MERGE_PATCH))
     precondition = Precondition.of_request()
-    with transaction(writing=precondition is not None) as connection:
-        row = _update(connection, todo_id, todo, precondition)
+    row = database.run(
+        lambda connection: _update(connection, todo_id, todo, precondition), writing=precondition is not None
+    )
     return _todo(row)
 
 
@@ -119,8 +122,9 @@ def update_todo(todo_id: int | None) -> Response:
 def delete_todo(todo_id: int | None) -> Response:
     """Delete a todo and answer it as it was, or `{}` where there is none."""
     precondition = Precondition.of_request()
-    with transaction(writing=precondition is not None) as connection:
-        row = _delete(connection, todo_id, precondition)
+    row = database.run(
+        lambda connection: _delete(connection, todo_id, precondition), writing=precondition is not None
+    )
     return _json(_represent(row))
 
 
@@ -150,8 +154,8 @@ def _run(connection: Connection, index: int, operation: Operation) -> TodoOut | 
         raise
 
 
-def _find(connection: Connection, todo_id: int | None) -> TodoRow:
-    row = connection.execute(_SELECT, {"todo_id": todo_id}).first()
+def _find(connection: Connection, todo_id: int | None, *, for_update: bool = False) -> TodoRow:
+    row = connection.execute(_SELECT_FOR_UPDATE if for_update else _SELECT, {"todo_id": todo_id}).first()
     if row is None:
         raise NotFound("Todo not found")
     return row
@@ -167,12 +171,14 @@ def _update(
 ) -> TodoRow:
     values = todo.values()
     if precondition or not values:
-        row = _find(connection, todo_id)
+        row = _find(connection, todo_id, for_update=precondition is not None)
         if precondition:
             precondition.check(_tag(row))
         if not values:
             return row
-    changed = connection.execute(_UPDATE, values | {"todo_id": todo_id, "updated_at": utc_now()}).first()
+    changed = database.change(
+        connection, _UPDATE, _SELECT, values | {"todo_id": todo_id, "updated_at": utc_now()}
+    )
     if changed is None:
         raise NotFound("Todo not found")
     return changed
@@ -180,7 +186,7 @@ def _update(
 
 def _delete(connection: Connection, todo_id: int | None, precondition: Precondition | None) -> TodoRow | None:
     if precondition:
-        row = connection.execute(_SELECT, {"todo_id": todo_id}).first()
+        row = connection.execute(_SELECT_FOR_UPDATE, {"todo_id": todo_id}).first()
         precondition.check(None if row is None else _tag(row))
     return connection.execute(_DELETE, {"todo_id": todo_id}).first()
 

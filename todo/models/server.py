@@ -1,0 +1,149 @@
+"""Database servers: what PostgreSQL and MariaDB are asked for, each in its own words."""
+
+from collections.abc import Callable, Mapping
+from math import ceil
+from typing import Any, NamedTuple
+
+from sqlalchemy import URL, Connection
+
+from todo.config import StartupError
+from todo.models import COLLATION
+
+# Seconds between a server that gave no answer in time and the end of the wait for it, where the server
+# itself can't say so any more.
+GRACE = 2
+# A bit of what MariaDB says of itself with each answer.
+SERVER_STATUS_IN_TRANS = 1
+
+
+def _postgresql(settings: Mapping[str, Any]) -> dict[str, Any]:
+    options = {
+        # None at all is what 0 would mean.
+        "lock_timeout": max(1, settings["BUSY_TIMEOUT"]),
+        "statement_timeout": max(1, settings["STATEMENT_TIMEOUT"]),
+        "timezone": "UTC",
+    }
+    return {
+        "connect_timeout": _seconds(settings["CONNECT_TIMEOUT"]),
+        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
+        "client_encoding": "utf8",
+        # A server that vanished from the network is noticed, whether it is spoken to or waited for.
+        "tcp_user_timeout": settings["STATEMENT_TIMEOUT"] + GRACE * 1000,
+        "keepalives_idle": _seconds(settings["STATEMENT_TIMEOUT"]),
+        "keepalives_interval": GRACE,
+        "keepalives_count": 2,
+    }
+
+
+def _mariadb(settings: Mapping[str, Any]) -> dict[str, Any]:
+    variables = {
+        # A value that does not fit is an error, never cut; an id of 0 is an id.
+        "sql_mode": "'TRADITIONAL,NO_AUTO_VALUE_ON_ZERO'",
+        # Locks on rows that are there, not on the gaps between them.
+        "tx_isolation": "'READ-COMMITTED'",
+        "time_zone": "'+00:00'",
+        "innodb_lock_wait_timeout": ceil(settings["BUSY_TIMEOUT"] / 1000),
+        "lock_wait_timeout": ceil(settings["BUSY_TIMEOUT"] / 1000),
+        "max_statement_time": settings["STATEMENT_TIMEOUT"] / 1000,
+    }
+    patience = _seconds(settings["STATEMENT_TIMEOUT"]) + GRACE
+    return {
+        "charset": "utf8mb4",
+        "collation": COLLATION,
+        "connect_timeout": _seconds(settings["CONNECT_TIMEOUT"]),
+        "read_timeout": patience,
+        "write_timeout": patience,
+        "init_command": "SET " + ", ".join(f"SESSION {name} = {value}" for name, value in variables.items()),
+    }
+
+
+def _seconds(milliseconds: int) -> int:
+    """Whole seconds, and never 0, which would mean to wait for ever."""
+    return max(1, ceil(milliseconds / 1000))
+
+
+class Server(NamedTuple):
+    """A kind of database server; the statements are given to the driver as they are."""
+
+    names: tuple[str, ...]  # in a URL
+    driver: str
+    category: str  # of the Pipfile, which has the driver
+    oldest: tuple[int, int]
+    connect_args: Callable[[Mapping[str, Any]], dict[str, Any]]
+    in_transaction: Callable[[Any], bool]  # a connection of the driver
+    begin: tuple[str, ...]
+    begin_snapshot: tuple[str, ...]
+    # What must be found, and what it means where it is not.
+    needs: tuple[tuple[str, str], ...] = ()
+
+
+SERVERS = {
+    "postgresql": Server(
+        names=("postgresql", "postgres", "postgresql+psycopg"),
+        driver="postgresql+psycopg",
+        category="postgresql",
+        oldest=(15, 0),
+        connect_args=_postgresql,
+        in_transaction=lambda connection: bool(connection.info.transaction_status),
+        begin=("BEGIN",),
+        begin_snapshot=("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",),
+        needs=(
+            (
+                "SELECT 1 WHERE current_setting('server_encoding') = 'UTF8'",
+                "its encoding must be UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+            ),
+            (
+                "SELECT 1 FROM pg_collation WHERE collname IN ('und-x-icu', 'pg_unicode_fast')",
+                "it must be built with ICU, or be version 18 or newer",
+            ),
+        ),
+    ),
+    "mariadb": Server(
+        names=("mariadb", "mysql", "mariadb+pymysql", "mysql+pymysql"),
+        driver="mariadb+pymysql",
+        category="mariadb",
+        oldest=(10, 11),
+        connect_args=_mariadb,
+        in_transaction=lambda connection: bool(connection.server_status & SERVER_STATUS_IN_TRANS),
+        begin=("START TRANSACTION",),
+        begin_snapshot=(
+            "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+            "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+        ),
+    ),
+}
+
+
+def of(url: URL) -> Server | None:
+    """Return the kind of server that `url` names; None for SQLite. Raises StartupError for another one."""
+    if url.drivername in {"sqlite", "sqlite+pysqlite"}:
+        return None
+    for server in SERVERS.values():
+        if url.drivername in server.names:
+            return server
+    known = ", ".join(name for name in ("sqlite", *SERVERS))
+    raise StartupError(
+        f"SQLALCHEMY_DATABASE_URI can't be used: its beginning, {url.drivername}, is none of {known}."
+    )
+
+
+def engine_options(server: Server, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of the engine: a bounded pool, and connections that never wait for ever."""
+    return {
+        "pool_size": settings["POOL_SIZE"],
+        "max_overflow": 0,
+        "pool_timeout": settings["CONNECT_TIMEOUT"] / 1000,
+        "pool_pre_ping": True,
+        "connect_args": server.connect_args(settings),
+    }
+
+
+def check(connection: Connection, server: Server) -> None:
+    """Raise StartupError where the server, or the database on it, is none that can be used."""
+    version = connection.dialect.server_version_info or ()
+    if version[:2] < server.oldest:
+        oldest = ".".join(map(str, server.oldest))
+        raise StartupError(f"The database server is too old: version {oldest} or newer is needed.")
+    for statement, meaning in server.needs:
+        if connection.exec_driver_sql(statement).first() is None:
+            raise StartupError(f"The database can't be used: {meaning}.")
