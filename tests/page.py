@@ -2,7 +2,7 @@
 
 import time
 import unittest
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from threading import Thread
@@ -12,12 +12,14 @@ from urllib.parse import urlsplit
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 from werkzeug.serving import make_server
 
-from tests.api import in_memory
+from tests.api import empty_app
 from tests.browser import CHROMIUM, chromium
 from tests.server import Server
+from todo.models import db
+from todo.models.token import Token, hash_secret
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+    from _typeshed.wsgi import WSGIApplication
 
 TODOS = "/api/v1/todos"
 READER: dict[str, Any] = {"locale": "en-GB", "timezone_id": "UTC"}
@@ -57,18 +59,12 @@ def serve(application: "WSGIApplication") -> Iterator[str]:
 
 
 def guarded(token: str) -> "WSGIApplication":
-    """A service with a guard in front, which wants this token of every request to the API."""
-    app = in_memory()
-
-    def guard(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        sent = environ.get("HTTP_AUTHORIZATION")
-        if not environ["PATH_INFO"].startswith("/api/") or sent == f"Bearer {token}":
-            return app(environ, start_response)
-        headers = [("Content-Type", "application/problem+json"), ("WWW-Authenticate", "Bearer")]
-        start_response("401 Unauthorized", headers)
-        return [b'{"detail": "A token is needed"}']
-
-    return guard
+    """A service that wants this token of every request to the API."""
+    app = empty_app(REQUIRE_TOKEN=True)
+    with app.app_context():
+        db.session.add(Token(name="page", secret_hash=hash_secret(token)))
+        db.session.commit()
+    return app
 
 
 class PageTest(unittest.TestCase):

@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import todo
-from tests.api import in_memory
+from tests.api import empty_app
 from tests.base import TodoTest
 
 PACKAGE = Path(todo.__file__).parent
@@ -106,7 +106,7 @@ class TestWeb(TodoTest):
             self.assertEqual(404, self.client.get(path).status_code, path)
 
     def test_it_names_the_zone_and_links_to_what_is_there(self) -> None:
-        html = in_memory(TIMEZONE="Australia/Brisbane").test_client().get("/").text
+        html = empty_app(TIMEZONE="Australia/Brisbane").test_client().get("/").text
         self.assertIn('data-zone="Australia/Brisbane"', html)
         for path in re.findall(r'<a href="(/[^"]*)"', html):
             self.assertEqual(200, self.client.get(path).status_code, path)

@@ -10,7 +10,7 @@ from importlib import resources
 
 from flask import Blueprint, Response, current_app, render_template
 
-from todo.http import parameters
+from todo.http import auth, parameters
 from todo.http.conditional import entity_tag, tagged
 
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
@@ -46,6 +46,7 @@ web.before_request(parameters.refuse)
 
 
 @web.get("/")
+@auth.public
 def show_page() -> Response:
     """Show the page for people."""
     there = {rule.rule for rule in current_app.url_map.iter_rules()}
@@ -61,6 +62,7 @@ def show_page() -> Response:
 
 
 @web.get(f"/static/<any('{VERSION}'):version>/<any({', '.join(map(repr, FILES))}):file>")
+@auth.public
 def get_file(version: str, file: str) -> Response:  # noqa: ARG001 - there is one version
     """Get a file of the page for people."""
     return _send(*_FILES[file], "max-age=31536000, immutable")
