@@ -2,22 +2,19 @@
 
 import time
 import unittest
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from threading import Thread
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 from werkzeug.serving import make_server
 
-from tests.api import in_memory
 from tests.browser import CHROMIUM, chromium
 from tests.server import Server
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 TODOS = "/api/v1/todos"
 READER: dict[str, Any] = {"locale": "en-GB", "timezone_id": "UTC"}
@@ -43,9 +40,9 @@ def tearDownModule() -> None:
 
 
 @contextmanager
-def serve(application: "WSGIApplication") -> Iterator[str]:
-    """Serve an application of this process, and give its address."""
-    server = make_server("127.0.0.1", 0, application, threaded=True)
+def serve(app: Flask) -> Iterator[str]:
+    """Serve an app of this process, and give its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -56,19 +53,10 @@ def serve(application: "WSGIApplication") -> Iterator[str]:
         server.server_close()
 
 
-def guarded(token: str) -> "WSGIApplication":
-    """A service with a guard in front, which wants this token of every request to the API."""
-    app = in_memory()
-
-    def guard(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        sent = environ.get("HTTP_AUTHORIZATION")
-        if not environ["PATH_INFO"].startswith("/api/") or sent == f"Bearer {token}":
-            return app(environ, start_response)
-        headers = [("Content-Type", "application/problem+json"), ("WWW-Authenticate", "Bearer")]
-        start_response("401 Unauthorized", headers)
-        return [b'{"detail": "A token is needed"}']
-
-    return guard
+def make_token(app: Flask, *options: str) -> str:
+    """Make a token as who runs the service does."""
+    result = app.test_cli_runner().invoke(args=["token", "create", f"reader {options}", *options])
+    return result.output.strip()
 
 
 class PageTest(unittest.TestCase):
