@@ -21,9 +21,11 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory test
 
-# Tests for long enough to meet what is rare: writers at once, kill -9, a list of a million, odd sequences.
+# Tests for long enough to meet what is rare: writers at once, kill -9, a list of a million, odd sequences,
+# a page of 100,000 todos.
 soak: $(VENV)/installed-dev
 	STREAMED_TODOS=1000000 MODEL_EXAMPLES=500 $(BIN)/python -W error -m unittest -v tests.test_streaming tests.test_model
+	PAGE_TODOS=100000 PAGE_WIDTHS="320 480 768 1280 1920" $(BIN)/python -W error -m unittest -v tests.test_page_speed tests.test_page_access.TestAxe
 	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability tests.test_sqlite_file.TestStart
 
 format: $(VENV)/installed-dev

@@ -6,20 +6,15 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import zip_longest
 from threading import Thread
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 from werkzeug.serving import make_server
 
-from tests.api import empty_app
 from tests.browser import CHROMIUM, chromium
 from tests.server import Server
-from todo.models import db
-from todo.models.token import Token, hash_secret
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIApplication
 
 TODOS = "/api/v1/todos"
 READER: dict[str, Any] = {"locale": "en-GB", "timezone_id": "UTC"}
@@ -45,9 +40,9 @@ def tearDownModule() -> None:
 
 
 @contextmanager
-def serve(application: "WSGIApplication") -> Iterator[str]:
-    """Serve an application of this process, and give its address."""
-    server = make_server("127.0.0.1", 0, application, threaded=True)
+def serve(app: Flask) -> Iterator[str]:
+    """Serve an app of this process, and give its address."""
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:
@@ -58,13 +53,10 @@ def serve(application: "WSGIApplication") -> Iterator[str]:
         server.server_close()
 
 
-def guarded(token: str) -> "WSGIApplication":
-    """A service that wants this token of every request to the API."""
-    app = empty_app(REQUIRE_TOKEN=True)
-    with app.app_context():
-        db.session.add(Token(name="page", secret_hash=hash_secret(token)))
-        db.session.commit()
-    return app
+def make_token(app: Flask, *options: str) -> str:
+    """Make a token as who runs the service does."""
+    result = app.test_cli_runner().invoke(args=["token", "create", f"reader {options}", *options])
+    return result.output.strip()
 
 
 class PageTest(unittest.TestCase):

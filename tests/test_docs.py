@@ -1,19 +1,11 @@
 import unittest
-from pathlib import Path
 from urllib.parse import urlsplit
 
-from playwright.sync_api import ConsoleMessage, Page, expect, sync_playwright
+from playwright.sync_api import ConsoleMessage, Page, expect
 
 from tests.base import TodoTest
+from tests.browser import CHROMIUM, chromium
 from tests.server import Server
-
-CHROMIUM = Path("/usr/bin/chromium")
-# No name of a host can be looked up, so that whatever is asked of another one fails.
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-background-networking",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
-]
 
 
 class TestDocs(TodoTest):
@@ -33,8 +25,7 @@ class TestDocs(TodoTest):
 @unittest.skipUnless(CHROMIUM.exists(), f"needs {CHROMIUM}")
 class TestDocsInABrowser(unittest.TestCase):
     def test_operations_are_shown_and_tried_without_another_host(self) -> None:
-        with Server() as server, sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        with Server() as server, chromium() as browser:
             page = browser.new_page()
             hosts: set[str | None] = set()
             faults: list[str] = []
@@ -49,7 +40,6 @@ class TestDocsInABrowser(unittest.TestCase):
             )
             self.assertEqual({urlsplit(server.url).netloc}, hosts - {""})
             self.assertEqual([], faults)
-            browser.close()
 
     def create(self, page: Page) -> None:
         """Send the example of a new todo."""

@@ -16,11 +16,12 @@ from tests.base import TodoTest
 from todo import create_app
 from todo.http.problem import TYPES
 from todo.openapi import OPERATIONS
+from todo.views.web import VERSION
 
 TODOS = "/api/v1/todos"
 TODO = "/api/v1/todos/{todo_id}"
 BATCH = "/api/v1/todos/batch"
-NAMES = {"todo_id": "1", "asset": "docs.js"}
+NAMES = {"todo_id": "1", "asset": "docs.js", "version": VERSION, "file": "main.js"}
 BODIES: dict[tuple[str, str], Any] = {
     ("post", TODOS): {"title": "x"},
     ("put", TODO): {"title": "x"},
@@ -30,7 +31,7 @@ BODIES: dict[tuple[str, str], Any] = {
 # What in a request brings a status about; 500 and 503 come from the database.
 CAUSES: dict[int, dict[str, Any]] = {
     400: {"query_string": {"unknown": 1}},
-    404: {"names": {"todo_id": "absent", "asset": "absent"}},
+    404: {"names": {"todo_id": "absent", "asset": "absent", "version": "absent", "file": "absent"}},
     406: {"headers": {"Accept": "text/html"}},
     412: {"headers": {"If-Match": '"other"'}},
     413: {"json": {"title": "x" * 2**20}},
@@ -184,7 +185,7 @@ class TestProblems(TodoTest):
 
     def test_errors_that_no_operation_has(self) -> None:
         for method, path, status in (
-            ("GET", "/", 404),
+            ("GET", "/absent", 404),
             ("GET", "/api/v1/todos/", 404),
             ("DELETE", TODOS, 405),
         ):

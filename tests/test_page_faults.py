@@ -7,7 +7,8 @@ from contextlib import closing, contextmanager, suppress
 
 from playwright.sync_api import Error, Locator, Page, Route, expect
 
-from tests.page import TODOS, PageTest, guarded, new_todo, row, serve, setUpModule, tearDownModule  # noqa: F401
+from tests.api import empty_app
+from tests.page import TODOS, PageTest, make_token, new_todo, row, serve, setUpModule, tearDownModule  # noqa: F401
 
 UNREACHABLE = "The service can’t be reached."  # noqa: RUF001
 
@@ -331,19 +332,30 @@ class TestRefused(PageTest):
 
 
 class TestToken(PageTest):
-    TOKEN = "opensesame"
+    def setUp(self) -> None:
+        super().setUp()
+        self.app = empty_app(REQUIRE_TOKEN=True)
+        self.url = self.enterContext(serve(self.app))
+
+    def enter(self, page: Page, token: str) -> None:
+        page.get_by_role("textbox", name="Token").fill(token)
+        page.keyboard.press("Enter")
+
+    def test_one_that_may_only_read(self) -> None:
+        page = self.open(url=self.url)
+        self.enter(page, make_token(self.app, "--read-only"))
+        add(page, "Buy milk")
+        expect(page.get_by_role("alert")).to_contain_text("Not saved: ")
+        expect(new_todo(page)).to_have_value("Buy milk")
 
     def test_it_is_asked_for_kept_for_the_session_and_forgotten(self) -> None:
-        url = self.enterContext(serve(guarded(self.TOKEN)))
-        page = self.open(url=url)
+        page = self.open(url=self.url)
         asked = page.get_by_role("dialog", name="A token is needed")
         expect(asked.get_by_label("Token")).to_be_focused()
         page.keyboard.press("Escape")
-        asked.get_by_label("Token").fill("wrong")
-        page.keyboard.press("Enter")
+        self.enter(page, "wrong")
         expect(page.get_by_role("alert")).to_contain_text("This token is not accepted.")
-        asked.get_by_label("Token").fill(self.TOKEN)
-        page.keyboard.press("Enter")
+        self.enter(page, make_token(self.app))
         expect(asked).to_be_hidden()
         add(page, "Buy milk")
         self.assertShown(page, "Buy milk")
@@ -353,7 +365,7 @@ class TestToken(PageTest):
         self.assertEqual(0, page.evaluate("localStorage.length"))
         self.assertEqual("", page.evaluate("document.cookie"))
         # Another window has another session.
-        expect(self.open(url=url).get_by_role("dialog", name="A token is needed")).to_be_visible()
+        expect(self.open(url=self.url).get_by_role("dialog", name="A token is needed")).to_be_visible()
         page.get_by_role("button", name="Forget the token").click()
         expect(asked).to_be_visible()
         self.assertShown(page)

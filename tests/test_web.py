@@ -110,7 +110,14 @@ class TestWeb(TodoTest):
         self.assertIn('data-zone="Australia/Brisbane"', html)
         for path in re.findall(r'<a href="(/[^"]*)"', html):
             self.assertEqual(200, self.client.get(path).status_code, path)
-        self.assertIn('href="/docs"', html)
+        self.assertEqual(3, html.count('<a href="/'))
+
+    def test_where_tokens_are_on_it_links_only_to_what_is_open(self) -> None:
+        client = empty_app(REQUIRE_TOKEN=True).test_client()
+        links = re.findall(r'<a href="(/[^"]*)"', client.get("/").text)
+        self.assertEqual(["/docs"], links)
+        for path in ("/", *links, *self.files()):
+            self.assertEqual(200, client.get(path).status_code, path)
 
     def test_without_javascript_it_says_what_is_needed(self) -> None:
         self.assertRegex(self.html(), "<noscript>.*needs JavaScript.*</noscript>")

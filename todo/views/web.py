@@ -9,6 +9,7 @@ import json
 from importlib import resources
 
 from flask import Blueprint, Response, current_app, render_template
+from werkzeug.routing import Rule
 
 from todo.http import auth, parameters
 from todo.http.conditional import entity_tag, tagged
@@ -49,7 +50,7 @@ web.before_request(parameters.refuse)
 @auth.public
 def show_page() -> Response:
     """Show the page for people."""
-    there = {rule.rule for rule in current_app.url_map.iter_rules()}
+    there = {rule.rule for rule in current_app.url_map.iter_rules() if _opens(rule)}
     html = render_template(
         "page.html",
         version=VERSION,
@@ -66,6 +67,12 @@ def show_page() -> Response:
 def get_file(version: str, file: str) -> Response:  # noqa: ARG001 - there is one version
     """Get a file of the page for people."""
     return _send(*_FILES[file], "max-age=31536000, immutable")
+
+
+def _opens(rule: Rule) -> bool:
+    """Tell whether a link can lead there, which takes no token along."""
+    view = current_app.view_functions[rule.endpoint]
+    return hasattr(view, "is_public") or not current_app.config["REQUIRE_TOKEN"]
 
 
 def _send(content: bytes, media_type: str, caching: str) -> Response:
