@@ -13,7 +13,6 @@ run: $(VENV)/installed
 
 test: $(VENV)/installed-dev
 	$(BIN)/python -W error -m unittest discover -s tests
-	$(BIN)/pytest -q
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
