@@ -7,6 +7,7 @@ from tests.api import JSON, TODOS, ApiTest, in_memory
 from todo.clock import utc_now
 from todo.models import db
 from todo.models.token import Token
+from todo.views.web import FILES, VERSION
 
 # Who asks, and what a read and a write are answered.
 CLIENTS = {
@@ -27,7 +28,14 @@ WRITES: tuple[tuple[str, str, Any], ...] = (
     ("DELETE", f"{TODOS}/99", None),
     ("POST", f"{TODOS}/batch", {"operations": [{"op": "delete", "id": 99}]}),
 )
-OPEN = ("/api/v1/health", "/api/v1/openapi.json", "/docs", "/docs/docs.js")
+OPEN = (
+    "/api/v1/health",
+    "/api/v1/openapi.json",
+    "/docs",
+    "/docs/docs.js",
+    "/",
+    f"/static/{VERSION}/{FILES[0]}",
+)
 SECRET = re.compile(r"todo_[\w-]{43}$")
 CALENDAR = "/api/v1/todos.ics"
 
@@ -92,7 +100,7 @@ class TestAccess(AuthTest):
 
     def test_every_other_route_needs_one(self) -> None:
         for rule in self.app.url_map.iter_rules():
-            address = re.sub("<any.*?>", "docs.js", re.sub("<id:.*?>", "1", rule.rule))
+            address = re.sub(r"<any\('(.*?)'.*?>", r"\1", re.sub("<id:.*?>", "1", rule.rule))
             for method in (rule.methods or set()) - {"OPTIONS"}:
                 with self.subTest(method=method, address=address):
                     response = self.client.open(address, method=method, data="{}", content_type=JSON)
