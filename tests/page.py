@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
-from werkzeug.serving import make_server
+from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.browser import CHROMIUM, chromium
 from tests.server import Server
@@ -39,10 +39,15 @@ def tearDownModule() -> None:
     _running.close()
 
 
+class _QuietHandler(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Say nothing: the tests' own output is enough."""
+
+
 @contextmanager
 def serve(app: Flask) -> Iterator[str]:
     """Serve an app of this process, and give its address."""
-    server = make_server("127.0.0.1", 0, app, threaded=True)
+    server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
     thread = Thread(target=server.serve_forever)
     thread.start()
     try:

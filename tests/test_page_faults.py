@@ -312,6 +312,24 @@ class TestRefused(PageTest):
         self.assertSaved("Ring the bell")
         expect(page.get_by_role("alert")).to_be_hidden()
 
+    def test_what_is_typed_meanwhile_stays(self) -> None:
+        page = self.open()
+
+        def type_on(route: Route) -> None:
+            new_todo(page).fill("Call Ann")
+            route.continue_()
+
+        before_next(page, "POST", type_on)
+        add(page, "Ring the \u0007 bell")
+        title = page.get_by_role("textbox", name="Title", exact=True)
+        expect(title).to_have_value("Ring the \u0007 bell")
+        expect(title).to_be_focused()
+        expect(new_todo(page)).to_have_value("Call Ann")
+        title.fill("Ring the bell")
+        title.press("Enter")
+        self.assertShown(page, "Ring the bell")
+        self.assertSaved("Ring the bell")
+
     def test_an_edit_comes_back_with_the_reason(self) -> None:
         self.given({"title": "Buy milk", "description": "Two litres"})
         page = self.open()

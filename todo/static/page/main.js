@@ -46,7 +46,7 @@ const list = new List($("#list"), {
 const outbox = new Outbox({ confirmed, rejected, decide, state: showState });
 const addForm = new TodoForm($("#add"), add);
 
-// Changes: each shows at once, and goes to the service by the outbox.
+// Changes: each shows at once.
 
 function add(members) {
 	if (!members.title) return;
@@ -65,12 +65,21 @@ function create(members, index) {
 }
 
 function change(todo, members) {
+	if (isRefused(todo)) {
+		become(todo, null);
+		return create({ ...membersOf(todo), ...members }, 0);
+	}
 	outbox.add({ kind: "change", id: todo.id, base: todo, members });
 	become(todo, { ...todo, ...members });
 }
 
+/** Whether the service wanted no such todo: it is only here. */
+function isRefused({ id }) {
+	return typeof id === "string" && !outbox.holds(id);
+}
+
 function remove(todo) {
-	outbox.add({ kind: "remove", id: todo.id, base: todo });
+	if (!isRefused(todo)) outbox.add({ kind: "remove", id: todo.id, base: todo });
 	const index = become(todo, null);
 	if (!list.todos.length) addForm.fields[0].focus();
 	offer(text("removed", { title: quoted(todo.title) }), () => {
@@ -153,7 +162,7 @@ function decide(change, theirs) {
 }
 
 function showState(now, error) {
-	document.body.classList.toggle("waiting", now === "waiting" || now === "undecided");
+	if (now !== "sending") document.body.classList.toggle("waiting", now !== "idle");
 	list.refresh();
 	const run = () => outbox.run();
 	if (now === "undecided") notify(text("undecided"), "decide", run);
@@ -353,6 +362,7 @@ document.addEventListener("visibilitychange", () => {
 	if (!document.hidden && list.todos.length <= PAGE && !list.isEditing) load({ etag: state.etag });
 });
 setInterval(() => {
+	if (document.hidden) return;
 	list.refresh();
 	recount();
 }, MINUTE);
