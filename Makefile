@@ -6,13 +6,17 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIPENV := VIRTUAL_ENV=$(CURDIR)/$(VENV) PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv
 
-.PHONY: run test check soak format fuzz interop readers bench lock clean
+.PHONY: run test test-postgresql test-mariadb check soak format fuzz interop readers bench lock clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/flask --app todo serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
-test: $(VENV)/installed-dev
+test: $(VENV)/installed-dev test-postgresql test-mariadb
 	$(BIN)/python -W error -m unittest discover -s tests
+
+# The API's tests on a PostgreSQL from a package, and on the MariaDB that TEST_MARIADB_URL names.
+test-postgresql test-mariadb: test-%: $(VENV)/installed-dev
+	$(BIN)/python -W error -m tests.on_server $*
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

@@ -28,10 +28,12 @@ MODULES = (
     "test_bad_input",
     "test_clock",
     "test_auth",
-    "test_transfer",
-    "test_feeds",
+    "test_feeds.TestFeeds",
+    "test_feeds.TestNegotiation",
+    "test_transfer.TestRoundTrip",
     "test_model",
     "test_concurrency",
+    "test_database_server",
 )
 
 
@@ -43,24 +45,27 @@ class OnServer(TodoTest):
         self.client = self.app.test_client()
 
 
-def classes(module: str) -> Iterator[type[unittest.TestCase]]:
-    """Yield the test classes of `module`, put on the server."""
+def classes(path: str) -> Iterator[type[unittest.TestCase]]:
+    """Yield the test classes of a module, or the one that is named behind it, put on the server."""
+    module, _, chosen = path.partition(".")
     name = f"tests.{module}"
     for value in vars(importlib.import_module(name)).values():
-        if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == name:
+        if not isinstance(value, type) or not issubclass(value, unittest.TestCase):
+            continue
+        if value.__module__ == name and value.__name__.startswith(chosen):
             bases = (value, OnServer) if issubclass(value, TodoTest) else (value,)
             yield type(value.__name__, bases, {"__module__": name})
 
 
 def main(kind: str, *names: str) -> int:
-    """Run the tests of the modules, all of them unless some are named; return an exit status."""
+    """Run the tests of the modules or classes, all of them unless some are named; return an exit status."""
     if kind == "mariadb" and "TEST_MARIADB_URL" not in os.environ:
         print(SKIPPED)  # noqa: T201 - a command
         return 0
     with getattr(database_server, kind)() as server, database_server.new_database(server) as url:
         os.environ["TEST_DATABASE_URL"] = url
         load = unittest.defaultTestLoader.loadTestsFromTestCase
-        suite = unittest.TestSuite(load(test) for module in names or MODULES for test in classes(module))
+        suite = unittest.TestSuite(load(test) for path in names or MODULES for test in classes(path))
         return not unittest.TextTestRunner().run(suite).wasSuccessful()
 
 

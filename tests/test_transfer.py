@@ -80,8 +80,8 @@ class TestRoundTrip(unittest.TestCase):
         @example(HARD)
         def go_round(sent: list[Stored]) -> None:
             fill(here, sent)
-            fill(there, [])
             exported = run(here, "export", "--format", chosen)
+            fill(there, [])
             imported = run(there, "import", "--format", chosen, "-", text=exported.stdout_bytes)
             self.assertEqual(0, imported.exit_code, imported.output)
             received = content(there)
@@ -99,6 +99,7 @@ class TestRoundTrip(unittest.TestCase):
                 here, there = service("Europe/Berlin"), service("Europe/Berlin")
                 fill(here, [skipped])
                 text = run(here, "export", "--format", chosen).stdout_bytes
+                fill(there, [])
                 run(there, "import", "--format", chosen, "-", text=text)
                 self.assertEqual([skipped], content(there))
 
@@ -111,6 +112,7 @@ class TestRoundTrip(unittest.TestCase):
         ]
         fill(here, sent)
         text = run(here, "export", "--format", "taskwarrior").stdout_bytes
+        fill(there, [])
         result = run(there, "import", "--format", "taskwarrior", "-", text=text)
         self.assertEqual(0, result.exit_code, result.output)
         sent[2] = sent[2]._replace(deadline_at=None)  # which is before the first day in UTC

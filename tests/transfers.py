@@ -11,7 +11,7 @@ from flask import Flask
 from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select
 
-from todo import create_app
+from tests.api import empty_app
 from todo.listing import IMPORTS
 from todo.models.database import transaction
 from todo.query import TODOS
@@ -34,7 +34,7 @@ class Stored(NamedTuple):
 
 
 def service(zone: str = "UTC") -> Flask:
-    return create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:", "TESTING": True, "TIMEZONE": zone})
+    return empty_app(TIMEZONE=zone)
 
 
 def fill(app: Flask, todos: Sequence[Stored]) -> None:

@@ -35,12 +35,9 @@ REPLAYED = ("Idempotency-Replayed", "true")
 _KEYS = IdempotencyKey.__table__
 _FIND = select(*_KEYS.c).where(_KEYS.c.key == bindparam("key"))
 _ANSWER = update(_KEYS).where(_KEYS.c.key == bindparam("the_key"))
-# What another transaction is about to forget must not be waited for.
-_FORGET = delete(_KEYS).where(
-    _KEYS.c.key.in_(
-        select(_KEYS.c.key).where(_KEYS.c.created_at < bindparam("before")).with_for_update(skip_locked=True)
-    )
-)
+# What another transaction is about to forget is not waited for.
+_OLD = select(_KEYS.c.key).where(_KEYS.c.created_at < bindparam("before")).with_for_update(skip_locked=True)
+_FORGET = delete(_KEYS).where(_KEYS.c.key.in_(bindparam("keys", expanding=True)))
 KEY_PATTERN = rf"^[!-~]{{1,{KEY_LENGTH}}}$(?!\n)"
 # What each answer gets anew.
 _NOT_KEPT = {"content-length"}
@@ -73,7 +70,9 @@ def _once(
     write: Callable[[Connection], Response], key: str, request_hash: bytes, connection: Connection
 ) -> Response:
     now = utc_now()
-    connection.execute(_FORGET, {"before": now - KEPT})
+    old = connection.scalars(_OLD, {"before": now - KEPT}).all()
+    if old:
+        connection.execute(_FORGET, {"keys": old})
     stored = connection.execute(_FIND, {"key": key}).first()
     if stored is not None:
         if stored.request_hash != request_hash:

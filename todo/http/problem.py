@@ -311,14 +311,17 @@ def _answer(error: HTTPException) -> Response:
 def database_code(error: DBAPIError) -> int | str | None:
     """Return the code of a database's error, of the kind that the database has; None where there is none."""
     original: Any = error.orig
+    first = original.args[0] if original.args else None
     if isinstance(original, sqlite3.Error):
         code = getattr(original, "sqlite_errorcode", None)
         return None if code is None else code & 0xFF
+    if isinstance(first, int):
+        return first
     if hasattr(original, "sqlstate"):
         # Without one it is of the driver, which did not get as far as the database.
         unreached = original.sqlstate is None and isinstance(error, OperationalError)
         return "08" if unreached else original.sqlstate
-    return original.args[0] if original.args else None
+    return None
 
 
 def _answer_database_error(error: DBAPIError) -> Response:

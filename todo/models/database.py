@@ -102,7 +102,8 @@ def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Co
 
 def run(work: Callable[[Connection], T], *, writing: bool = False) -> T:
     """Do `work` in a transaction (see there), again where another one made the database break it off."""
-    for attempt in range(1, ATTEMPTS):
+    for _ in range(1, ATTEMPTS):
+        began = time.monotonic()
         try:
             with transaction(writing=writing) as connection:
                 return work(connection)
@@ -110,7 +111,7 @@ def run(work: Callable[[Connection], T], *, writing: bool = False) -> T:
             if database_code(error) not in CONFLICTS:
                 raise
         # Those that broke each other off must not meet again.
-        time.sleep(random.uniform(0, 0.01 * 2**attempt))  # noqa: S311 - no secret
+        time.sleep(random.uniform(0, 2) * (time.monotonic() - began))  # noqa: S311 - no secret
     with transaction(writing=writing) as connection:
         return work(connection)
 

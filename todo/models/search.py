@@ -44,7 +44,7 @@ def _fold_of_postgresql(text: str, dialect: Dialect) -> str:
 def _fold_of_mariadb(text: str, _: Dialect) -> str:
     """MariaDB's cases are single characters; those that fold to several are replaced, where there are any."""
     special = _several() | dict([_DOTLESS_I])
-    replaced = text
+    text = replaced = f"({text} COLLATE {COLLATION})"  # by which a parameter is compared too
     for character, folded in special.items():
         replaced = f"replace({replaced}, '{character}', '{folded}')"
     text = f"if({text} REGEXP '[{''.join(special)}]', {replaced}, {text})"

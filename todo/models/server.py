@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from sqlalchemy import URL, Connection
 
 from todo.config import StartupError
-from todo.models import COLLATION
 
 # Seconds between a server that gave no answer in time and the end of the wait for it, where the server
 # itself can't say so any more.
@@ -49,7 +48,6 @@ def _mariadb(settings: Mapping[str, Any]) -> dict[str, Any]:
     patience = _seconds(settings["STATEMENT_TIMEOUT"]) + GRACE
     return {
         "charset": "utf8mb4",
-        "collation": COLLATION,
         "connect_timeout": _seconds(settings["CONNECT_TIMEOUT"]),
         "read_timeout": patience,
         "write_timeout": patience,

@@ -35,6 +35,13 @@ api = Blueprint("api", __name__, url_prefix="/api/v1")
 _THIS = TODOS.c.id == bindparam("todo_id")
 _SELECT = select(*REPRESENTATION).where(_THIS)
 _SELECT_FOR_UPDATE = _SELECT.with_for_update()
+# In one order, so that no two batches wait for each other.
+_LOCK = (
+    select(TODOS.c.id)
+    .where(TODOS.c.id.in_(bindparam("ids", expanding=True)))
+    .order_by(TODOS.c.id)
+    .with_for_update()
+)
 _INSERT = insert(TODOS).returning(*REPRESENTATION)
 _UPDATE = update(TODOS).where(_THIS)
 _DELETE = delete(TODOS).where(_THIS).returning(*REPRESENTATION)
@@ -132,10 +139,14 @@ def delete_todo(todo_id: int | None) -> Response:
 def run_batch() -> Response:
     """Create, update and delete many todos: all or, where one operation fails, none."""
     operations = body.read(Batch, MAX_BATCH_BYTES).operations
-    return idempotency.once(
-        lambda connection: _json({"results": [_run(connection, *item) for item in enumerate(operations)]}),
-        writing=True,
-    )
+    return idempotency.once(lambda connection: _run_all(connection, operations), writing=True)
+
+
+def _run_all(connection: Connection, operations: list[Operation]) -> Response:
+    ids = {_storable(operation.id) for operation in operations if not isinstance(operation, CreateOperation)}
+    if ids:
+        connection.execute(_LOCK, {"ids": list(ids)})
+    return _json({"results": [_run(connection, *item) for item in enumerate(operations)]})
 
 
 def _run(connection: Connection, index: int, operation: Operation) -> TodoOut | dict[str, Any]:
