@@ -3,7 +3,7 @@ import unittest
 from datetime import timedelta
 from typing import Any
 
-from tests.api import JSON, TODOS, ApiTest, in_memory
+from tests.api import JSON, TODOS, ApiTest, empty_app
 from todo.clock import utc_now
 from todo.models import db
 from todo.models.token import Token
@@ -43,7 +43,7 @@ CALENDAR = "/api/v1/todos.ics"
 class AuthTest(ApiTest):
     def setUp(self) -> None:
         super().setUp()
-        self.app = in_memory(REQUIRE_TOKEN=True)
+        self.app = empty_app(REQUIRE_TOKEN=True)
         self.client = self.app.test_client()
 
     def run_command(self, *arguments: str, exit_code: int = 0) -> str:
@@ -167,5 +167,5 @@ class TestCommands(AuthTest):
 
 class TestOff(unittest.TestCase):
     def test_without_the_setting_no_token_is_asked_for(self) -> None:
-        client = in_memory().test_client()
+        client = empty_app().test_client()
         self.assertEqual(201, client.post(TODOS, json={"title": "x"}).status_code)
