@@ -229,6 +229,11 @@ class TestKill(unittest.TestCase):
 
 class TestCrash(unittest.TestCase):
     def test_a_key_sent_again_after_a_crash_between_commit_and_answer(self) -> None:
+        # The kill may come too late, where the machine is busy with other things.
+        self.assertTrue(any(self.crash_before_an_answer() for _ in range(5)))
+
+    def crash_before_an_answer(self) -> bool:
+        """Kill the server behind a commit and check what it does then; tell whether nobody had an answer."""
         with Server(TODO_WORKERS="2") as server, closing(sqlite3.connect(server.database)) as shell:
 
             def post() -> Answer:
@@ -241,12 +246,11 @@ class TestCrash(unittest.TestCase):
             with shell:
                 shell.execute("INSERT INTO ballast VALUES (zeroblob(50000000))")
             with ThreadPoolExecutor(8) as pool:
-                unanswered = [pool.submit(post) for _ in range(8)]
+                sent = [pool.submit(post) for _ in range(8)]
                 while shell.execute("SELECT count(*) FROM todos").fetchone() == (0,):
                     self.assertIsNone(server.process.poll())
                 server.kill()
-            for future in unanswered:
-                self.assertIsInstance(future.exception(), (OSError, HTTPException))
+            unanswered = [isinstance(future.exception(), (OSError, HTTPException)) for future in sent]
 
             server.start()
             answers = [future.result() for future in at_once(8, post)]
@@ -254,3 +258,4 @@ class TestCrash(unittest.TestCase):
                 self.assertEqual((201, "true"), (answer.status, answer.headers["Idempotency-Replayed"]))
                 self.assertEqual(answers[0].json, answer.json)
             self.assertEqual([answers[0].json], server.request("GET", TODOS).json)
+        return all(unanswered)

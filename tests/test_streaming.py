@@ -71,7 +71,7 @@ class TestStreaming(unittest.TestCase):
             with ExitStack() as clients:
                 for _ in range(4 * WORKERS):
                     clients.enter_context(closing(self.begin_to_read()))
-                self.assertEqual(idle + 4 * WORKERS, self.sockets())
+                self.eventually(lambda: self.sockets() == idle + 4 * WORKERS)
             self.eventually(lambda: self.sockets() == idle)
             self.assertEqual(200, self.server.request("GET", f"{PATH}?limit=1").status)
 
