@@ -6,8 +6,9 @@ local CONTENT = { ["Content-Type"] = "application/json" }
 local operations = {
    ["GET one"] = function(id) return wrk.format("GET", "/api/v1/todos/" .. id) end,
    ["list of 1,000"] = function() return wrk.format("GET", "/api/v1/todos") end,
-   ["PUT"] = function(id)
-      local body = string.format('{"title": "Todo %d, changed", "completed": %s}', id, id % 2 == 0)
+   -- What changes nothing, an ORM does not write.
+   ["PUT"] = function(id, round)
+      local body = string.format('{"title": "Todo %d, change %d", "completed": %s}', id, round, round % 2 == 0)
       return wrk.format("PUT", "/api/v1/todos/" .. id, CONTENT, body)
    end,
    ["POST"] = function(id)
@@ -21,8 +22,10 @@ local requests, sent = {}, 0
 
 function init(arguments)
    local rows = tonumber(arguments[2])
-   for n = 1, 1000 do
-      requests[n] = operations[arguments[1]]((n * 619) % rows + 1)
+   for round = 1, 2 do
+      for n = 1, 1000 do
+         requests[#requests + 1] = operations[arguments[1]]((n * 619) % rows + 1, round)
+      end
    end
 end
 
