@@ -110,13 +110,19 @@ class TestStart(unittest.TestCase):
 
 class TestStop(unittest.TestCase):
     def test_signals_end_it_and_leave_the_data_in_one_file(self) -> None:
-        for by, requests in ((signal.SIGINT, 0), (signal.SIGTERM, 8)):
-            with self.subTest(by), Server(TODO_WORKERS="4") as server:
+        for tell, by, requests in (
+            (os.kill, signal.SIGINT, 0),
+            (os.kill, signal.SIGTERM, 8),
+            (os.killpg, signal.SIGINT, 8),  # Ctrl-C
+            (os.killpg, signal.SIGTERM, 0),  # a service manager
+        ):
+            with self.subTest(tell, by=by), Server(TODO_WORKERS="4") as server:
                 for _ in range(requests):
                     server.request("POST", "/api/v1/todos", {"title": "x"})
                 with closing(socket.create_connection(("127.0.0.1", server.port))):
                     begun = time.monotonic()
-                    self.assertEqual(0, server.stop(by))
+                    tell(server.process.pid, by)
+                    self.assertEqual(0, server.process.wait(PATIENCE))
                 # Workers that do not end by themselves are killed after ten seconds.
                 self.assertLess(time.monotonic() - begun, 9)
                 self.assertEqual(1, server.output.count("\n"), server.output)

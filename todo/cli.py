@@ -65,7 +65,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     # A worker that takes the place of a dead one is forked with the app as it is: made anew, it
     # would begin a new database where the file was deleted, and fail where it is locked.
     multiprocessing.set_start_method("fork")
-    os.register_at_fork(after_in_child=_end_at_signals)
+    _fork_without_signals()
     in_memory = database.in_memory(db.engine)  # in one connection, which no other thread can share
     server = Server(
         "todo",
@@ -84,10 +84,23 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     server.serve(target_loader=partial(_load, app), wrap_loader=False)
 
 
-def _end_at_signals() -> None:
-    """Have a worker that is told to end before it serves do so; it inherits what the main process does."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+def _fork_without_signals() -> None:
+    """Have no new worker miss the signal of the main process to end, even before it serves.
+
+    Ctrl-C reaches all processes, but the server, told by SIGINT and SIGTERM at once, would not end:
+    SIGINT stays blocked in workers.
+    """
+
+    def end_at_sigterm() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+    signals = {signal.SIGINT, signal.SIGTERM}
+    os.register_at_fork(
+        before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, signals),
+        after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, signals),
+        after_in_child=end_at_sigterm,
+    )
 
 
 def _load(app: Flask) -> Flask:
