@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIPENV := VIRTUAL_ENV=$(CURDIR)/$(VENV) PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv
 
-.PHONY: run test test-postgresql test-mariadb check soak format fuzz interop readers bench lock clean
+.PHONY: run test test-postgresql test-mariadb check soak explore format fuzz interop readers bench lock clean
 
 run: $(VENV)/installed
 	@exec $(BIN)/flask --app todo serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
@@ -24,12 +24,16 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory test
 
-# Tests for long enough to meet what is rare: writers at once, kill -9, a list of a million, odd sequences,
-# a page of 100,000 todos.
+# Tests for long enough to meet what is rare: writers at once, kill -9, a list of a million, a page of
+# 100,000 todos.
 soak: $(VENV)/installed-dev
-	STREAMED_TODOS=1000000 MODEL_EXAMPLES=500 $(BIN)/python -W error -m unittest -v tests.test_streaming tests.test_model
+	STREAMED_TODOS=1000000 $(BIN)/python -W error -m unittest -v tests.test_streaming
 	PAGE_TODOS=100000 PAGE_WIDTHS="320 480 768 1280 1920" $(BIN)/python -W error -m unittest -v tests.test_page_speed tests.test_page_access.TestAxe
 	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability tests.test_sqlite_file.TestStart
+
+# Sequences of operations against a model, many more than in `make test`.
+explore: $(VENV)/installed-dev
+	MODEL_EXAMPLES=500 $(BIN)/python -W error -m unittest -v tests.test_model
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
