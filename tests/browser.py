@@ -1,12 +1,13 @@
 """The system's Chromium, driven by Playwright."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
-CHROMIUM = Path("/usr/bin/chromium")
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 _ARGUMENTS = (
     "--no-sandbox",  # it refuses to have one as root
     "--disable-background-networking",
