@@ -85,34 +85,42 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
 
 
 def _fork_without_signals() -> None:
-    """Have no new worker miss the signal of the main process to end, even before it serves.
-
-    Ctrl-C reaches all processes, but the server, told by SIGINT and SIGTERM at once, would not end:
-    SIGINT stays blocked in workers.
-    """
-
-    def end_at_sigterm() -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
-
+    """Block in each new worker, from its first moment on, the signals that would end it."""
     signals = {signal.SIGINT, signal.SIGTERM}
     os.register_at_fork(
         before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, signals),
         after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, signals),
-        after_in_child=end_at_sigterm,
     )
 
 
 def _load(app: Flask) -> Flask:
-    """Begin a worker: it ends with the main process, lest it keep the port when that one is killed."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    """Begin a worker."""
+    for target in (_end_when_told, _end_with_parent):
+        threading.Thread(target=target, daemon=True).start()
     # From now on it knows the file, and notices when another one takes its place.
     with suppress(DBAPIError, Unavailable), app.app_context():
         db.engine.connect().close()
     return app
 
 
+def _end_when_told() -> None:
+    """End the worker after the requests under way, by the handler that the server is yet to set.
+
+    The server can lose a signal, most of all before it listens, and two at once stop it halfway:
+    Ctrl-C and service managers tell all processes, and then the main process tells its workers.
+    """
+    inherited = signal.getsignal(signal.SIGTERM)
+    signal.sigwait({signal.SIGTERM})
+    # A worker that ended before the main process knows why would be taken for a failure.
+    time.sleep(0.1)
+    while (handler := signal.getsignal(signal.SIGTERM)) is inherited:
+        time.sleep(0.01)
+    if callable(handler):
+        handler(signal.SIGTERM, None)
+
+
 def _end_with_parent() -> None:
+    """End the worker with the main process, lest it keep the port when that one is killed."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
