@@ -17,6 +17,7 @@ from todo.config import StartupError
 from todo.http.problem import Unavailable, database_code
 from todo.models import db, server, sqlite
 from todo.models.server import SERVERS
+from todo.models.writer import Writer
 
 # What a transaction is broken off with for the sake of another one, so that it may be tried again:
 # a serialization failure and a deadlock on PostgreSQL; a deadlock and a change meanwhile on MariaDB.
@@ -59,6 +60,9 @@ def prepare(app: Flask) -> None:
             sqlite.tune(engine, file, app.config["BUSY_TIMEOUT"])
         connections = app.extensions["todo.connections"] = _Connections(engine, file)
         weakref.finalize(app, connections.close)
+        writer = app.extensions["todo.writer"] = file and Writer(engine, file, app.config["BUSY_TIMEOUT"])
+        if writer:
+            weakref.finalize(app, writer.close)
         try:
             with engine.connect() as connection:
                 if kind:
@@ -86,12 +90,16 @@ def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Co
     The connection stays with the thread, since fetching one from the pool for each request costs a
     quarter of a read. Raises Unavailable where the database file is not as it should be.
     """
-    connection = current_app.extensions["todo.connections"].of_this_thread()
+    connections: _Connections = current_app.extensions["todo.connections"]
+    connection = connections.of_this_thread()
     try:
         if writing or snapshot:
             _begin(connection, snapshot=not writing)
         yield connection
-        connection.commit()
+        # Where a read of SQLite began nothing, to end it would take a sixth of it again.
+        driver_connection: Any = connection.connection.driver_connection
+        if connections.is_server or driver_connection.in_transaction:
+            connection.commit()
     except BaseException:
         connection.rollback()
         # SQLAlchemy takes a commit that failed for an end, SQLite not always: it may be tried again.
@@ -102,6 +110,9 @@ def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Co
 
 def run(work: Callable[[Connection], T], *, writing: bool = False) -> T:
     """Do `work` in a transaction (see there), again where another one made the database break it off."""
+    writer: Writer | None = current_app.extensions["todo.writer"]
+    if writer is not None:
+        return writer.run(work)
     for _ in range(1, ATTEMPTS):
         began = time.monotonic()
         try:

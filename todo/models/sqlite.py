@@ -1,5 +1,6 @@
 """SQLite: its file, what may happen to the file, and how connections to it are tuned."""
 
+import os
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
@@ -47,7 +48,7 @@ class File:
 
 def _identify(path: Path) -> _Identity | None:
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - at each request, and Path's own costs it twice
     except OSError:
         return None
     return status.st_dev, status.st_ino
