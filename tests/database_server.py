@@ -41,17 +41,17 @@ def mariadb() -> Iterator[URL]:
 
 
 @contextmanager
-def new_database(server: URL) -> Iterator[str]:
-    """Make a database for this process on `server`, and drop it in the end."""
+def new_database(server: URL, name: str = DATABASE) -> Iterator[str]:
+    """Make a database on `server`, by default that for this process, and drop it in the end."""
     engine = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {DATABASE}")
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
     try:
-        yield server.set(database=DATABASE).render_as_string(hide_password=False)
+        yield server.set(database=name).render_as_string(hide_password=False)
     finally:
         force = " WITH (FORCE)" if engine.dialect.name == "postgresql" else ""
         with engine.connect() as connection:
-            connection.exec_driver_sql(f"DROP DATABASE {DATABASE}{force}")
+            connection.exec_driver_sql(f"DROP DATABASE {name}{force}")
 
 
 @cache

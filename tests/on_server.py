@@ -34,6 +34,7 @@ MODULES = (
     "test_model",
     "test_concurrency",
     "test_database_server",
+    "test_migration.TestOnServer",
 )
 
 

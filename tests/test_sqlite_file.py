@@ -1,69 +1,26 @@
-import multiprocessing
-import os
 import sqlite3
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from tests import starts
 from tests.file_database import FileDatabaseTest
-from todo import create_app
 from todo.models import db
 from todo.models.database import transaction
 from todo.models.todo import Todo
 
-PROCESSES = 4
-STARTS = int(os.environ.get("SOAK_ROUNDS", "5"))
-
-# What the first release made with `create_all()`, to the letter.
-FIRST_RELEASE = """CREATE TABLE todos (
-\tid INTEGER NOT NULL, 
-\ttitle VARCHAR(80) NOT NULL, 
-\tdescription VARCHAR(120), 
-\tcompleted BOOLEAN NOT NULL, 
-\tdeadline_at DATETIME, 
-\tcreated_at DATETIME NOT NULL, 
-\tupdated_at DATETIME NOT NULL, 
-\tPRIMARY KEY (id)
-)"""  # noqa: W291 - SQLAlchemy leaves blanks at the ends of lines
-FIRST_RELEASE_ROWS: list[tuple[Any, ...]] = [
-    (1, "Buy milk", None, 0, None, "2023-02-27 12:00:00.000000", "2023-02-27 12:00:00.123456"),
-    (2, "t" * 200, "d" * 300, 1, "2023-03-01 00:00:00.000000", "2023-02-27 12:00:00", "2023-02-28 08:30:00"),
-    (9, "  ", "", 0, "2023-03-01 18:00:00", "2023-02-27 12:00:00.5", "2023-02-27 12:00:00.500000"),
-]
-
-_barrier: Barrier
-
-
-def _meet_at(barrier: Barrier) -> None:
-    global _barrier  # noqa: PLW0603 - a barrier reaches a process as it starts, or not at all
-    _barrier = barrier
-
-
-def _start_together(folders: list[str]) -> int:
-    """Start once in each folder, at the same moment as the other processes, and use the database."""
-    created = 0
-    for folder in folders:
-        _barrier.wait(30)
-        app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{folder}/new/db.sqlite"})
-        created += app.test_client().post("/api/v1/todos", json={"title": "x"}).status_code == 201
-    return created
-
 
 class TestStart(FileDatabaseTest):
     def test_processes_that_start_at_once_in_an_empty_folder_all_come_up(self) -> None:
-        folders = [self.enterContext(TemporaryDirectory()) for _ in range(STARTS)]
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(
-            PROCESSES, mp_context=context, initializer=_meet_at, initargs=(context.Barrier(PROCESSES),)
-        ) as processes:
-            created = list(processes.map(_start_together, [folders] * PROCESSES))
-        self.assertEqual([STARTS] * PROCESSES, created)
+        folders = [Path(self.enterContext(TemporaryDirectory()), "new") for _ in range(starts.ROUNDS)]
+        created = starts.at_once([f"sqlite:///{folder}/db.sqlite" for folder in folders])
+        self.assertEqual([starts.ROUNDS] * starts.PROCESSES, created)
         for folder in folders:
-            self.path = Path(folder, "new/db.sqlite")
-            self.assertEqual((PROCESSES,), self.shell().execute("SELECT count(*) FROM todos").fetchone())
+            self.path = folder / "db.sqlite"
+            count = self.shell().execute("SELECT count(*) FROM todos").fetchone()
+            self.assertEqual((starts.PROCESSES,), count)
+            self.assertEqual([], list(folder.glob("*.before-upgrade-*")))
 
 
 class TestConnections(FileDatabaseTest):
@@ -239,54 +196,3 @@ class TestShell(FileDatabaseTest):
             self.assertIn(line, schema)
         row = shell.execute("SELECT id, title, description, completed, deadline_at FROM todos").fetchone()
         self.assertEqual((1, "x", None, 0, "2027-01-31 18:00:00.000000"), row)
-
-
-class TestFirstRelease(FileDatabaseTest):
-    def setUp(self) -> None:
-        super().setUp()
-        self.old = self.shell()
-        self.old.execute(FIRST_RELEASE)
-        self.old.executemany("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", FIRST_RELEASE_ROWS)
-        self.start()
-
-    def test_all_rows_are_served(self) -> None:
-        members = ("id", "title", "description", "completed", "deadline_at", "created_at", "updated_at")
-        expected = [
-            (1, "Buy milk", None, False, None, "2023-02-27T12:00:00.000000Z", "2023-02-27T12:00:00.123456Z"),
-            (
-                2,
-                "t" * 200,
-                "d" * 300,
-                True,
-                "2023-03-01T00:00:00",
-                "2023-02-27T12:00:00.000000Z",
-                "2023-02-28T08:30:00.000000Z",
-            ),
-            (
-                9,
-                "  ",
-                "",
-                False,
-                "2023-03-01T18:00:00",
-                "2023-02-27T12:00:00.500000Z",
-                "2023-02-27T12:00:00.500000Z",
-            ),
-        ]
-        todos = [dict(zip(members, row, strict=True)) for row in expected]
-        self.assertEqual(todos, self.client.get("/api/v1/todos").json)
-        for todo in todos:
-            self.assertEqual(todo, self.client.get(f"/api/v1/todos/{todo['id']}").json)
-
-    def test_nothing_in_it_is_altered(self) -> None:
-        self.titles()
-        self.assertEqual(FIRST_RELEASE_ROWS, self.old.execute("SELECT * FROM todos ORDER BY id").fetchall())
-        schema = self.old.execute("SELECT sql FROM sqlite_schema WHERE tbl_name = 'todos'").fetchall()
-        self.assertEqual([(FIRST_RELEASE,)], schema)
-
-    def test_it_takes_new_rows_and_changes_to_old_ones(self) -> None:
-        created = self.client.post("/api/v1/todos", json={"title": "new"})
-        self.assertEqual((201, 10), (created.status_code, created.get_json()["id"]))
-        changed = self.client.put("/api/v1/todos/2", json={"completed": False})
-        self.assertEqual((200, "t" * 200), (changed.status_code, changed.get_json()["title"]))
-        self.assertEqual(200, self.client.delete("/api/v1/todos/9").status_code)
-        self.assertEqual(["Buy milk", "t" * 200, "new"], self.titles())

@@ -25,7 +25,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     app.url_map.merge_slashes = False
     config.configure(app, config_overrides or {})
 
-    database.prepare(app)
+    database.prepare(app, check_schema=not cli.is_choosing())
 
     request_id.register(app)
     keep_alive.register(app)

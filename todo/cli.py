@@ -14,7 +14,7 @@ from ipaddress import ip_address
 
 import click
 from flask import Flask, current_app
-from flask.cli import ScriptInfo, pass_script_info, with_appcontext
+from flask.cli import AppGroup, FlaskGroup, ScriptInfo, pass_script_info, with_appcontext
 from granian.constants import Interfaces
 from granian.log import LogLevels
 from granian.server import Server
@@ -25,7 +25,7 @@ from todo import transfer
 from todo.clock import utc_now
 from todo.config import StartupError
 from todo.http.problem import Unavailable
-from todo.models import database, db, sqlite
+from todo.models import database, db, migration, sqlite
 from todo.models.token import NAME_LENGTH, Token, hash_secret, make_secret
 
 KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once it is told to end
@@ -34,8 +34,36 @@ KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once 
 THREADS = 12
 
 
+# Commands for a database whose schema is of another release.
+FOR_ANY_SCHEMA = {"db"}
+
+
+class Commands(AppGroup):
+    """The commands of an app, most of which need the schema of this release."""
+
+    def __init__(self, app: Flask) -> None:
+        super().__init__(app.name)
+        self.app = app
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """Return a command. Raises StartupError where it is not for the schema that is there."""
+        command = super().get_command(context, name)
+        if command is not None and name not in FOR_ANY_SCHEMA:
+            with self.app.app_context():
+                database.check_schema()
+        return command
+
+
+def is_choosing() -> bool:
+    """Tell whether `flask` makes the app to look for a command in it, and has not begun one."""
+    context = click.get_current_context(silent=True)
+    return context is not None and isinstance(context.command, FlaskGroup)
+
+
 def register(app: Flask) -> None:
     """Add the commands to `app`."""
+    app.cli = Commands(app)
+    app.cli.add_command(schema)
     app.cli.add_command(serve)
     app.cli.add_command(token)
     app.cli.add_command(transfer.export_todos)
@@ -155,6 +183,26 @@ def _resolve(host: str, port: int) -> str:
             reason = f"{host}:{port} can't be listened on ({error.strerror}): choose another host or port"
         raise StartupError(f"{reason} (make run HOST=… PORT=…, or --host and --port).") from None
     return str(address[0])
+
+
+@click.group("db")
+def schema() -> None:
+    """Bring the schema of the database to that of this release."""
+
+
+@schema.command("upgrade")
+@with_appcontext
+def upgrade_schema() -> None:
+    """Upgrade the schema. A SQLite file is copied to FILE.before-upgrade-1 (-2, …) first."""
+    upgraded = database.upgrade_schema()
+    click.echo("The schema is upgraded." if upgraded else "The schema is that of this release already.")
+
+
+@schema.command("revision")
+@click.argument("message")
+def write_revision(message: str) -> None:
+    """Write a migration that has what the models have and the migrations don't, for a developer to edit."""
+    migration.write_revision(message)
 
 
 def _short_name(_: click.Context, __: click.Parameter, name: str) -> str:

@@ -10,12 +10,14 @@ from functools import cache
 from typing import Any, TypeVar
 
 from flask import Flask, current_app
-from sqlalchemy import Connection, Engine, Row, Select, Update, inspect, make_url
+from sqlalchemy import Connection, Engine, Row, Select, Update, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.pool import NullPool
 
 from todo.config import StartupError
 from todo.http.problem import Unavailable, database_code
-from todo.models import db, server, sqlite
+from todo.models import db, migration, server, sqlite
+from todo.models.migration import State
 from todo.models.server import SERVERS
 from todo.models.writer import Writer
 
@@ -25,14 +27,17 @@ CONFLICTS = {"40001", "40P01", 1213, 1020}
 ATTEMPTS = 5
 # Seconds after which a connection that was not used is asked whether it still is one.
 REST = 1
+# Milliseconds that a change of the schema may take: a table may be large.
+PATIENCE = 24 * 3600 * 1000
 
 T = TypeVar("T")
 
 
-def prepare(app: Flask) -> None:
-    """Open the database of `app` and make the tables it lacks; those it has stay as they are.
+def prepare(app: Flask, *, check_schema: bool = True) -> None:
+    """Open the database of `app`, and make the schema; one from before it had versions is upgraded.
 
-    Raises StartupError where the database can't be opened or written.
+    Raises StartupError where the database can't be opened or written, or where its schema is of
+    another release; without `check_schema` that is left to the caller.
     """
     kind = None
     try:
@@ -63,17 +68,14 @@ def prepare(app: Flask) -> None:
         writer = app.extensions["todo.writer"] = file and Writer(engine, file, app.config["BUSY_TIMEOUT"])
         if writer:
             weakref.finalize(app, writer.close)
-        try:
-            with engine.connect() as connection:
-                if kind:
-                    server.check(connection, kind)
-                _make_tables(connection)
-        except DBAPIError as error:
-            raise StartupError(
-                f"The database {engine.url.render_as_string()} can't be used: {error.orig}. "
-                "Check that it is a database, that this user may write to it and its folder, "
-                "and that no other program holds it locked."
-            ) from None
+        with _plain_errors(), engine.connect() as connection:
+            if kind:
+                server.check(connection, kind)
+            found = migration.state(connection)
+        if found in {State.EMPTY, State.UNVERSIONED}:
+            upgrade_schema()
+        elif check_schema:
+            migration.check(found)
         # No connection may cross the fork into a server's workers; one in memory is the database.
         if not in_memory(engine):
             engine.dispose()
@@ -200,6 +202,40 @@ class _Connections(threading.local):
         self.engine.dispose()
 
 
+def upgrade_schema() -> bool:
+    """Bring the schema to that of this release and return whether that was to be done.
+
+    Raises StartupError where it can't be done.
+    """
+    engine = db.engine
+    kind = SERVERS.get(engine.dialect.name)
+    if kind:
+        settings = {**current_app.config, "STATEMENT_TIMEOUT": PATIENCE}
+        engine = create_engine(engine.url, poolclass=NullPool, connect_args=kind.connect_args(settings))
+    with _plain_errors(), engine.connect() as connection:
+        return migration.upgrade(connection)
+
+
+def check_schema() -> None:
+    """Raise StartupError where the schema is not that of this release, or the database can't be used."""
+    with _plain_errors(), db.engine.connect() as connection:
+        found = migration.state(connection)
+    migration.check(found)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Raise StartupError, in a sentence for people, where the database can't be used."""
+    try:
+        yield
+    except DBAPIError as error:
+        raise StartupError(
+            f"The database {db.engine.url.render_as_string()} can't be used: {error.orig}. "
+            "Check that it is a database, that this user may write to it and its folder, "
+            "and that no other program holds it locked."
+        ) from None
+
+
 def in_memory(engine: Engine) -> bool:
     """Tell whether the database is in the memory of this process, so that no other one shares it."""
     return engine.dialect.name == "sqlite" and sqlite.file_of(engine) is None
@@ -216,16 +252,3 @@ def checkpoint() -> None:
     with suppress(DBAPIError, Unavailable), db.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint")
     db.engine.dispose()
-
-
-def _make_tables(connection: Connection) -> None:
-    """Make the tables that are missing, once, however many processes start together on one database.
-
-    Where none is missing the database is not written, so that it may be locked or read-only.
-    """
-    if db.metadata.tables.keys() <= set(inspect(connection).get_table_names()):
-        return
-    connection.rollback()
-    _begin(connection)
-    db.metadata.create_all(connection)
-    connection.commit()

@@ -2,7 +2,8 @@
 
 import os
 import sqlite3
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -111,6 +112,28 @@ def tune(engine: Engine, file: File | None, busy_timeout: int) -> None:
     def _leave_a_file_that_was_replaced(_: object, record: Any, __: object) -> None:
         if file is not None and record.info["file"] != file.identify():
             raise DisconnectionError
+
+
+def copy(file: Path, path: Path, progress: Callable[[int, int, int], None] | None = None) -> None:
+    """Write the database in `file`, as it is at one moment, to `path`, which is there when it is whole.
+
+    Others may read and write meanwhile. `progress` is called as `sqlite3.Connection.backup` does it.
+    Raises OSError and sqlite3.Error.
+    """
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(part)) as target:
+            source.execute("BEGIN")
+            source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # the moment
+            source.backup(target, pages=1000, progress=progress)
+            target.execute("PRAGMA journal_mode = DELETE")  # one file, that a read-only disk can hold
+            if target.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
+                raise sqlite3.DatabaseError("the copy of it is damaged")
+        with part.open("rb") as written:
+            os.fsync(written.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _casefold(text: str | None) -> str | None:

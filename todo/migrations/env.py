@@ -1,0 +1,12 @@
+"""Run migrations on the connection that `todo.models.migration` gives."""
+
+from alembic import context
+
+from todo.models import db
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=db.metadata,
+    render_as_batch=True,  # SQLite alters little in place
+)
+context.run_migrations()

@@ -1,0 +1,145 @@
+"""The version of the schema: told, made, and brought to that of this release by `todo.migrations`."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum, auto
+from functools import cache
+from itertools import count
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, create_engine, inspect
+from sqlalchemy.pool import StaticPool
+
+from todo.config import StartupError
+from todo.models import db, sqlite
+
+VERSIONS = "alembic_version"  # Alembic's table of one row
+
+
+class State(Enum):
+    """How the schema of a database compares with that of this release."""
+
+    EMPTY = auto()  # no tables
+    UNVERSIONED = auto()  # tables from before there were versions
+    BEHIND = auto()
+    HEAD = auto()
+    AHEAD = auto()  # of a later release
+
+
+def state(connection: Connection) -> State:
+    """Tell how the schema compares with that of this release. Only reads."""
+    tables = inspect(connection).get_table_names()
+    if VERSIONS not in tables:
+        return State.UNVERSIONED if "todos" in tables else State.EMPTY
+    found = connection.exec_driver_sql(f"SELECT version_num FROM {VERSIONS}").scalar()  # noqa: S608
+    known = _known()
+    if found == known[0]:
+        return State.HEAD
+    return State.BEHIND if found is None or found in known else State.AHEAD
+
+
+def check(found: State) -> None:
+    """Raise StartupError, with what to do, unless the schema is that of this release."""
+    if found is State.AHEAD:
+        raise StartupError(
+            "The schema of the database is of a later release: install that release, or restore a backup "
+            "that this one made: flask --app todo restore FILE --overwrite."
+        )
+    if found is not State.HEAD:
+        raise StartupError(
+            "The schema of the database is of an earlier release: run flask --app todo db upgrade."
+        )
+
+
+def upgrade(connection: Connection) -> bool:
+    """Make the schema, or bring it to that of this release; return whether that was to be done.
+
+    Of processes that do so at once one does it, and the others wait. A file of SQLite with todos is
+    copied first. Raises StartupError for the schema of a later release.
+    """
+    with _alone(connection):
+        found = state(connection)
+        if found is State.HEAD:
+            return False
+        if found is State.EMPTY:
+            db.metadata.create_all(connection)
+            MigrationContext.configure(connection).stamp(ScriptDirectory.from_config(_config()), "head")
+        elif found is State.AHEAD:
+            check(found)
+        else:
+            _keep_copy(connection)
+            migrate(connection)
+        connection.commit()
+        return True
+
+
+def migrate(connection: Connection) -> None:
+    """Run the migrations that the database has not had yet."""
+    command.upgrade(_config(connection), "head")
+
+
+def write_revision(message: str) -> None:
+    """Write a migration of what the models have and the migrations don't, to be read and corrected."""
+    with create_engine("sqlite://", poolclass=StaticPool).connect() as connection:
+        migrate(connection)
+        command.revision(_config(connection), message, autogenerate=True, rev_id=f"{int(_known()[0]) + 1:04}")
+
+
+def _config(connection: Connection | None = None) -> Config:
+    config = Config(attributes={"connection": connection})
+    config.set_main_option("script_location", "todo:migrations")
+    config.set_main_option("file_template", "v%%(rev)s_%%(slug)s")
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+@cache
+def _known() -> tuple[str, ...]:
+    """The versions that this release knows, its own one first."""
+    return tuple(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
+@contextmanager
+def _alone(connection: Connection) -> Iterator[None]:
+    """Keep other processes from changing the schema; on SQLite and PostgreSQL it is one transaction."""
+    name = connection.dialect.name
+    connection.rollback()
+    if name == "sqlite":
+        # Within a transaction it can't be set, and a table that is made anew would lose what refers to it.
+        connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif name == "postgresql":
+        connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
+        connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('todo schema'))")
+        connection.exec_driver_sql("SET LOCAL lock_timeout TO DEFAULT")
+    else:
+        connection.exec_driver_sql("SELECT get_lock(concat('todo schema ', md5(database())), 3600)")
+    try:
+        yield
+    finally:
+        connection.rollback()
+        if name == "sqlite":
+            connection.connection.rollback()
+            connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+        elif name == "mariadb":
+            connection.exec_driver_sql("SELECT release_all_locks()")
+
+
+def _keep_copy(connection: Connection) -> None:
+    """Copy the database file, as it is before the transaction that is under way, beside itself."""
+    path = sqlite.file_of(connection.engine)
+    if path is None:
+        return
+    copy = next(copy for number in count(1) if not (copy := Path(f"{path}.before-upgrade-{number}")).exists())
+    try:
+        sqlite.copy(path, copy)
+    except (OSError, sqlite3.Error) as error:
+        raise StartupError(
+            f"{path} can't be copied to {copy} before it is upgraded: {error}. Make room, or give this "
+            "user the right to the folder."
+        ) from None
