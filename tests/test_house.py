@@ -17,7 +17,7 @@ FLOORS = (
     r"models(\..+)?|migrations(\..+)?",
     r"schemas|query|listing|formats(\..+)?|http\..+",
     r"views(\..+)?",
-    r"openapi|cli|transfer|client",
+    r"openapi|cli|backup|transfer|client",
     r"",
 )
 ROOT = len(FLOORS) - 1

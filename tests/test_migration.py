@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
+import click
 from sqlalchemy import Connection, create_engine, make_url
 from sqlalchemy.pool import NullPool, StaticPool
 
@@ -204,6 +205,12 @@ class TestVersions(FileDatabaseTest):
         self.assertTrue((self.folder / "db.sqlite.before-upgrade-1").exists())
         self.assertIn("already", run(args=["db", "upgrade"]).output)
         self.assertEqual(0, run(args=["token", "list"]).exit_code)
+
+    def test_no_connection_is_left_to_cross_the_fork_into_workers(self) -> None:
+        app = self.start()
+        self.assertIsNotNone(app.cli.get_command(click.Context(app.cli), "serve"))
+        with app.app_context():
+            self.assertIn("Connections in pool: 0 ", db.engine.pool.status())
 
     @unittest.skipUnless("SOAK_SECONDS" in os.environ, "make soak runs it")
     def test_a_migration_from_its_writing_to_the_refusal_of_an_earlier_release(self) -> None:

@@ -21,7 +21,7 @@ from granian.server import Server
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from todo import transfer
+from todo import backup, transfer
 from todo.clock import utc_now
 from todo.config import StartupError
 from todo.http.problem import Unavailable
@@ -35,7 +35,7 @@ THREADS = 12
 
 
 # Commands for a database whose schema is of another release.
-FOR_ANY_SCHEMA = {"db"}
+FOR_ANY_SCHEMA = {"db", "backup", "restore"}
 
 
 class Commands(AppGroup):
@@ -66,6 +66,8 @@ def register(app: Flask) -> None:
     app.cli.add_command(schema)
     app.cli.add_command(serve)
     app.cli.add_command(token)
+    app.cli.add_command(backup.backup)
+    app.cli.add_command(backup.restore)
     app.cli.add_command(transfer.export_todos)
     app.cli.add_command(transfer.import_todos)
 

@@ -76,7 +76,7 @@ def _format(path: str, chosen: str | None) -> str:
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
+def plain_errors() -> Iterator[None]:
     """One sentence for people where the file or the database can't be used."""
     try:
         yield
@@ -95,11 +95,11 @@ def _plain_errors() -> Iterator[None]:
 def export_todos(chosen: str | None, file: str) -> None:
     """Write all todos, as they are at one moment, to FILE or the standard output."""
     form = FORMS["json" if file == "-" and not chosen else _format(file, chosen)]()
-    with _plain_errors():
+    with plain_errors():
         if file == "-":
             count = _export(form, sys.stdout.buffer)
         else:
-            with _replacing(Path(file)) as output:
+            with replacing(Path(file)) as output:
                 count = _export(form, output)
     click.echo(f"Todos: {count}. {form.lacks}".rstrip(), err=True)
 
@@ -109,7 +109,7 @@ def _export(form: Form, output: BinaryIO) -> int:
     written = 0
     with transaction(snapshot=True) as connection:
         count = listing.count(connection)
-        with click.progressbar(length=count, label="Export", file=sys.stderr, hidden=_no_terminal()) as bar:
+        with click.progressbar(length=count, label="Export", file=sys.stderr, hidden=no_terminal()) as bar:
             output.write(form.head)
             while written < count:
                 chunk, _ = encode_next(connection, listing, form)
@@ -121,12 +121,13 @@ def _export(form: Form, output: BinaryIO) -> int:
     return count
 
 
-def _no_terminal() -> bool:
+def no_terminal() -> bool:
+    """Tell whether nobody watches, so that progress is not shown."""
     return not sys.stderr.isatty()
 
 
 @contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
+def replacing(path: Path) -> Iterator[BinaryIO]:
     """A file that takes the place of `path` when all is written and on the disk, and not before."""
     if path.exists() and not path.is_file():  # a pipe or a device
         with path.open("wb") as output:
@@ -159,7 +160,7 @@ def import_todos(
     JSON and lines of it, also Taskwarrior's; CSV, also Todoist's and Outlook's; iCalendar; todo.txt.
     """
     read = READERS[_format(file, chosen)]
-    with _plain_errors(), closing(_Staged()) as staged:
+    with plain_errors(), closing(_Staged()) as staged:
         refused = _stage(file, staged, lambda pieces: read(pieces, day_first))
         if refused and not skip_invalid:
             raise click.ClickException(
@@ -196,7 +197,7 @@ def _stage(file: str, staged: "_Staged", read: Callable[[Iterable[str]], Iterato
 
 
 def _report(file: str, line: int, problem: str) -> None:
-    over_the_bar = "" if _no_terminal() else "\r\x1b[K"
+    over_the_bar = "" if no_terminal() else "\r\x1b[K"
     click.echo(f"{over_the_bar}{file}:{line}: {problem}", err=True)
 
 
@@ -204,7 +205,7 @@ def _report(file: str, line: int, problem: str) -> None:
 def _opened(file: str) -> Iterator[Iterator[bytes]]:
     with click.open_file(file, "rb") as source:
         size = 0 if file == "-" else Path(file).stat().st_size
-        hidden = _no_terminal() or not size
+        hidden = no_terminal() or not size
         with click.progressbar(length=size, label="Read", file=sys.stderr, hidden=hidden) as bar:
 
             def pieces() -> Iterator[bytes]:

@@ -68,7 +68,7 @@ def prepare(app: Flask, *, check_schema: bool = True) -> None:
         writer = app.extensions["todo.writer"] = file and Writer(engine, file, app.config["BUSY_TIMEOUT"])
         if writer:
             weakref.finalize(app, writer.close)
-        with _plain_errors(), engine.connect() as connection:
+        with _passing_connection(engine) as connection:
             if kind:
                 server.check(connection, kind)
             found = migration.state(connection)
@@ -76,9 +76,6 @@ def prepare(app: Flask, *, check_schema: bool = True) -> None:
             upgrade_schema()
         elif check_schema:
             migration.check(found)
-        # No connection may cross the fork into a server's workers; one in memory is the database.
-        if not in_memory(engine):
-            engine.dispose()
 
 
 @contextmanager
@@ -212,15 +209,26 @@ def upgrade_schema() -> bool:
     if kind:
         settings = {**current_app.config, "STATEMENT_TIMEOUT": PATIENCE}
         engine = create_engine(engine.url, poolclass=NullPool, connect_args=kind.connect_args(settings))
-    with _plain_errors(), engine.connect() as connection:
+    with _passing_connection(engine) as connection:
         return migration.upgrade(connection)
 
 
 def check_schema() -> None:
     """Raise StartupError where the schema is not that of this release, or the database can't be used."""
-    with _plain_errors(), db.engine.connect() as connection:
+    with _passing_connection(db.engine) as connection:
         found = migration.state(connection)
     migration.check(found)
+
+
+@contextmanager
+def _passing_connection(engine: Engine) -> Iterator[Connection]:
+    """A connection of which nothing is left, since none may cross the fork into a server's workers."""
+    try:
+        with _plain_errors(), engine.connect() as connection:
+            yield connection
+    finally:
+        if not in_memory(engine):  # there the connection is the database
+            engine.dispose()
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import sqlite3
+import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 from pathlib import Path
@@ -14,6 +15,9 @@ from sqlalchemy.exc import DisconnectionError
 from todo.config import StartupError
 from todo.http.problem import Unavailable
 
+COPY_TIMEOUT = 10  # seconds to wait for a lock
+# Is called with a code of SQLite, and with how many pages remain, of how many.
+Progress = Callable[[int, int, int], None]
 _Identity = tuple[int, int]  # device and inode
 
 
@@ -114,26 +118,55 @@ def tune(engine: Engine, file: File | None, busy_timeout: int) -> None:
             raise DisconnectionError
 
 
-def copy(file: Path, path: Path, progress: Callable[[int, int, int], None] | None = None) -> None:
+def copy(file: Path, path: Path, progress: Progress | None = None) -> None:
     """Write the database in `file`, as it is at one moment, to `path`, which is there when it is whole.
 
-    Others may read and write meanwhile. `progress` is called as `sqlite3.Connection.backup` does it.
-    Raises OSError and sqlite3.Error.
+    Others may read and write meanwhile. Raises OSError and sqlite3.Error.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(part)) as target:
             source.execute("BEGIN")
             source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # the moment
-            source.backup(target, pages=1000, progress=progress)
+            _transfer(source, target, progress)
             target.execute("PRAGMA journal_mode = DELETE")  # one file, that a read-only disk can hold
-            if target.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
-                raise sqlite3.DatabaseError("the copy of it is damaged")
+            _check_integrity(target)
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def replace(file: Path, by: Path, progress: Progress | None = None) -> None:
+    """Make the database in `file` that in `by`, in one transaction. Raises OSError and sqlite3.Error."""
+    with closing(sqlite3.connect(f"{by.absolute().as_uri()}?mode=ro", uri=True)) as source:
+        _check_integrity(source)
+        with closing(sqlite3.connect(file)) as target:
+            target.execute("PRAGMA synchronous = FULL")
+            _transfer(source, target, progress)
+
+
+def _transfer(source: sqlite3.Connection, target: sqlite3.Connection, progress: Progress | None) -> None:
+    locked_since: float | None = None
+
+    def watch(status: int, remaining: int, total: int) -> None:
+        nonlocal locked_since
+        if status not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            locked_since = None
+        elif locked_since is None:
+            locked_since = time.monotonic()
+        elif time.monotonic() - locked_since > COPY_TIMEOUT:  # the driver would try for ever
+            raise sqlite3.OperationalError("database is locked")
+        if progress is not None:
+            progress(status, remaining, total)
+
+    source.backup(target, pages=1000, progress=watch)
+
+
+def _check_integrity(connection: sqlite3.Connection) -> None:
+    if connection.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
+        raise sqlite3.DatabaseError("the copy of it is damaged")
 
 
 def _casefold(text: str | None) -> str | None:
