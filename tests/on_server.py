@@ -36,6 +36,7 @@ MODULES = (
     "test_database_server",
     "test_migration.TestOnServer",
     "test_backup.TestBackup",
+    "test_outage",
 )
 
 

@@ -76,7 +76,8 @@ class Server:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         url = f"sqlite:///{self.database}"
-        if database is None and "TEST_DATABASE_URL" in os.environ:
+        chosen = database or settings.get("TODO_SQLALCHEMY_DATABASE_URI")
+        if not chosen and "TEST_DATABASE_URL" in os.environ:
             url = os.environ["TEST_DATABASE_URL"]
             database_server.empty(url)
         self.environment = environment(

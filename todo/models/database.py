@@ -27,8 +27,9 @@ CONFLICTS = {"40001", "40P01", 1213, 1020}
 ATTEMPTS = 5
 # Seconds after which a connection that was not used is asked whether it still is one.
 REST = 1
-# Milliseconds that a change of the schema may take: a table may be large.
-PATIENCE = 24 * 3600 * 1000
+# Milliseconds that a change of the schema may take, since a table may be large: as many as a system takes
+# for the keep-alive of a connection.
+PATIENCE = 32767 * 1000
 
 T = TypeVar("T")
 
