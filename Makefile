@@ -8,7 +8,11 @@ PIPENV := VIRTUAL_ENV=$(CURDIR)/$(VENV) PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN
 
 .PHONY: run test test-postgresql test-mariadb check soak explore format fuzz interop readers bench lock clean
 
-run: $(VENV)/installed
+# Of the database server that the setting names, its driver; SQLite needs none.
+SERVER := $(firstword $(subst :, ,$(subst +, ,$(value TODO_SQLALCHEMY_DATABASE_URI))))
+DRIVER := $(filter postgresql mariadb,$(SERVER:postgres=postgresql) $(SERVER:mysql=mariadb))
+
+run: $(VENV)/installed $(DRIVER:%=$(VENV)/installed-%)
 	@exec $(BIN)/flask --app todo serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/installed-dev test-postgresql test-mariadb
@@ -81,7 +85,11 @@ $(VENV)/installed: Pipfile.lock | $(VENV)/pipenv
 $(VENV)/installed-dev: Pipfile.lock | $(VENV)/pipenv
 	@$(PIPENV) sync --dev
 	@$(PIPENV) sync --categories "postgresql mariadb"
-	@touch $@ $(VENV)/installed
+	@touch $@ $(VENV)/installed $(VENV)/installed-postgresql $(VENV)/installed-mariadb
+
+$(VENV)/installed-postgresql $(VENV)/installed-mariadb: $(VENV)/installed-%: Pipfile.lock | $(VENV)/installed
+	@$(PIPENV) sync --categories $*
+	@touch $@
 
 $(VENV)/installed-bench: Pipfile.lock | $(VENV)/installed
 	@$(PIPENV) sync --categories bench
