@@ -201,6 +201,7 @@ class TestVersions(FileDatabaseTest):
         self.set_version(None)
         refused = run(args=["token", "list"])
         self.assertIn("run flask --app todo db upgrade", refused.output)
+        self.assertRegex(run(args=["--help"]).output, r"(?s)Commands:.*backup.*db.*restore")
         self.assertEqual("The schema is upgraded.\n", run(args=["db", "upgrade"]).output)
         self.assertTrue((self.folder / "db.sqlite.before-upgrade-1").exists())
         self.assertIn("already", run(args=["db", "upgrade"]).output)

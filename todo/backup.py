@@ -20,15 +20,14 @@ from todo.models.migration import State
 from todo.transfer import no_terminal, plain_errors, replacing
 
 _PIECE = 1024 * 1024  # bytes
-_SQLITE = b"SQLite format 3\0"
 _BEGINNINGS = {
-    _SQLITE: "sqlite",
+    b"SQLite format 3\0": "sqlite",
     b"PGDMP": "postgresql",
     b"-- MariaDB dump": "mariadb",
     b"/*M!999999\\- enable the sandbox": "mariadb",
 }
 _VERSION = re.compile(r"(?:\(PostgreSQL\) |Distrib |from )(\d+)(?:\.(\d+))?")
-
+_TLS = ("ssl_ca", "ssl_cert", "ssl_key")  # options of a MariaDB URL
 _Bar = Callable[[int], object]  # of bytes
 
 
@@ -116,6 +115,7 @@ def _check_kind(file: Path, name: str) -> None:
 def _bar(label: str, size: int) -> Iterator[_Bar]:
     with click.progressbar(length=size, label=label, file=sys.stderr, hidden=no_terminal()) as bar:
         yield bar.update
+        bar.update(max(0, size - bar.pos))  # of a server's database it was a guess
 
 
 def _copy(source: Path, target: Path, label: str) -> None:
@@ -228,9 +228,6 @@ def _mariadb(url: URL, oldest: tuple[int, ...]) -> _Tools:
         verify,
         load,
     )
-
-
-_TLS = ("ssl_ca", "ssl_cert", "ssl_key")
 
 
 def _swap(connection: Connection, database: str, loaded: str, replaced: str) -> None:

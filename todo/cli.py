@@ -45,6 +45,16 @@ class Commands(AppGroup):
         super().__init__(app.name)
         self.app = app
 
+    def list_commands(self, context: click.Context) -> list[str]:
+        """List the commands that are for the schema that is there."""
+        names = super().list_commands(context)
+        with self.app.app_context():
+            try:
+                database.check_schema()
+            except StartupError:
+                return [name for name in names if name in FOR_ANY_SCHEMA]
+        return names
+
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """Return a command. Raises StartupError where it is not for the schema that is there."""
         command = super().get_command(context, name)
