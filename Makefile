@@ -62,7 +62,7 @@ readers: $(VENV)/installed-dev $(VENV)/readers/installed
 
 # Lock the Pipfile's packages; the lock names no index, so that everyone's own is used.
 lock: $(VENV)/pipenv
-	$(PIPENV) lock --categories "packages dev-packages postgresql mariadb bench interop readers"
+	$(PIPENV) lock --categories "packages dev-packages postgresql mariadb redis bench interop readers"
 	@$(BIN)/python -c "import json; \
 	lock = json.load(open('Pipfile.lock')); lock['_meta']['sources'] = []; \
 	[package.pop('index', None) for name, group in lock.items() if name != '_meta' for package in group.values()]; \
@@ -84,7 +84,7 @@ $(VENV)/installed: Pipfile.lock | $(VENV)/pipenv
 
 $(VENV)/installed-dev: Pipfile.lock | $(VENV)/pipenv
 	@$(PIPENV) sync --dev
-	@$(PIPENV) sync --categories "postgresql mariadb"
+	@$(PIPENV) sync --categories "postgresql mariadb redis"
 	@touch $@ $(VENV)/installed $(VENV)/installed-postgresql $(VENV)/installed-mariadb
 
 $(VENV)/installed-postgresql $(VENV)/installed-mariadb: $(VENV)/installed-%: Pipfile.lock | $(VENV)/installed

@@ -92,6 +92,8 @@ class TestReadme(unittest.TestCase):
     def test_its_table_has_the_settings(self) -> None:
         expected = [
             [f"`{PREFIX}{name}`", f"`{str(default).lower() if isinstance(default, bool) else default}`", text]
+            if default != ""
+            else [f"`{PREFIX}{name}`", "", text]
             for name, default, text in SETTINGS
         ]
         self.assertEqual(expected, table(README, 3))

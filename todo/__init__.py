@@ -17,7 +17,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     from flask import Flask
 
     from todo import cli, config, openapi
-    from todo.http import auth, keep_alive, problem, request_id
+    from todo.http import auth, keep_alive, problem, request_id, security
     from todo.models import database
     from todo.views import docs, feeds, routes, web
 
@@ -28,6 +28,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     database.prepare(app, check_schema=not cli.is_choosing())
 
     request_id.register(app)
+    security.register(app)
     keep_alive.register(app)
     auth.register(app)
     problem.register(app)

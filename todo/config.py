@@ -43,6 +43,14 @@ SETTINGS = (
     Setting(
         "REQUIRE_TOKEN", False, "Whether clients must send a token (`flask --app todo token create NAME`)."
     ),
+    Setting(
+        "TRUSTED_HOSTS",
+        "",
+        "Names that clients may call the service by, besides this machine's own and `TODO_HOST`: "
+        "`a.example,.b.example`; `*` is any.",
+    ),
+    Setting("PROXIES", 0, "How many proxies stand in front, whose `X-Forwarded-*` are believed."),
+    Setting("CORS_ORIGINS", "", "Origins whose pages may use the API: `https://a.example`; `*` is any."),
     Setting("HOST", "127.0.0.1", "The address that `serve` listens on."),
     Setting("PORT", 6400, "The port that `serve` listens on."),
     Setting("WORKERS", 0, "The processes of `serve`; 0 is one for each core."),
