@@ -81,7 +81,9 @@ class Server:
             url = os.environ["TEST_DATABASE_URL"]
             database_server.empty(url)
         self.environment = environment(
-            **{"TODO_SQLALCHEMY_DATABASE_URI": url, "TODO_PORT": str(self.port)} | settings
+            # What it would leave behind when it is killed goes with the folder.
+            TMPDIR=self._folder.name,
+            **{"TODO_SQLALCHEMY_DATABASE_URI": url, "TODO_PORT": str(self.port)} | settings,
         )
 
     def __enter__(self) -> Self:

@@ -17,9 +17,9 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     from flask import Flask
 
     from todo import cli, config, openapi
-    from todo.http import auth, keep_alive, problem, request_id, security
+    from todo.http import auth, keep_alive, metrics, problem, request_id, security
     from todo.models import database
-    from todo.views import docs, feeds, routes, web
+    from todo.views import docs, feeds, routes, system, web
 
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
@@ -27,6 +27,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
 
     database.prepare(app, check_schema=not cli.is_choosing())
 
+    metrics.register(app)
     request_id.register(app)
     security.register(app)
     keep_alive.register(app)
@@ -38,5 +39,6 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     app.register_blueprint(feeds.feeds)
     app.register_blueprint(docs.docs)
     app.register_blueprint(web.web)
+    app.register_blueprint(system.system)
     openapi.register(app)
     return app

@@ -11,6 +11,7 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from ipaddress import ip_address
+from tempfile import TemporaryDirectory
 
 import click
 from flask import Flask, current_app
@@ -24,7 +25,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from todo import backup, transfer
 from todo.clock import utc_now
 from todo.config import StartupError
-from todo.http import security
+from todo.http import metrics, security
 from todo.http.problem import Unavailable
 from todo.models import database, db, migration, sqlite
 from todo.models.token import NAME_LENGTH, Token, hash_secret, make_secret
@@ -123,7 +124,9 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
         respawn_failed_workers=True,
     )
     server.on_shutdown(database.checkpoint)
-    server.serve(target_loader=partial(_load, app), wrap_loader=False)
+    with TemporaryDirectory(prefix="todo-metrics-") as folder:
+        os.environ[metrics.FOLDER] = folder
+        server.serve(target_loader=partial(_load, app), wrap_loader=False)
 
 
 def _fork_without_signals() -> None:

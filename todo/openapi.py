@@ -14,7 +14,7 @@ from flask import Blueprint, Flask, Response, current_app
 from msgspec import Struct
 from werkzeug.routing import Rule
 
-from todo.http import auth, idempotency, parameters, problem, request_id
+from todo.http import auth, idempotency, metrics, parameters, problem, request_id
 from todo.http.body import JSON, MERGE_PATCH, json_schema, properties
 from todo.http.conditional import entity_tag, tagged
 from todo.http.parameters import NoParameters
@@ -27,6 +27,7 @@ from todo.schemas import (
     BatchOut,
     Deleted,
     Health,
+    Ready,
     TodoCreate,
     TodoOut,
     TodoUpdate,
@@ -117,6 +118,8 @@ OPERATIONS = {
     "openapi.get_description": Operation(
         dict[str, Any], takes=("If-None-Match",), gives=("ETag",), tag="Service"
     ),
+    "system.show_readiness": Operation(Ready, problems=(400, 500, 503), tag="Service"),
+    "system.show_metrics": Operation(str, media_types=(metrics.MEDIA_TYPE,), tag="Service"),
     "docs.show_docs": Operation(
         str, media_types=("text/html",), takes=("If-None-Match",), gives=("ETag",), tag="Service"
     ),
@@ -210,7 +213,7 @@ PROBLEM_HEADERS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 TAGS = {
     "Todos": "Reading and writing todos.",
-    "Service": "Whether it answers, this description, and the page for people.",
+    "Service": "Whether it answers, how much it does, this description, and the page for people.",
     "HTTP": "HEAD answers as GET does, without the body; OPTIONS lists the methods.",
 }
 INTRODUCTION = """\

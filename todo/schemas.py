@@ -211,3 +211,9 @@ class Health(Struct, forbid_unknown_fields=True):
     """The service answers."""
 
     status: Literal["ok"]
+
+
+class Ready(Struct, forbid_unknown_fields=True):
+    """The service can do its work."""
+
+    status: Literal["ready"]

@@ -62,6 +62,11 @@ def once(write: Callable[[Connection], Response], *, writing: bool = False) -> R
             continue
 
 
+def is_first(response: Response) -> bool:
+    """Tell whether a write was carried out for `response`, rather than answered again."""
+    return REPLAYED[0] not in response.headers
+
+
 class _Taken(Exception):  # noqa: N818 - no error
     """Another transaction with the key was committed meanwhile; its answer is there now."""
 

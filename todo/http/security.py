@@ -12,13 +12,13 @@ from todo.http.problem import Fault, ValidationFailed
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 ANY = "*"
-# What an answer has unless its view says otherwise. It is data: no browser is to run or frame it.
-HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
-}
+HEADERS = (
+    ("Cross-Origin-Resource-Policy", "same-origin"),
+    ("Referrer-Policy", "no-referrer"),
+    ("X-Content-Type-Options", "nosniff"),
+)
+# What is no page is data, which no browser is to run or frame.
+POLICY = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 # What pages of CORS_ORIGINS may send and read, besides what any page may.
 SENT = ("Authorization", "Content-Type", idempotency.HEADER, "If-Match", "If-None-Match", request_id.HEADER)
 EXPOSED = (
@@ -88,9 +88,8 @@ def _check_host() -> None:
 
 
 def _add_headers(response: Response) -> Response:
-    headers = response.headers
-    for name, value in HEADERS.items():
-        headers.setdefault(name, value)
+    own_policy = POLICY[0] in response.headers
+    response.headers.extend(HEADERS if own_policy else (*HEADERS, POLICY))
     return response
 
 

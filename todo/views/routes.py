@@ -10,7 +10,7 @@ from werkzeug.routing import BaseConverter
 
 from todo import listing
 from todo.clock import utc_now
-from todo.http import auth, body, idempotency, parameters
+from todo.http import auth, body, idempotency, metrics, parameters
 from todo.http.conditional import Precondition, entity_tag, tagged
 from todo.http.problem import Fault, NotFound, Problem
 from todo.models import database
@@ -29,6 +29,12 @@ from todo.schemas import (
 )
 
 JSON = "application/json"
+# What is counted of the todos.
+CHANGES = {
+    "created": "Todos created.",
+    "completed": "Todos created as completed, or sent to be.",
+    "deleted": "Todos deleted.",
+}
 
 api = Blueprint("api", __name__, url_prefix="/api/v1")
 
@@ -107,7 +113,11 @@ def get_todo(todo_id: int | None) -> Response:
 def create_todo() -> Response:
     """Create a todo."""
     todo = body.read(TodoCreate)
-    return idempotency.once(lambda connection: _created(_create(connection, todo)))
+    response = idempotency.once(lambda connection: _created(_create(connection, todo)))
+    if idempotency.is_first(response):
+        _count("created")
+        _count("completed", todo.completed is True)
+    return response
 
 
 @api.put("/todos/<id:todo_id>")
@@ -122,6 +132,7 @@ def update_todo(todo_id: int | None) -> Response:
     row = database.run(
         lambda connection: _update(connection, todo_id, todo, precondition), writing=precondition is not None
     )
+    _count("completed", todo.completed is True)
     return _todo(row)
 
 
@@ -132,6 +143,7 @@ def delete_todo(todo_id: int | None) -> Response:
     row = database.run(
         lambda connection: _delete(connection, todo_id, precondition), writing=precondition is not None
     )
+    _count("deleted", row is not None)
     return _json(_represent(row))
 
 
@@ -139,7 +151,21 @@ def delete_todo(todo_id: int | None) -> Response:
 def run_batch() -> Response:
     """Create, update and delete many todos: all or, where one operation fails, none."""
     operations = body.read(Batch, MAX_BATCH_BYTES).operations
-    return idempotency.once(lambda connection: _run_all(connection, operations), writing=True)
+    response = idempotency.once(lambda connection: _run_all(connection, operations), writing=True)
+    if idempotency.is_first(response):
+        writes = [operation for operation in operations if not isinstance(operation, DeleteOperation)]
+        _count("created", sum(isinstance(operation, CreateOperation) for operation in writes))
+        _count("completed", sum(operation.todo.completed is True for operation in writes))
+        # Where there was nothing to delete, the result is {}.
+        results = zip(operations, msgspec.json.decode(response.get_data())["results"], strict=True)
+        _count("deleted", sum(isinstance(item[0], DeleteOperation) and bool(item[1]) for item in results))
+    return response
+
+
+def _count(change: str, number: int = 1) -> None:
+    """Count so many todos among those that were created, completed or deleted; after the commit."""
+    if number:
+        metrics.counter(f"todos_{change}", CHANGES[change]).inc(number)
 
 
 def _run_all(connection: Connection, operations: list[Operation]) -> Response:

@@ -1,0 +1,143 @@
+"""Metrics in the text format of Prometheus: requests, connections to the database, and what views count.
+
+With PROMETHEUS_MULTIPROC_DIR in the environment, which `serve` sets, each worker keeps its numbers in
+files of that folder, and whichever answers sums them up. So it must be there before the first metric.
+"""
+
+import os
+import time
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, g, request
+from sqlalchemy import Engine
+
+from todo.models import db
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry, Counter
+
+MEDIA_TYPE = "text/plain"
+FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+# Seconds. A read takes one of the first, and a request that waits for a lock one of the last.
+BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+# What a client makes up must not become series without end.
+METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
+OTHER = "other"
+
+
+class _Requests:
+    """What is measured of requests, in series that are looked up once: that costs more than to count."""
+
+    def __init__(self) -> None:
+        from prometheus_client import Counter, Gauge, Histogram  # noqa: PLC0415 - see above
+
+        self.series: dict[tuple[str, str, int], tuple[Any, Any]] = {}
+        labels = ("method", "route")
+        self.answered = Counter(
+            "http_requests", "Requests answered.", (*labels, "status"), registry=_registry()
+        )
+        self.duration = Histogram(
+            "http_request_duration_seconds",
+            "Time from the request to the end of its answer.",
+            labels,
+            buckets=BUCKETS,
+            registry=_registry(),
+        )
+        self.in_use = Gauge(
+            "database_pool_connections_in_use",
+            "Connections to the database that threads keep.",
+            registry=_registry(),
+            multiprocess_mode="livesum",
+        )
+        self.known_in_use = -1
+
+    def of(self, method: str, route: str, status: int) -> tuple[Any, Any]:
+        key = (method, route, status)
+        found = self.series.get(key)
+        if found is None:
+            labels = (method if method in METHODS else OTHER, route)
+            found = self.answered.labels(*labels, str(status)), self.duration.labels(*labels)
+            if method in METHODS:
+                self.series[key] = found
+        return found
+
+    def note_in_use(self, number: int) -> None:
+        if number != self.known_in_use:
+            self.in_use.set(number)
+            self.known_in_use = number
+
+
+def register(app: Flask) -> None:
+    """Measure every request to `app`."""
+    with app.app_context():
+        engine = db.engine
+    app.before_request(_begin)
+    app.after_request(lambda response: _measure(response, engine))
+
+
+@cache
+def counter(name: str, text: str) -> "Counter":
+    """Make the counter of that name, once; `text` says what it counts."""
+    from prometheus_client import Counter  # noqa: PLC0415 - see above
+
+    return Counter(name, text, registry=_registry())
+
+
+def exposition() -> bytes:
+    """Return all metrics of all workers, as Prometheus reads them."""
+    from prometheus_client import CollectorRegistry, generate_latest, multiprocess  # noqa: PLC0415
+
+    registry = _registry()
+    if folder := os.environ.get(FOLDER):
+        _forget_the_dead(Path(folder))
+        registry = CollectorRegistry()
+        multiprocess.MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+@cache
+def _registry() -> "CollectorRegistry":
+    from prometheus_client import CollectorRegistry, disable_created_metrics  # noqa: PLC0415
+
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+    return CollectorRegistry()
+
+
+@cache
+def _requests() -> _Requests:
+    return _Requests()
+
+
+def _begin() -> None:
+    g.began = time.perf_counter()
+
+
+def _measure(response: Response, engine: Engine) -> Response:
+    requests = _requests()
+    rule = request.url_rule
+    route = OTHER if rule is None else rule.rule
+    answered, duration = requests.of(request.method, route, response.status_code)
+    answered.inc()
+    began = g.began
+    if response.is_streamed:
+        response.call_on_close(lambda: duration.observe(time.perf_counter() - began))
+    else:
+        duration.observe(time.perf_counter() - began)
+    checked_out = getattr(engine.pool, "checkedout", None)  # a pool in memory counts none
+    if checked_out is not None:
+        requests.note_in_use(checked_out())
+    return response
+
+
+def _forget_the_dead(folder: Path) -> None:
+    """Leave out what workers that are no more had in use; what they counted stays."""
+    from prometheus_client import multiprocess  # noqa: PLC0415
+
+    for file in folder.glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            multiprocess.mark_process_dead(pid, str(folder))  # type: ignore[no-untyped-call]

@@ -1,0 +1,30 @@
+"""What those who run the service ask it: whether it can do its work, and how much it does."""
+
+import msgspec
+from flask import Blueprint, Response
+from sqlalchemy import false, update
+
+from todo.http import metrics, parameters
+from todo.models.database import transaction
+from todo.query import TODOS
+from todo.schemas import Ready
+
+system = Blueprint("system", __name__)
+system.before_request(parameters.refuse)
+
+# A database that may only be read refuses it, though there is no such row.
+_WRITE = update(TODOS).where(false()).values(completed=TODOS.c.completed)
+
+
+@system.get("/readyz")
+def show_readiness() -> Response:
+    """Tell whether the service can do its work: the database can be reached and written."""
+    with transaction(writing=True) as connection:
+        connection.execute(_WRITE)
+    return Response(msgspec.json.encode(Ready("ready")), content_type="application/json")
+
+
+@system.get("/metrics")
+def show_metrics() -> Response:
+    """Show the metrics of all processes, in the text format of Prometheus."""
+    return Response(metrics.exposition(), content_type=f"{metrics.MEDIA_TYPE}; version=0.0.4; charset=utf-8")
