@@ -83,7 +83,8 @@ class Server:
         self.environment = environment(
             # What it would leave behind when it is killed goes with the folder.
             TMPDIR=self._folder.name,
-            **{"TODO_SQLALCHEMY_DATABASE_URI": url, "TODO_PORT": str(self.port)} | settings,
+            **{"TODO_SQLALCHEMY_DATABASE_URI": url, "TODO_PORT": str(self.port), "TODO_LOG_FORMAT": "off"}
+            | settings,
         )
 
     def __enter__(self) -> Self:

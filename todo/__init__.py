@@ -17,7 +17,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     from flask import Flask
 
     from todo import cli, config, openapi
-    from todo.http import auth, keep_alive, metrics, problem, request_id, security
+    from todo.http import auth, keep_alive, log, metrics, problem, request_id, security
     from todo.models import database
     from todo.views import docs, feeds, routes, system, web
 
@@ -29,6 +29,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
 
     metrics.register(app)
     request_id.register(app)
+    log.register(app)
     security.register(app)
     keep_alive.register(app)
     auth.register(app)

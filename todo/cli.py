@@ -25,7 +25,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from todo import backup, transfer
 from todo.clock import utc_now
 from todo.config import StartupError
-from todo.http import metrics, security
+from todo.http import log, metrics, security
 from todo.http.problem import Unavailable
 from todo.models import database, db, migration, sqlite
 from todo.models.token import NAME_LENGTH, Token, hash_secret, make_secret
@@ -96,6 +96,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     host = app.config["HOST"] if host is None else host
     port = app.config["PORT"] if port is None else port
     security.trust(app, host)
+    log.tell_requests(app)
     address = _resolve(host, port)
     if not (ip_address(address).is_loopback or app.config["REQUIRE_TOKEN"] or insecure):
         raise StartupError(

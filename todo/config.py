@@ -53,6 +53,11 @@ SETTINGS = (
     Setting("CORS_ORIGINS", "", "Origins whose pages may use the API: `https://a.example`; `*` is any."),
     Setting("HOST", "127.0.0.1", "The address that `serve` listens on."),
     Setting("PORT", 6400, "The port that `serve` listens on."),
+    Setting(
+        "LOG_FORMAT",
+        "text",
+        "The log of `serve`: `text` or `json`, a line for each request, or `off`: only errors.",
+    ),
     Setting("WORKERS", 0, "The processes of `serve`; 0 is one for each core."),
 )
 

@@ -18,7 +18,6 @@ def register(app: Flask) -> None:
     app.before_request(_take_or_make)
     app.after_request(_send)
     default_handler.addFilter(_stamp)
-    default_handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(request_id)s %(message)s"))
 
 
 def _take_or_make() -> None:
