@@ -20,7 +20,11 @@ CLIENTS = {
     "reader": (200, 403),
     "writer": (200, 200),
 }
-READS = (("GET", TODOS), ("HEAD", TODOS), ("GET", f"{TODOS}/1"), ("HEAD", f"{TODOS}/1"))
+READS = tuple(
+    (method, path)
+    for path in (TODOS, f"{TODOS}/1", f"{TODOS}.csv", f"{TODOS}.ics", "/readyz", "/metrics")
+    for method in ("GET", "HEAD")
+)
 WRITES: tuple[tuple[str, str, Any], ...] = (
     ("POST", TODOS, {"title": "x"}),
     ("PUT", f"{TODOS}/1", {}),
@@ -95,8 +99,20 @@ class TestAccess(AuthTest):
             for method, path, body in WRITES:
                 self.assert_answers(write, client, method, path, json=body)
             for path in OPEN:
-                self.assert_answers(200, client, "GET", path)
-            self.assert_answers(200, client, "OPTIONS", TODOS)
+                for method in ("GET", "HEAD"):
+                    self.assert_answers(200, client, method, path)
+            for path in {path for _, path in READS} | {f"{TODOS}/batch"}:
+                self.assert_answers(200, client, "OPTIONS", path)
+
+    def test_the_tables_have_every_route(self) -> None:
+        writes = {(method, path.replace("/99", "/1")) for method, path, _ in WRITES}
+        tried = {*READS} | writes
+        tried |= {(method, path) for path in OPEN for method in ("GET", "HEAD")}
+        for rule in self.app.url_map.iter_rules():
+            if rule.endpoint in {"docs.get_asset", "web.get_file"}:  # one of their files stands for all
+                continue
+            for method in (rule.methods or set()) - {"OPTIONS"}:
+                self.assertIn((method, rule.rule.replace("<id:todo_id>", "1")), tried)
 
     def test_every_other_route_needs_one(self) -> None:
         for rule in self.app.url_map.iter_rules():

@@ -17,7 +17,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     from flask import Flask
 
     from todo import cli, config, openapi
-    from todo.http import auth, keep_alive, log, metrics, problem, request_id, security
+    from todo.http import auth, keep_alive, log, metrics, problem, rate_limit, request_id, security
     from todo.models import database
     from todo.views import docs, feeds, routes, system, web
 
@@ -33,6 +33,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     security.register(app)
     keep_alive.register(app)
     auth.register(app)
+    rate_limit.register(app)
     problem.register(app)
     cli.register(app)
 

@@ -51,6 +51,14 @@ SETTINGS = (
     ),
     Setting("PROXIES", 0, "How many proxies stand in front, whose `X-Forwarded-*` are believed."),
     Setting("CORS_ORIGINS", "", "Origins whose pages may use the API: `https://a.example`; `*` is any."),
+    Setting(
+        "RATE_LIMIT", "", "How much each client may ask, such as `100/minute;5000/day`; more is answered 429."
+    ),
+    Setting(
+        "RATE_LIMIT_STORAGE",
+        "",
+        "Where all processes count together: `redis://host:6379`. Else each for itself.",
+    ),
     Setting("HOST", "127.0.0.1", "The address that `serve` listens on."),
     Setting("PORT", 6400, "The port that `serve` listens on."),
     Setting(

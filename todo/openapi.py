@@ -209,6 +209,7 @@ PROBLEM_HEADERS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
     406: (("Vary",), ()),
     409: (("Retry-After",), ()),
     412: ((), ("ETag",)),
+    429: (("Retry-After",), ()),
     503: (("Retry-After",), ()),
 }
 TAGS = {
@@ -285,6 +286,8 @@ def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
     if needs_token:
         refusals = (401,) if method in auth.SAFE_METHODS else (401, 403)
         row = row._replace(problems=tuple(sorted({*row.problems, *refusals})))
+    if app.config["RATE_LIMIT"] and not hasattr(view, "is_public") and method != "OPTIONS":
+        row = row._replace(problems=tuple(sorted({*row.problems, problem.TooManyRequests.code})))
     summary, _, description = (getdoc(view) or "").partition("\n\n")
     if method == "HEAD":
         summary, description = f"{summary.rstrip('.')}: only the headers.", ""

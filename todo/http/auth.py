@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from flask import Flask, current_app, request
+from flask import Flask, current_app, g, request
 from sqlalchemy import Row, bindparam, or_, select, update
 from sqlalchemy.exc import DBAPIError
 
@@ -65,6 +65,7 @@ def _authenticate() -> None:
         raise Unauthorized(
             "The token is unknown, revoked or expired. Ask who runs the service for a new one."
         )
+    g.token_id = token.id
     if token.read_only and request.method not in SAFE_METHODS:
         raise Forbidden
     _touch(token)

@@ -8,7 +8,7 @@ import logging
 import os
 import time
 from contextlib import suppress
-from functools import partial
+from functools import lru_cache, partial
 from urllib.parse import quote
 
 import msgspec
@@ -89,20 +89,26 @@ def tell_requests(app: Flask) -> None:
 
 
 def _tell(response: Response, *, as_json: bool) -> Response:
+    environ = request.environ
     line = Line(
-        time=_now(),
-        remote_address=quote(request.remote_addr or "-", safe=":."),
-        method=request.method,
-        path=quote(request.path, safe=_SAFE)[:MAX_PATH],
-        status=response.status_code,
-        duration=0,
-        request_id=g.request_id,
+        _now(),
+        _quoted(environ.get("REMOTE_ADDR") or "-"),
+        environ["REQUEST_METHOD"],
+        _quoted(request.path),
+        response.status_code,
+        0,
+        g.request_id,
     )
     if response.is_streamed:
         response.call_on_close(partial(_write, line, g.began, as_json=as_json))
     else:
         _write(line, g.began, as_json=as_json)
     return response
+
+
+@lru_cache
+def _quoted(text: str) -> str:
+    return quote(text, safe=_SAFE)[:MAX_PATH]
 
 
 def _write(line: Line, began: float, *, as_json: bool) -> None:

@@ -13,6 +13,7 @@ HTTPException (Werkzeug)
     ├── UnsupportedMediaType    415
     ├── IdempotencyKeyReused    422
     ├── PreconditionRequired    428
+    ├── TooManyRequests         429
     └── Unavailable             503
 """
 
@@ -75,6 +76,9 @@ TYPES = {
         "precondition-required",
         "Precondition required",
         "Send `If-Match` with the `ETag` of the version that you change.",
+    ),
+    429: ProblemType(
+        "rate-limit", "Too many requests", "Try again after `Retry-After` seconds, and ask less often."
     ),
     500: ProblemType(
         "internal-error",
@@ -206,6 +210,15 @@ class PreconditionRequired(Problem):
     code = 428
 
 
+class TooManyRequests(Problem):
+    """The client is beyond its limit for so many seconds more."""
+
+    code = 429
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(headers=[("Retry-After", str(seconds))])
+
+
 class Unavailable(Problem):
     """The database can't serve the request now; nothing of it was done."""
 
@@ -277,12 +290,13 @@ LOCK_TIMEOUTS = {"55P03", 1205}
 
 def register(app: Flask) -> None:
     """Answer every error of `app` as a problem, whoever raised it."""
-    app.register_error_handler(HTTPException, _answer)
+    app.register_error_handler(HTTPException, answer)
     app.register_error_handler(DBAPIError, _answer_database_error)
     app.register_error_handler(PoolTimeoutError, _answer_exhausted_pool)
 
 
-def _answer(error: HTTPException) -> Response:
+def answer(error: HTTPException) -> Response:
+    """Answer `error` as a problem."""
     status = error.code or 500
     kind = TYPES.get(status) or ProblemType("", error.name, error.description or error.name)
     detail = kind.detail
@@ -331,8 +345,8 @@ def _answer_database_error(error: DBAPIError) -> Response:
         detail = _UNAVAILABLE.get(code[:2])
     if detail is None:
         raise error
-    return _answer(Unavailable(detail))
+    return answer(Unavailable(detail))
 
 
 def _answer_exhausted_pool(_: PoolTimeoutError) -> Response:
-    return _answer(Unavailable(_OVERLOADED))
+    return answer(Unavailable(_OVERLOADED))
