@@ -44,9 +44,10 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# Beside the plain form of the API; wrk, which makes the load, is the system's package.
-bench: $(VENV)/installed-bench
-	@$(BIN)/python bench/run.py $(BENCH)
+# Beside what does the same job, into docs/performance.md; wrk, which makes the load, and Node.js are the
+# system's packages. BENCH="--peers flask --operations get_one" measures a part, BENCH=--help tells the rest.
+bench: $(VENV)/installed-bench bench/node/node_modules
+	@$(BIN)/python -m bench.run $(BENCH)
 
 # Requests made from the OpenAPI document, many more than in `make test`.
 fuzz: $(VENV)/installed-dev
@@ -70,7 +71,7 @@ lock: $(VENV)/pipenv
 	json.dump(lock, open('Pipfile.lock', 'w'), indent=4, sort_keys=True); open('Pipfile.lock', 'a').write('\n')"
 
 clean:
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench_cache bench/node/node_modules
 
 $(VENV)/pipenv:
 	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, and $(PYTHON) is ' + sys.version.split()[0] + ': install one and say make PYTHON=/path/to/it.')"
@@ -92,8 +93,12 @@ $(VENV)/installed-postgresql $(VENV)/installed-mariadb: $(VENV)/installed-%: Pip
 	@$(PIPENV) sync --categories $*
 	@touch $@
 
-$(VENV)/installed-bench: Pipfile.lock | $(VENV)/installed
+$(VENV)/installed-bench: Pipfile.lock | $(VENV)/installed-dev
 	@$(PIPENV) sync --categories bench
+	@touch $@
+
+bench/node/node_modules: bench/node/package-lock.json
+	@cd bench/node && npm ci --no-audit --no-fund
 	@touch $@
 
 # The generator has dependencies that would not fit beside the service's.

@@ -1,246 +1,286 @@
-"""Measure the service beside the plain form of the same API, and print a table in Markdown.
+"""Measure the service beside what does the same job, and on more and more todos; write docs/performance.md.
 
-Every peer runs on loopback, with its own copy of the same todos, and takes its turn in every round,
-so that whatever else the machine does falls on all alike. Peers answer at the same addresses and keep
-their todos in a SQLite file, in the table `todos`.
+Every server runs on loopback, with its own copy of the same todos, and takes its turn in every round,
+so that whatever else the machine does falls on all alike. What was measured is kept in a file, an
+operation at a time, so that a run can be made of several; the page is written anew from it each time.
 """
 
 import argparse
 import json
+import math
 import os
-import platform
 import shutil
-import signal
-import socket
-import sqlite3
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-ROOT = Path(__file__).parent.parent
-BIN = Path(sys.executable).parent
-REQUESTS = Path(__file__).with_name("requests.lua")
-ROWS = 1000
-OPERATIONS = ("GET one", "list of 1,000", "PUT", "POST")
-PATIENCE = 30  # seconds for a server to start or stop
-# Whatever proxy the environment names, it does not lead to loopback.
-HTTP = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+from sqlalchemy import make_url
 
+from bench import data, report
+from bench.operations import OPERATIONS, Operation, Request
+from bench.servers import OURS, PATIENCE, PEERS, ROOT, Peer, Server, serving, versions
 
-class Peer(NamedTuple):
-    """A server to measure; its commands and environment may name {file}, {port} and {workers}."""
-
-    name: str
-    serve: str
-    environment: dict[str, str]
-    durability: str
-    packages: Sequence[str]
-    prepare: str = ""
-
-
-OURS = Peer(
-    name="todo",
-    serve="flask --app todo serve --port {port}",
-    environment={"TODO_SQLALCHEMY_DATABASE_URI": "sqlite:///{file}", "TODO_WORKERS": "{workers}"},
-    durability="WAL, synchronous=FULL",
-    packages=("flask", "sqlalchemy", "msgspec", "granian"),
-)
-PEERS = (
-    OURS,
-    Peer(
-        name="plain Flask",
-        prepare="flask --app bench.plain init-db",
-        serve="gunicorn -b 127.0.0.1:{port} -w {workers} --log-level warning bench.plain:create_app()",
-        environment={"FLASK_SQLALCHEMY_DATABASE_URI": "sqlite:///{file}"},
-        durability="SQLite's defaults: rollback journal, synchronous=FULL",
-        packages=("flask", "sqlalchemy", "gunicorn"),
-    ),
-)
-
-
-class Server(NamedTuple):
-    """A peer that runs."""
-
-    peer: Peer
-    url: str
-    file: Path
-
-
-class Measurement(NamedTuple):
-    """What wrk saw in one turn; latencies in milliseconds."""
-
-    rate: float
-    p50: float
-    p99: float
-    errors: int
+LOAD = Path(__file__).with_name("load.lua")
+KEPT = ROOT / ".bench_cache" / "results.json"
+SIZES = (1000, 100_000, 1_000_000)
+DATABASES = ("sqlite", "postgresql")
+# What is a mix of the others is left out of the scale.
+SCALED = tuple(operation for operation in OPERATIONS if operation.name != "mix")
 
 
 def main() -> None:
-    """Start every peer, measure in rounds, print."""
+    """Measure what is asked for, and write the page."""
+    options = parse()
+    if options.render:
+        report.write(json.loads(KEPT.read_text()))
+        return
+    if not shutil.which("wrk"):
+        sys.exit("wrk, which makes the load, is missing: install it (on Debian: apt install wrk).")
+    results = load_results()
+    if "peers" in options.sections:
+        measure_peers(options, results)
+    if "scale" in options.sections:
+        measure_scale(options, results)
+    report.write(results)
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+
+    def some(names: Sequence[str]) -> Any:
+        def choose(text: str) -> list[str]:
+            chosen = text.split(",")
+            if unknown := set(chosen) - set(names):
+                raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: take some of {','.join(names)}")
+            return chosen
+
+        return choose
+
+    def option(name: str, names: Sequence[str], what: str) -> None:
+        parser.add_argument(
+            name, type=some(names), default=list(names), metavar="NAMES", help=f"{what}, of {','.join(names)}"
+        )
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=int, default=2, help="of each turn (default: %(default)s)")
-    parser.add_argument("--connections", type=int, default=8, help="of wrk (default: %(default)s)")
+    option("--sections", ("peers", "scale"), "what to measure")
+    option("--peers", [peer.name for peer in PEERS], f"which servers, {OURS.name} always among them")
+    option("--operations", [operation.name for operation in OPERATIONS], "which operations")
+    option("--databases", DATABASES, "the scale on which databases")
+    parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count(), help="of each server (default: one a core)"
+        "--seconds",
+        type=float,
+        default=2,
+        help="of each turn, rounded up to whole ones, as wrk takes no others (default: %(default)s)",
     )
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="of each server (default: one a core)"
+    )
+    parser.add_argument(
+        "--postgresql",
+        metavar="URL",
+        help="a server, as a superuser, instead of the one from its package",
+    )
+    parser.add_argument("--render", action="store_true", help="write the page anew, and measure nothing")
     options = parser.parse_args()
-    if not shutil.which("wrk"):
-        sys.exit("wrk, which makes the load, is missing: install it (on Debian: apt install wrk).")
+    options.seconds = math.ceil(options.seconds)
+    options.operations = [operation for operation in OPERATIONS if operation.name in options.operations]
+    options.peers = [peer for peer in PEERS if peer is OURS or peer.name in options.peers]
+    return options
 
-    others = os.getloadavg()[0]
-    measured: dict[tuple[str, str], list[Measurement]] = defaultdict(list)
-    with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
-        servers = [running.enter_context(serving(peer, Path(folder), options.workers or 1)) for peer in PEERS]
-        for _ in range(options.rounds):
-            for operation in OPERATIONS:
+
+def load_results() -> dict[str, Any]:
+    """What was measured before, where it was on this machine."""
+    machine = report.machine()
+    if KEPT.exists():
+        results: dict[str, Any] = json.loads(KEPT.read_text())
+        if results["machine"] == machine:
+            return results
+    return {"machine": machine, "servers": {}, "peers": {}, "scale": {}}
+
+
+def keep(results: dict[str, Any]) -> None:
+    """Keep what was measured, for the page and for the next run."""
+    KEPT.parent.mkdir(exist_ok=True)
+    KEPT.write_text(json.dumps(results, indent=1))
+
+
+def conditions(options: argparse.Namespace) -> dict[str, Any]:
+    """How the measurement is made."""
+    return {
+        "seconds": options.seconds,
+        "rounds": options.rounds,
+        "workers": options.workers,
+        "date": time.strftime("%Y-%m-%d"),
+        "load_before": os.getloadavg()[0],
+    }
+
+
+def measure_peers(options: argparse.Namespace, results: dict[str, Any]) -> None:
+    """The peers side by side, all those of one size of the database at a time."""
+    how = conditions(options)
+    for rows in sorted({operation.rows for operation in options.operations}):
+        operations = [operation for operation in options.operations if operation.rows == rows]
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+            servers = [
+                running.enter_context(serving(peer, Path(folder) / peer.name, rows, options.workers))
+                for peer in options.peers
+                if not peer.writes_only or any(operation.writes for operation in operations)
+            ]
+            for operation in operations:
+                compare(operation, servers)
+            turns = in_rounds(operations, servers, options)
+            for operation in operations:
+                results["peers"][operation.name] = {"how": how, "servers": turns[operation.name]}
+            if rows == min(operation.rows for operation in OPERATIONS):
                 for server in servers:
-                    seconds, connections = options.seconds, options.connections
-                    measured[operation, server.peer.name].append(
-                        measure(server, operation, seconds, connections)
-                    )
-        print(*report(measured, Path(folder), options), sep="\n")
-        print(f"- load average before: {others:.2f} (what else runs takes its share, so near 0 is wanted)")
+                    results["servers"][server.peer.name] = {
+                        "memory": server.memory(),
+                        "versions": versions(server.peer),
+                        "durability": server.peer.durability,
+                    }
+        keep(results)
+
+
+def measure_scale(options: argparse.Namespace, results: dict[str, Any]) -> None:
+    """The service alone, on databases of several sizes, which take turns like peers."""
+    how = conditions(options)
+    operations = [operation for operation in options.operations if operation in SCALED]
+    for database in options.databases:
+        with tempfile.TemporaryDirectory() as folder, ExitStack() as running:
+            new_url = running.enter_context(databases(database, options.postgresql))
+            servers = [
+                running.enter_context(
+                    serving(OURS, Path(folder) / str(rows), rows, options.workers, new_url(rows))
+                )
+                for rows in SIZES
+            ]
+            kept = results["scale"].setdefault(database, {"operations": {}})
+            kept["name"] = (
+                f"SQLite, {OURS.durability}"
+                if database == "sqlite"
+                else data.settings_of_postgresql(servers[0].database)
+            )
+            for name, sizes in in_rounds(operations, servers, options).items():
+                kept["operations"][name] = {"how": how, "sizes": sizes}
+        keep(results)
 
 
 @contextmanager
-def serving(peer: Peer, folder: Path, workers: int) -> Iterator[Server]:
-    """Run `peer` on a free port, on a database with the todos to measure."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = Server(peer, f"http://127.0.0.1:{port}/api/v1", folder / f"{peer.name}.sqlite")
+def databases(database: str, given: str | None) -> Iterator[Callable[[int], str]]:
+    """What makes a new database and returns its URL; an empty text for a SQLite file."""
+    if database == "sqlite":
+        yield lambda _: ""
+        return
+    from tests import database_server  # noqa: PLC0415 - of the packages for development
 
-    def fill(text: str) -> str:
-        return text.format(file=server.file, port=port, workers=workers)
-
-    def command(text: str) -> list[str]:
-        program, *arguments = text.split()
-        return [str(BIN / program), *map(fill, arguments)]
-
-    environment = os.environ | {name: fill(value) for name, value in peer.environment.items()}
-    if peer.prepare:
-        subprocess.run(command(peer.prepare), cwd=ROOT, env=environment, check=True)
-    process = subprocess.Popen(
-        command(peer.serve), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-        wait_for(server, process)
-        add_todos(server)
-        yield server
-    finally:
-        stop(process)
+    with ExitStack() as stack:
+        server = make_url(given) if given else stack.enter_context(database_server.postgresql())
+        # They are dropped in the end, when nothing uses them any more.
+        yield lambda rows: stack.enter_context(data.new_database(server, f"todo_bench_{rows}"))
 
 
-def wait_for(server: Server, process: subprocess.Popen[bytes]) -> None:
-    """Wait until `server` says that it is well."""
-    deadline = time.monotonic() + PATIENCE
-    while process.poll() is None and time.monotonic() < deadline:
-        try:
-            with HTTP.open(f"{server.url}/health", timeout=PATIENCE):
-                return
-        except OSError:
-            time.sleep(0.05)
-    sys.exit(f"{server.peer.name} did not start.")
+def in_rounds(
+    operations: Sequence[Operation], servers: Sequence[Server], options: argparse.Namespace
+) -> dict[str, dict[str, list[dict[str, float]]]]:
+    """Measure each operation on each server that has it, in rounds; by operation and server.
+
+    A server goes by its peer's name or, among several of one peer, by the number of its todos.
+    """
+    alone = len({server.peer.name for server in servers}) == len(servers)
+    turns: dict[str, dict[str, list[dict[str, float]]]] = {operation.name: {} for operation in operations}
+    for number in range(options.rounds):
+        for operation in operations:
+            print(f"round {number + 1} of {options.rounds}: {operation.title}", file=sys.stderr, flush=True)
+            for server in servers:
+                if takes(server.peer, operation):
+                    turn = measure(server, operation, options.seconds)
+                    name = server.peer.name if alone else str(server.rows)
+                    turns[operation.name].setdefault(name, []).append(turn)
+    return turns
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a server, and its workers where it leaves them behind."""
-    process.terminate()
-    try:
-        process.wait(PATIENCE)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def takes(peer: Peer, operation: Operation) -> bool:
+    """Whether `peer` is measured with `operation`."""
+    if operation.tags and not operation.writes:
+        return peer.etags
+    return operation.writes or not peer.writes_only
 
 
-def add_todos(server: Server) -> None:
-    """Give `server` the todos 1 to ROWS, the same as every other."""
-    moment = "2027-01-31 18:00:00.000000"
-    todos = (
-        (n, f"Todo {n}", f"Something to do, number {n}", n % 2, moment if n % 3 else None, moment, moment)
-        for n in range(1, ROWS + 1)
-    )
-    with closing(sqlite3.connect(server.file)) as connection, connection:
-        connection.executemany("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", todos)
-    with HTTP.open(f"{server.url}/todos", timeout=PATIENCE) as response:
-        if len(json.load(response)) != ROWS:
-            sys.exit(f"{server.peer.name} does not serve the todos that it was given.")
+def compare(operation: Operation, servers: Sequence[Server]) -> None:
+    """See that each server answers as the first, the service, does: the same members of as many todos."""
+    expected: list[set[str]] = []
+    for server in servers:
+        if not takes(server.peer, operation):
+            continue
+        data.reset(server.database, server.kind, server.rows)
+        status, _, answer = server.ask(operation.request(server.peer.api, 1, server.rows))
+        if status not in {200, 201}:
+            sys.exit(f"{server.peer.title} answers {operation.title} with {status}: {answer}")
+        members = [set(todo) for todo in server.peer.api.todos(answer)]
+        expected = expected or members
+        if len(members) != len(expected) or not all(
+            ours <= theirs for ours, theirs in zip(expected, members, strict=True)
+        ):
+            sys.exit(f"{server.peer.title} answers {operation.title} with other todos than {OURS.title}.")
 
 
-def measure(server: Server, operation: str, seconds: int, connections: int) -> Measurement:
-    """One turn of `server`, on the todos it had at first."""
-    # Not after a turn: wrk leaves requests behind that the server is still at work on.
-    with closing(sqlite3.connect(server.file, timeout=PATIENCE)) as connection, connection:
-        connection.execute("DELETE FROM todos WHERE id > ?", (ROWS,))
-    load = f"wrk --threads 1 --connections {connections} --duration {seconds} --timeout {PATIENCE} --script"
-    output = subprocess.run(
-        [*load.split(), REQUESTS, server.url, "--", operation, str(ROWS)],
-        stdout=subprocess.PIPE,
-        check=True,
-        timeout=seconds + PATIENCE,
-    ).stdout
-    measurement = Measurement(**json.loads(output.splitlines()[-1]))
-    if measurement.errors:
-        sys.exit(f"{server.peer.name} failed {measurement.errors} requests of {operation}.")
-    return measurement
+def measure(server: Server, operation: Operation, seconds: int) -> dict[str, float]:
+    """One turn of `server`, on the todos it had at first; ends the program where a request fails."""
+    data.reset(server.database, server.kind, server.rows)
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "requests"
+        tags: list[str] = []
+        if operation.tags and operation.writes and server.peer.if_match:
+            tags = list(write_tagged(server, operation, file))
+        else:
+            requests = list(make_requests(server, operation))
+            file.write_bytes(b"\0".join(request.to_bytes() for request in requests))
+            status, _, answer = server.ask(requests[0])
+            if status != server.peer.api.statuses.get(operation.status, operation.status):
+                sys.exit(f"{server.peer.title} answers {operation.title} with {status}: {answer}")
+        threads = len(tags) or 1
+        command = f"wrk -t {threads} -c {operation.connections} -d {seconds} --timeout {PATIENCE} -s {LOAD}"
+        output = subprocess.run(
+            [*command.split(), f"http://127.0.0.1:{server.port}", "--", str(file), *tags],
+            stdout=subprocess.PIPE,
+            check=True,
+            timeout=seconds + 2 * PATIENCE,
+        ).stdout
+    turn: dict[str, float] = json.loads(output.splitlines()[-1])
+    if turn["errors"] or not turn["rate"]:
+        sys.exit(f"{server.peer.title} failed {turn['errors']} requests of {operation.title}.")
+    return turn
 
 
-def report(
-    measured: dict[tuple[str, str], list[Measurement]], folder: Path, options: argparse.Namespace
-) -> Iterator[str]:
-    """The lines of the table and of what it was measured on."""
-    yield f"| operation | server | requests a second | p50, ms | p99, ms | {OURS.name} is faster, times |"
-    yield "| --- | --- | ---: | ---: | ---: | ---: |"
-    for operation in OPERATIONS:
-        ours = [turn.rate for turn in measured[operation, OURS.name]]
-        for peer in PEERS:
-            rates, p50, p99, _ = zip(*measured[operation, peer.name], strict=True)
-            ratios = [mine / other for mine, other in zip(ours, rates, strict=True)]
-            yield (
-                f"| {operation} | {peer.name} | {spread(rates, ',.0f')} | {statistics.median(p50):.1f} "
-                f"| {statistics.median(p99):.1f} | {'' if peer is OURS else spread(ratios, '.2f')} |"
-            )
-    yield ""
-    yield f"Median (lowest to highest) of {options.rounds} rounds of {options.seconds} s a turn,"
-    yield f"{ROWS:,} todos, {options.connections} connections, {options.workers} workers."
-    yield ""
-    for peer in PEERS:
-        packages = ", ".join(f"{package} {version(package)}" for package in peer.packages)
-        yield f"- {peer.name}: {peer.durability}; {packages}"
-    yield f"- Python {platform.python_version()} by {platform.python_compiler()}"
-    yield f"- SQLite {sqlite3.sqlite_version}; data on {file_system(folder)}"
-    yield f"- {processor()}, {os.cpu_count()} cores; {platform.platform()}"
+def make_requests(server: Server, operation: Operation) -> Iterator[Request]:
+    """The requests of a turn, each with the entity tag of its todo where the operation wants it."""
+    for n in range(operation.varied):
+        request = operation.request(server.peer.api, n, server.rows)
+        if operation.tags and server.peer.etags and not operation.writes:
+            tag = server.ask(request)[1]
+            request = request._replace(headers=(("If-None-Match", str(tag)),))
+        yield request
 
 
-def spread(values: Sequence[float], form: str) -> str:
-    """The median of `values`, and between what they lie."""
-    return f"{statistics.median(values):{form}} ({min(values):{form}} to {max(values):{form}})"
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
-        if line.startswith("model name"):
-            return line.partition(":")[2].strip()
-    return platform.machine()
-
-
-def file_system(folder: Path) -> str:
-    """The file system under `folder`: on one in memory, a commit costs nothing."""
-    output = subprocess.check_output(["stat", "--file-system", "--format=%T", folder], text=True)
-    return output.strip()
+def write_tagged(server: Server, operation: Operation, file: Path) -> Iterator[str]:
+    """Write for each connection a file of changes of a todo of its own; yield the todos' entity tags."""
+    for connection in range(operation.connections):
+        request = operation.request(server.peer.api, connection, server.rows)
+        changes = (
+            request._replace(body={"title": f"Buy milk, change {n}"}, headers=(("If-Match", "@etag@"),))
+            for n in range(2)
+        )
+        numbered = file.with_name(f"{file.name}{connection + 1}")
+        numbered.write_bytes(b"\0".join(change.to_bytes() for change in changes))
+        yield str(server.ask(Request("GET", request.path))[1])
 
 
 if __name__ == "__main__":

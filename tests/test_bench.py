@@ -22,6 +22,8 @@ CASES: tuple[tuple[str, str, Any], ...] = (
     ("PUT", f"{TODOS}/1", {"title": "Buy oat milk", "completed": True, "deadline_at": None}),
     ("GET", TODOS, None),
     ("GET", f"{TODOS}?completed=false", None),
+    ("GET", f"{TODOS}?limit=1", None),
+    ("PATCH", f"{TODOS}/2", {"title": "Green tea"}),
     ("POST", TODOS, {}),
     ("POST", TODOS, []),
     ("POST", TODOS, {"title": " "}),
@@ -68,7 +70,8 @@ class TestPlainForm(unittest.TestCase):
 class TestRun(unittest.TestCase):
     def test_a_missing_wrk_is_said_plainly(self) -> None:
         run = subprocess.run(
-            [sys.executable, ROOT / "bench" / "run.py"],
+            [sys.executable, "-m", "bench.run"],
+            cwd=ROOT,
             env=os.environ | {"PATH": ""},
             capture_output=True,
             text=True,

@@ -37,7 +37,7 @@ class Todo(db.Model):  # type: ignore[name-defined, misc]
     id: Mapped[int] = mapped_column(primary_key=True)
     title: Mapped[str] = mapped_column(String(TITLE_LENGTH))
     description: Mapped[str | None] = mapped_column(String(DESCRIPTION_LENGTH))
-    completed: Mapped[bool] = mapped_column(default=False)
+    completed: Mapped[bool] = mapped_column(default=False, index=True)
     deadline_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, onupdate=now)
@@ -74,9 +74,8 @@ def answer_error(error: HTTPException) -> tuple[Response, int]:
     return jsonify(error=error.description), error.code or 500
 
 
-def read_todo() -> dict[str, Any]:
-    """The members of the body, checked."""
-    data = request.get_json()
+def check_todo(data: Any) -> dict[str, Any]:
+    """The members of a body, checked."""
     if not isinstance(data, dict):
         abort(400, "The body must be an object")
     if unknown := data.keys() - {"title", "description", "completed", "deadline_at"}:
@@ -99,6 +98,14 @@ def read_todo() -> dict[str, Any]:
     return data
 
 
+def check_new(data: Any) -> dict[str, Any]:
+    """The same of a todo to make."""
+    if "title" not in check_todo(data):
+        abort(400, "title is required")
+    members: dict[str, Any] = data
+    return members
+
+
 @api.get("/health")
 def health() -> Response:
     """Whether the service answers."""
@@ -114,6 +121,8 @@ def list_todos() -> Response:
     if "window" in request.args:
         latest = now() + timedelta(days=request.args.get("window", 0, type=int))
         query = query.where(Todo.deadline_at <= latest)
+    if "limit" in request.args:
+        query = query.limit(request.args.get("limit", type=int))
     return jsonify([todo.to_dict() for todo in db.session.execute(query).scalars()])
 
 
@@ -126,20 +135,27 @@ def get_todo(todo_id: int) -> Response:
 @api.post("/todos")
 def create_todo() -> tuple[Response, int, dict[str, str]]:
     """Make a todo."""
-    data = read_todo()
-    if "title" not in data:
-        abort(400, "title is required")
-    todo = Todo(**data)
+    todo = Todo(**check_new(request.get_json()))
     db.session.add(todo)
     db.session.commit()
     return jsonify(todo.to_dict()), 201, {"Location": url_for("api.get_todo", todo_id=todo.id)}
 
 
+@api.post("/todos/batch")
+def create_todos() -> Response:
+    """Make all of them or none."""
+    todos = [Todo(**check_new(operation["todo"])) for operation in request.get_json()["operations"]]
+    db.session.add_all(todos)
+    db.session.commit()
+    return jsonify(results=[todo.to_dict() for todo in todos])
+
+
 @api.put("/todos/<int:todo_id>")
+@api.patch("/todos/<int:todo_id>")
 def update_todo(todo_id: int) -> Response:
     """Change the members that are sent."""
     todo = db.get_or_404(Todo, todo_id)
-    for name, value in read_todo().items():
+    for name, value in check_todo(request.get_json()).items():
         setattr(todo, name, value)
     db.session.commit()
     return jsonify(todo.to_dict())

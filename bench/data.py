@@ -1,0 +1,98 @@
+"""The todos that are measured on, put into each server's database by one statement."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg
+from sqlalchemy import URL
+
+PATIENCE = 60  # seconds for a lock
+# The newest of many todos are open.
+OPEN = 1000
+
+# {n} is the number of the todo. The columns have these names on every server.
+_NUMBERS = {
+    "sqlite": "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows})",
+    "postgresql": "WITH numbers(n) AS (SELECT generate_series(1, {rows}))",
+}
+_MOMENT = {
+    "sqlite": "'2027-01-31 18:00:00.000000'",
+    "postgresql": "timestamp '2027-01-31 18:00:00'",
+    "pocketbase": "'2027-01-31 18:00:00.000Z'",
+}
+_INSERT = """INSERT INTO todos (id, title, description, completed, deadline_at, created_at, updated_at)
+{numbers} SELECT {id}, 'Todo ' || n, 'Something to do, number ' || n, n <= {completed},
+CASE WHEN n % 3 > 0 THEN {moment} ELSE {none} END, {moment}, {moment} FROM numbers"""
+_ID = {"pocketbase": "printf('%015d', n)"}
+
+
+@contextmanager
+def _connect(database: str) -> Iterator[Any]:
+    """A connection to a URL of PostgreSQL, or to the file of SQLite, and a transaction on it."""
+    if database.startswith("postgresql"):
+        with psycopg.connect(database.replace("+psycopg", "", 1)) as on_server:
+            yield on_server
+    else:
+        with closing(sqlite3.connect(database, timeout=PATIENCE)) as connection, connection:
+            yield connection
+
+
+def completed(rows: int) -> int:
+    """How many of the todos, the oldest, are completed."""
+    return rows - min(OPEN, rows // 2)
+
+
+def fill(database: str, kind: str, rows: int) -> None:
+    """Put the todos 1 to `rows` into the empty table; `kind` is sqlite, postgresql or pocketbase."""
+    statement = _INSERT.format(
+        numbers=_NUMBERS.get(kind, _NUMBERS["sqlite"]).format(rows=rows),
+        id=_ID.get(kind, "n"),
+        completed=completed(rows),
+        moment=_MOMENT[kind],
+        none="''" if kind == "pocketbase" else "NULL",
+    )
+    with _connect(database) as connection:
+        if kind == "postgresql":
+            connection.execute("SET session_replication_role = replica")  # without triggers
+        connection.execute(statement)
+        if kind == "postgresql":
+            connection.execute("SELECT setval('todos_id_seq', %s)", (rows,))
+    if kind == "postgresql":
+        with psycopg.connect(database.replace("+psycopg", "", 1), autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE todos")
+
+
+def reset(database: str, kind: str, rows: int) -> None:
+    """Take away what was created, and give every todo its first `completed`."""
+    # Not right after a turn: wrk leaves requests behind that the server is still at work on.
+    ids = "'{:015d}'" if kind == "pocketbase" else "{}"
+    last, oldest = ids.format(rows), ids.format(completed(rows))
+    with _connect(database) as connection:
+        connection.execute(f"DELETE FROM todos WHERE id > {last}")
+        connection.execute(
+            f"UPDATE todos SET completed = (id <= {oldest}) WHERE completed <> (id <= {oldest})"
+        )
+
+
+@contextmanager
+def new_database(server: URL, name: str) -> Iterator[str]:
+    """Make a database on a PostgreSQL, in the place of one that was left; drop it in the end."""
+    admin = server.set(drivername="postgresql").render_as_string(hide_password=False)
+    drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"
+    with psycopg.connect(admin, autocommit=True) as connection:
+        connection.execute(drop)
+        connection.execute(f"CREATE DATABASE {name}")
+        yield server.set(database=name).render_as_string(hide_password=False)
+        connection.execute(drop)
+
+
+def settings_of_postgresql(database: str) -> str:
+    """What it is, and what it does for a commit."""
+    with _connect(database) as connection:
+        version, fsync, commit = connection.execute(
+            "SELECT current_setting('server_version'), current_setting('fsync'), "
+            "current_setting('synchronous_commit')"
+        ).fetchone()
+    return f"PostgreSQL {version}, fsync={fsync}, synchronous_commit={commit}"

@@ -1,0 +1,23 @@
+"""The table."""
+
+from django.db import models
+
+
+class Todo(models.Model):
+    """A todo."""
+
+    title = models.CharField(max_length=80)
+    description = models.CharField(max_length=120, null=True, default=None)  # noqa: DJ001 - null is an answer
+    # Of no use for the open ones: SQLite finds no index for Django's NOT completed.
+    completed = models.BooleanField(default=False, db_index=True)
+    deadline_at = models.DateTimeField(null=True, default=None)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    class Meta:
+        """The table's name."""
+
+        db_table = "todos"
+
+    def __str__(self) -> str:
+        return str(self.title)
