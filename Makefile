@@ -33,6 +33,7 @@ check: $(VENV)/installed-dev
 soak: $(VENV)/installed-dev
 	STREAMED_TODOS=1000000 $(BIN)/python -W error -m unittest -v tests.test_streaming
 	PAGE_TODOS=100000 PAGE_WIDTHS="320 480 768 1280 1920" $(BIN)/python -W error -m unittest -v tests.test_page_speed tests.test_page_access.TestAxe
+	SLOW_SECONDS=10 $(BIN)/python -W error -m unittest -v tests.test_limits
 	SCRAPE_SECONDS=60 $(BIN)/python -W error -m unittest -v tests.test_metrics
 	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability tests.test_sqlite_file.TestStart tests.test_migration.TestVersions tests.test_outage
 

@@ -17,6 +17,7 @@ import click
 from flask import Flask, current_app
 from flask.cli import AppGroup, FlaskGroup, ScriptInfo, pass_script_info, with_appcontext
 from granian.constants import Interfaces
+from granian.http import HTTP1Settings
 from granian.log import LogLevels
 from granian.server import Server
 from sqlalchemy import Engine, select
@@ -34,6 +35,8 @@ KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once 
 # Of each worker: a client that reads slowly keeps one of them waiting. Each keeps a connection to the
 # database (see POOL_SIZE).
 THREADS = 12
+
+MAX_HEAD = 64 * 1024  # bytes, of a request line and its headers
 
 
 # Commands for a database whose schema is of another release.
@@ -119,6 +122,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
         workers=1 if in_memory else app.config["WORKERS"] or os.cpu_count() or 1,
         blocking_threads=1 if in_memory else THREADS,
         websockets=False,
+        http1_settings=HTTP1Settings(max_buffer_size=MAX_HEAD),
         # Its warnings speak of more workers than cores, and of workers killed that had just ended.
         log_level=LogLevels.error,
         workers_kill_timeout=KILL_TIMEOUT,
