@@ -241,8 +241,11 @@ def _swap(connection: Connection, database: str, loaded: str, replaced: str) -> 
 
 
 def _find(name: str, oldest: tuple[int, ...]) -> str:
-    """Find a program of this version or a newer one on the PATH. Raises ClickException."""
-    needed = ".".join(map(str, oldest))
+    """Find the program on the PATH whose version is this one, or the next above. Raises ClickException.
+
+    What a newer program writes or says, an older server may not understand.
+    """
+    found: list[tuple[tuple[int, ...], str]] = []
     there = "there is none on the PATH"
     for folder in os.get_exec_path():
         path = shutil.which(name, path=folder)
@@ -250,13 +253,16 @@ def _find(name: str, oldest: tuple[int, ...]) -> str:
             continue
         told = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
         version = _VERSION.search(told.stdout)
-        if version and tuple(int(part or 0) for part in version.groups()) >= oldest:
-            return path
+        if version:
+            found.append((tuple(int(part or 0) for part in version.groups()), path))
         there = f"{path} is {told.stdout.strip() or 'none that runs'}"
-    raise click.ClickException(
-        f"{name} of version {needed} or newer is needed, and {there}: install the client programs of the "
-        "database server, and put their folder on the PATH."
-    )
+    usable = [program for program in found if program[0] >= oldest]
+    if not usable:
+        raise click.ClickException(
+            f"{name} of version {'.'.join(map(str, oldest))} or newer is needed, and {there}: install the "
+            "client programs of the database server, and put their folder on the PATH."
+        )
+    return min(usable)[1]
 
 
 def _run(
