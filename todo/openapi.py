@@ -118,7 +118,7 @@ OPERATIONS = {
     "openapi.get_description": Operation(
         dict[str, Any], takes=("If-None-Match",), gives=("ETag",), tag="Service"
     ),
-    "system.show_readiness": Operation(Ready, problems=(400, 500, 503), tag="Service"),
+    "system.show_readiness": Operation(Ready, problems=(400, 503), tag="Service"),
     "system.show_metrics": Operation(str, media_types=(metrics.MEDIA_TYPE,), tag="Service"),
     "docs.show_docs": Operation(
         str, media_types=("text/html",), takes=("If-None-Match",), gives=("ETag",), tag="Service"

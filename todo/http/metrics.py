@@ -5,10 +5,12 @@ files of that folder, and whichever answers sums them up. So it must be there be
 """
 
 import os
+import threading
 import time
-from functools import cache
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask, Response, g, request
 from sqlalchemy import Engine
@@ -25,6 +27,24 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 1
 # What a client makes up must not become series without end.
 METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 OTHER = "other"
+
+T = TypeVar("T")
+_making = threading.RLock()
+
+
+def _made_once(make: Callable[..., T]) -> Callable[..., T]:
+    """Cache `make`, which `functools.cache` would let several threads run at the same time."""
+    made: dict[tuple[Any, ...], T] = {}
+
+    @wraps(make)
+    def get(*arguments: Any) -> T:
+        if arguments not in made:
+            with _making:
+                if arguments not in made:
+                    made[arguments] = make(*arguments)
+        return made[arguments]
+
+    return get
 
 
 class _Requests:
@@ -77,7 +97,7 @@ def register(app: Flask) -> None:
     app.after_request(lambda response: _measure(response, engine))
 
 
-@cache
+@_made_once
 def counter(name: str, text: str) -> "Counter":
     """Make the counter of that name, once; `text` says what it counts."""
     from prometheus_client import Counter  # noqa: PLC0415 - see above
@@ -97,7 +117,7 @@ def exposition() -> bytes:
     return generate_latest(registry)
 
 
-@cache
+@_made_once
 def _registry() -> "CollectorRegistry":
     from prometheus_client import CollectorRegistry, disable_created_metrics  # noqa: PLC0415
 
@@ -105,7 +125,7 @@ def _registry() -> "CollectorRegistry":
     return CollectorRegistry()
 
 
-@cache
+@_made_once
 def _requests() -> _Requests:
     return _Requests()
 
