@@ -113,6 +113,12 @@ class TestReadiness(TodoTest):
             lock.execute("BEGIN IMMEDIATE")
             self.assert_not_ready(client.get("/readyz"), "locked")
         self.assertEqual(200, client.get("/readyz").status_code)
+        with closing(sqlite3.connect(database, isolation_level=None)) as shell:
+            shell.execute("ALTER TABLE todos RENAME TO elsewhere")
+            with self.assertLogs(app.logger):
+                self.assert_not_ready(client.get("/readyz"), "tables")
+            shell.execute("ALTER TABLE elsewhere RENAME TO todos")
+        self.assertEqual(200, client.get("/readyz").status_code)
         database.rename(database.with_suffix(".away"))
         self.assert_not_ready(client.get("/readyz"), "file")
         self.assertEqual(200, client.get("/api/v1/health").status_code)

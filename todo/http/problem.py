@@ -338,11 +338,17 @@ def database_code(error: DBAPIError) -> int | str | None:
     return None
 
 
-def _answer_database_error(error: DBAPIError) -> Response:
+def unavailability(error: DBAPIError) -> str | None:
+    """Return why the database can't serve now, in words for clients; None for an error of another kind."""
     code = database_code(error)
     detail = None if code is None else _UNAVAILABLE.get(code)
     if detail is None and isinstance(code, str):
         detail = _UNAVAILABLE.get(code[:2])
+    return detail
+
+
+def _answer_database_error(error: DBAPIError) -> Response:
+    detail = unavailability(error)
     if detail is None:
         raise error
     return answer(Unavailable(detail))

@@ -1,10 +1,12 @@
 """What those who run the service ask it: whether it can do its work, and how much it does."""
 
 import msgspec
-from flask import Blueprint, Response
-from sqlalchemy import false, update
+from flask import Blueprint, Response, current_app
+from sqlalchemy import Connection, false, update
+from sqlalchemy.exc import DBAPIError
 
 from todo.http import metrics, parameters
+from todo.http.problem import Unavailable, unavailability
 from todo.models.database import transaction
 from todo.query import TODOS
 from todo.schemas import Ready
@@ -19,9 +21,21 @@ _WRITE = update(TODOS).where(false()).values(completed=TODOS.c.completed)
 @system.get("/readyz")
 def show_readiness() -> Response:
     """Tell whether the service can do its work: the database can be reached and written."""
-    with transaction(writing=True) as connection:
-        connection.execute(_WRITE)
+    try:
+        with transaction(writing=True) as connection:
+            _check_schema(connection)
+    except DBAPIError as error:
+        reason = unavailability(error)
+        if reason is None:
+            current_app.logger.exception("The database does not do what this release needs")
+            reason = "The tables of the database are not those of this release. The log says more."
+        raise Unavailable(reason) from None
     return Response(msgspec.json.encode(Ready("ready")), content_type="application/json")
+
+
+def _check_schema(connection: Connection) -> None:
+    """Raise DBAPIError where what this release writes is not there or can't be written."""
+    connection.execute(_WRITE)
 
 
 @system.get("/metrics")
