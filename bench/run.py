@@ -10,6 +10,7 @@ import json
 import math
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -41,6 +42,8 @@ def main() -> None:
         return
     if not shutil.which("wrk"):
         sys.exit("wrk, which makes the load, is missing: install it (on Debian: apt install wrk).")
+    # To be told to end leaves no server behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("Ended."))
     results = load_results()
     if "peers" in options.sections:
         measure_peers(options, results)
