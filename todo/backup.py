@@ -42,7 +42,7 @@ def backup(file: Path) -> None:
     """
     with plain_errors(), db.engine.connect() as connection:
         todos = _count(connection)
-        path = sqlite.file_of(db.engine)
+        path = sqlite.file_of(db.engine.url)
         if path is not None:
             _copy(path, file, "Backup")
         elif db.engine.dialect.name == "sqlite":
@@ -76,7 +76,7 @@ def restore(file: Path, *, overwrite: bool) -> None:
                     f"The database holds todos ({todos}): --overwrite replaces them, once you have a backup."
                 )
             tools = None if name == "sqlite" else _tools(connection)
-        path = sqlite.file_of(db.engine)
+        path = sqlite.file_of(db.engine.url)
         if tools is not None:
             tools.verify(file)
             with file.open("rb") as source, _bar("Restore", file.stat().st_size) as advance:

@@ -32,9 +32,8 @@ from todo.models import database, db, migration, sqlite
 from todo.models.token import NAME_LENGTH, Token, hash_secret, make_secret
 
 KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once it is told to end
-# Of each worker: a client that reads slowly keeps one of them waiting. Each keeps a connection to the
-# database (see POOL_SIZE).
-THREADS = 12
+# Of each worker: a client that sends or reads slowly keeps one of them waiting.
+THREADS = 256
 
 MAX_HEAD = 64 * 1024  # bytes, of a request line and its headers
 
@@ -183,7 +182,7 @@ def _place(engine: Engine) -> str:
     """Say where the data is, in words for people."""
     if database.in_memory(engine):
         return "memory, until the end"
-    return str(sqlite.file_of(engine) or engine.url.render_as_string())
+    return str(sqlite.file_of(engine.url) or engine.url.render_as_string())
 
 
 def _resolve(host: str, port: int) -> str:

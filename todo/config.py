@@ -38,7 +38,11 @@ SETTINGS = (
     Setting(
         "CONNECT_TIMEOUT", 3000, "Milliseconds that a connection to a server may take, or the answer is 503."
     ),
-    Setting("POOL_SIZE", 15, "The most connections of a process to a server; each thread keeps one."),
+    Setting(
+        "POOL_SIZE",
+        15,
+        "The most connections of a process to the database; each request takes one for its statements.",
+    ),
     Setting("REQUIRE_IF_MATCH", False, "Whether PUT, PATCH and DELETE must send `If-Match`."),
     Setting(
         "REQUIRE_TOKEN", False, "Whether clients must send a token (`flask --app todo token create NAME`)."

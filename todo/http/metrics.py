@@ -67,7 +67,7 @@ class _Requests:
         )
         self.in_use = Gauge(
             "database_pool_connections_in_use",
-            "Connections to the database that threads keep.",
+            "Connections to the database that are open.",
             registry=_registry(),
             multiprocess_mode="livesum",
         )

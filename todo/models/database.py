@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 from flask import Flask, current_app
 from sqlalchemy import Connection, Engine, Row, Select, Update, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool
 
 from todo.config import StartupError
@@ -44,11 +45,15 @@ def prepare(app: Flask, *, check_schema: bool = True) -> None:
     try:
         url = make_url(app.config["SQLALCHEMY_DATABASE_URI"])
         kind = server.of(url)
+        # What a request sends must not come into the log with an error.
+        options: dict[str, Any] = {"hide_parameters": True}
         if kind:
             app.config["SQLALCHEMY_DATABASE_URI"] = url.set(drivername=kind.driver)
-            options = server.engine_options(kind, app.config)
-            options |= app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
-            app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
+            options |= server.engine_options(kind, app.config)
+        elif sqlite.file_of(url):
+            options["max_overflow"] = -1  # POOL_SIZE is counted here, and the writer has one more
+        options |= app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
+        app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
         db.init_app(app)
     except (ArgumentError, ImportError, OSError) as error:
         advice = f"Install the category {kind.category} of the Pipfile" if kind else "Correct it"
@@ -58,13 +63,13 @@ def prepare(app: Flask, *, check_schema: bool = True) -> None:
         ) from None
     with app.app_context():
         engine = db.engine
-        path = sqlite.file_of(engine)
+        path = sqlite.file_of(engine.url)
         file = None if path is None else sqlite.File(path)
         if path is not None:
             sqlite.check_place(path, writable="mode" not in engine.url.query)
         if kind is None:
             sqlite.tune(engine, file, app.config["BUSY_TIMEOUT"])
-        connections = app.extensions["todo.connections"] = _Connections(engine, file)
+        connections = app.extensions["todo.connections"] = _Connections(engine, file, app.config)
         weakref.finalize(app, connections.close)
         writer = app.extensions["todo.writer"] = file and Writer(engine, file, app.config["BUSY_TIMEOUT"])
         if writer:
@@ -87,11 +92,11 @@ def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Co
     a server they can't write the rows that it reads for update. With `snapshot`, all it reads is of
     one moment. Without them it is for a single statement.
 
-    The connection stays with the thread, since fetching one from the pool for each request costs a
-    quarter of a read. Raises Unavailable where the database file is not as it should be.
+    Raises Unavailable where the database file is not as it should be, and PoolTimeoutError
+    where other transactions have all connections.
     """
     connections: _Connections = current_app.extensions["todo.connections"]
-    connection = connections.of_this_thread()
+    connection = connections.take()
     try:
         if writing or snapshot:
             _begin(connection, snapshot=not writing)
@@ -106,6 +111,8 @@ def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Co
         if not connection.invalidated:
             connection.connection.rollback()
         raise
+    finally:
+        connections.give_back(connection)
 
 
 def run(work: Callable[[Connection], T], *, writing: bool = False) -> T:
@@ -158,35 +165,49 @@ def _begin(connection: Connection, *, snapshot: bool = False) -> None:
             connection.exec_driver_sql(statement)
 
 
-class _Connections(threading.local):
-    """For each thread the connection that it keeps, while it leads to the database that is there."""
+class _Connections:
+    """The connections that no transaction has at the moment, the one used last on top.
 
-    def __init__(self, engine: Engine, file: sqlite.File | None) -> None:
+    To take one from here costs a tenth of what SQLAlchemy's pool asks for one that was given back.
+    """
+
+    def __init__(self, engine: Engine, file: sqlite.File | None, settings: Mapping[str, Any]) -> None:
         self.is_server = engine.dialect.name in SERVERS
         # A single statement is a transaction without being told so, which saves asking a server twice.
         self.engine = engine.execution_options(isolation_level="AUTOCOMMIT") if self.is_server else engine
         self.file = file
-        self.connection: Connection | None = None
-        self.used = 0.0
+        self.patience = settings["CONNECT_TIMEOUT"] / 1000
+        self.places = threading.Semaphore(settings["POOL_SIZE"])
+        self.free: list[tuple[Connection, float]] = []  # and when it was used
 
-    def of_this_thread(self) -> Connection:
-        if self.connection is not None and not self._is_usable(self.connection):
-            unusable, self.connection = self.connection, None
-            unusable.invalidate()
-            unusable.close()
-        if self.connection is None:
-            self.connection = self.engine.connect()
-        self.used = time.monotonic()
-        return self.connection
+    def take(self) -> Connection:
+        """Take a connection that leads to the database which is there, or raise PoolTimeoutError."""
+        if not self.places.acquire(timeout=self.patience):
+            raise PoolTimeoutError("Other requests have all connections: set POOL_SIZE higher.")
+        try:
+            while self.free:
+                connection, used = self.free.pop()
+                if self._is_usable(connection, used):
+                    return connection
+                connection.invalidate()
+                connection.close()
+            return self.engine.connect()
+        except BaseException:
+            self.places.release()
+            raise
 
-    def _is_usable(self, connection: Connection) -> bool:
+    def give_back(self, connection: Connection) -> None:
+        self.free.append((connection, time.monotonic()))
+        self.places.release()
+
+    def _is_usable(self, connection: Connection, used: float) -> bool:
         if self.file is not None:
             return bool(connection.info["file"] == self.file.identify())
         if not self.is_server:
             return True
         if connection.invalidated or connection.in_transaction():  # it was lost
             return False
-        if time.monotonic() - self.used > REST:
+        if time.monotonic() - used > REST:
             try:
                 connection.dialect.do_ping(connection.connection.dbapi_connection)  # type: ignore[arg-type]
             except connection.dialect.loaded_dbapi.Error:
@@ -194,9 +215,9 @@ class _Connections(threading.local):
         return True
 
     def close(self) -> None:
-        """Close the connection of this thread, and those that no thread keeps."""
-        if self.connection is not None:
-            self.connection.close()
+        """Close the connections that are free."""
+        while self.free:
+            self.free.pop()[0].close()
         self.engine.dispose()
 
 
@@ -247,7 +268,7 @@ def _plain_errors() -> Iterator[None]:
 
 def in_memory(engine: Engine) -> bool:
     """Tell whether the database is in the memory of this process, so that no other one shares it."""
-    return engine.dialect.name == "sqlite" and sqlite.file_of(engine) is None
+    return engine.dialect.name == "sqlite" and sqlite.file_of(engine.url) is None
 
 
 def checkpoint() -> None:
@@ -256,7 +277,7 @@ def checkpoint() -> None:
     After that the file alone, without the log beside it, is the database; SQLite removes the log
     with the last connection.
     """
-    if sqlite.file_of(db.engine) is None:
+    if sqlite.file_of(db.engine.url) is None:
         return
     with suppress(DBAPIError, Unavailable), db.engine.connect() as connection:
         connection.exec_driver_sql("PRAGMA wal_checkpoint")

@@ -132,7 +132,7 @@ def _alone(connection: Connection) -> Iterator[None]:
 
 def _keep_copy(connection: Connection) -> None:
     """Copy the database file, as it is before the transaction that is under way, beside itself."""
-    path = sqlite.file_of(connection.engine)
+    path = sqlite.file_of(connection.engine.url)
     if path is None:
         return
     copy = next(copy for number in count(1) if not (copy := Path(f"{path}.before-upgrade-{number}")).exists())

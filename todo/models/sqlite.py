@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import Engine, event
+from sqlalchemy import URL, Engine, event
 from sqlalchemy.exc import DisconnectionError
 
 from todo.config import StartupError
@@ -59,10 +59,9 @@ def _identify(path: Path) -> _Identity | None:
     return status.st_dev, status.st_ino
 
 
-def file_of(engine: Engine) -> Path | None:
+def file_of(url: URL) -> Path | None:
     """Return the file of a SQLite database; None for one in memory or on a server."""
-    url = engine.url
-    if engine.dialect.name != "sqlite" or not url.database or url.query.get("mode") == "memory":
+    if url.get_backend_name() != "sqlite" or not url.database or url.query.get("mode") == "memory":
         return None
     name = unquote(urlsplit(url.database).path) if url.database.startswith("file:") else url.database
     return None if name == ":memory:" else Path(name)

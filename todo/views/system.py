@@ -7,7 +7,9 @@ from sqlalchemy.exc import DBAPIError
 
 from todo.http import metrics, parameters
 from todo.http.problem import Unavailable, unavailability
+from todo.models import migration
 from todo.models.database import transaction
+from todo.models.migration import State
 from todo.query import TODOS
 from todo.schemas import Ready
 
@@ -34,8 +36,13 @@ def show_readiness() -> Response:
 
 
 def _check_schema(connection: Connection) -> None:
-    """Raise DBAPIError where what this release writes is not there or can't be written."""
+    """Raise DBAPIError where it can't be written, Unavailable where it is of another release."""
     connection.execute(_WRITE)
+    if migration.state(connection) is not State.HEAD:
+        raise Unavailable(
+            "The schema of the database is of another release. Run flask --app todo db upgrade, or the "
+            "release that it is of."
+        )
 
 
 @system.get("/metrics")
