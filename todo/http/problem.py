@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from flask import Flask, Response, g, request
+from flask import Flask, Response, request
 from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
@@ -30,6 +30,7 @@ from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5  # seconds
+REQUEST_ID = "todo.request_id"  # in the environment of a request
 
 
 class ProblemType(NamedTuple):
@@ -314,7 +315,7 @@ def answer(error: HTTPException) -> Response:
         detail=detail,
         error=detail,
         errors=errors,
-        request_id=g.request_id,
+        request_id=request.environ.get(REQUEST_ID, "-"),
     )
     response = Response(msgspec.json.encode(body), status, content_type=MEDIA_TYPE)
     headers = error.headers if isinstance(error, Problem) else error.get_headers(request.environ)

@@ -2,13 +2,18 @@
 
 import re
 from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, current_app, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from todo.config import PREFIX, StartupError
 from todo.http import idempotency, request_id
 from todo.http.problem import Fault, ValidationFailed
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 ANY = "*"
@@ -55,7 +60,7 @@ def register(app: Flask) -> None:
     # Flask would read it in its own way, which knows no IPv6 address and minds the case.
     app.config["TRUSTED_HOSTS"] = None
     app.before_request(_check_host)
-    app.after_request(_add_headers)
+    app.wsgi_app = partial(_add_headers, app.wsgi_app)  # type: ignore[method-assign]
     if proxies := app.config["PROXIES"]:
         proxied = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)
         app.wsgi_app = proxied  # type: ignore[method-assign]
@@ -74,7 +79,10 @@ def _listed(text: str) -> list[str]:
 
 def _check_host() -> None:
     trusted: set[str] = current_app.extensions[_EXTENSION]
-    name = re.sub(":[0-9]*$", "", request.host).lower()
+    host = request.host
+    if host in trusted:
+        return
+    name = re.sub(":[0-9]*$", "", host).lower()
     if name in trusted or ANY in trusted:
         return
     labels = name.split(".")
@@ -87,10 +95,16 @@ def _check_host() -> None:
         )
 
 
-def _add_headers(response: Response) -> Response:
-    own_policy = POLICY[0] in response.headers
-    response.headers.extend(HEADERS if own_policy else (*HEADERS, POLICY))
-    return response
+def _add_headers(
+    application: "WSGIApplication", environ: "WSGIEnvironment", start_response: "StartResponse"
+) -> Iterable[bytes]:
+    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        own_policy = any(name == POLICY[0] for name, _ in headers)
+        return start_response(
+            status, [*headers, *HEADERS] if own_policy else [*headers, *HEADERS, POLICY], exc_info
+        )
+
+    return application(environ, start)
 
 
 def _allow_origins(app: Flask, origins: Iterable[str]) -> None:
