@@ -1,5 +1,7 @@
 """The API: health and the operations on todos."""
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import Any
 
 import msgspec
@@ -26,6 +28,7 @@ from todo.schemas import (
     TodoCreate,
     TodoOut,
     TodoUpdate,
+    UpdateOperation,
 )
 
 JSON = "application/json"
@@ -49,6 +52,7 @@ _LOCK = (
     .with_for_update()
 )
 _INSERT = insert(TODOS).returning(*REPRESENTATION)
+_INSERT_ALL = insert(TODOS).returning(*REPRESENTATION, sort_by_parameter_order=True)
 _UPDATE = update(TODOS).where(_THIS)
 _DELETE = delete(TODOS).where(_THIS).returning(*REPRESENTATION)
 
@@ -172,14 +176,25 @@ def _run_all(connection: Connection, operations: list[Operation]) -> Response:
     ids = {_storable(operation.id) for operation in operations if not isinstance(operation, CreateOperation)}
     if ids:
         connection.execute(_LOCK, {"ids": list(ids)})
-    return _json({"results": [_run(connection, *item) for item in enumerate(operations)]})
+    results: list[TodoOut | dict[str, Any]] = []
+    for creates, run in groupby(enumerate(operations), lambda item: isinstance(item[1], CreateOperation)):
+        if creates:
+            todos = [operation.todo for _, operation in run if isinstance(operation, CreateOperation)]
+            results += map(_represent, _create_all(connection, todos))
+        else:
+            results += [
+                _run(connection, index, operation)
+                for index, operation in run
+                if not isinstance(operation, CreateOperation)
+            ]
+    return _json({"results": results})
 
 
-def _run(connection: Connection, index: int, operation: Operation) -> TodoOut | dict[str, Any]:
+def _run(
+    connection: Connection, index: int, operation: UpdateOperation | DeleteOperation
+) -> TodoOut | dict[str, Any]:
     """Carry out one operation of a batch; a problem says which one it was."""
     try:
-        if isinstance(operation, CreateOperation):
-            return _represent(_create(connection, operation.todo))
         precondition = Precondition.of_member(operation.if_match or None)
         todo_id = _storable(operation.id)
         if isinstance(operation, DeleteOperation):
@@ -201,6 +216,12 @@ def _find(connection: Connection, todo_id: int | None, *, for_update: bool = Fal
 def _create(connection: Connection, todo: TodoCreate) -> TodoRow:
     now = utc_now()
     return connection.execute(_INSERT, todo.values() | {"created_at": now, "updated_at": now}).one()
+
+
+def _create_all(connection: Connection, todos: list[TodoCreate]) -> Sequence[TodoRow]:
+    now = utc_now()
+    values = [todo.values() | {"created_at": now, "updated_at": now} for todo in todos]
+    return connection.execute(_INSERT_ALL, values).all()
 
 
 def _update(
