@@ -34,6 +34,8 @@ from todo.models.token import NAME_LENGTH, Token, hash_secret, make_secret
 KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once it is told to end
 # Of each worker: a client that sends or reads slowly keeps one of them waiting.
 THREADS = 256
+# Where the system keeps files in memory: what workers count there meets no full disk.
+MEMORY = "/dev/shm"  # noqa: S108 - the folder in it is made for this user alone
 
 MAX_HEAD = 64 * 1024  # bytes, of a request line and its headers
 
@@ -128,7 +130,9 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
         respawn_failed_workers=True,
     )
     server.on_shutdown(database.checkpoint)
-    with TemporaryDirectory(prefix="todo-metrics-") as folder:
+    with TemporaryDirectory(
+        prefix="todo-metrics-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None
+    ) as folder:
         os.environ[metrics.FOLDER] = folder
         server.serve(target_loader=partial(_load, app), wrap_loader=False)
 
@@ -146,6 +150,7 @@ def _load(app: Flask) -> Flask:
     """Begin a worker."""
     for target in (_end_when_told, _end_with_parent):
         threading.Thread(target=target, daemon=True).start()
+    metrics.begin()
     # From now on it knows the file, and notices when another one takes its place.
     with suppress(DBAPIError, Unavailable), app.app_context():
         db.engine.connect().close()

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from functools import partial, wraps
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -97,6 +98,11 @@ def register(app: Flask) -> None:
         engine = db.engine
     app.wsgi_app = partial(_note_begin, app.wsgi_app)  # type: ignore[method-assign]
     app.after_request(lambda response: _measure(response, engine))
+
+
+def begin() -> None:
+    """Make the files of this process, while a disk has room for them."""
+    _requests().of("GET", OTHER, HTTPStatus.NOT_FOUND)
 
 
 @_made_once
