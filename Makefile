@@ -29,13 +29,14 @@ check: $(VENV)/installed-dev
 	@$(MAKE) --no-print-directory test
 
 # Tests for long enough to meet what is rare: writers at once, kill -9, a database server that is gone, a
-# list of a million, a page of 100,000 todos; and the commands of the Dockerfile.
+# list of a million, a page of 100,000 todos, an instance behind nginx that dies; and the commands of the
+# Dockerfile.
 soak: $(VENV)/installed-dev
 	STREAMED_TODOS=1000000 $(BIN)/python -W error -m unittest -v tests.test_streaming
 	PAGE_TODOS=100000 PAGE_WIDTHS="320 480 768 1280 1920" $(BIN)/python -W error -m unittest -v tests.test_page_speed tests.test_page_access.TestAxe
 	SLOW_SECONDS=10 $(BIN)/python -W error -m unittest -v tests.test_limits
 	SCRAPE_SECONDS=60 $(BIN)/python -W error -m unittest -v tests.test_metrics
-	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability tests.test_sqlite_file.TestStart tests.test_migration.TestVersions tests.test_outage tests.test_deploy.TestDockerfile
+	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability tests.test_sqlite_file.TestStart tests.test_migration.TestVersions tests.test_outage tests.test_rolling tests.test_deploy.TestDockerfile
 
 # Sequences of operations against a model, many more than in `make test`.
 explore: $(VENV)/installed-dev
