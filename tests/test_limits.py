@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from tests.api import TODOS
-from tests.server import PATIENCE, Server
+from tests.nginx import PROGRAM, nginx
+from tests.server import PATIENCE, Server, request
 
 SLOW_SECONDS = float(os.environ.get("SLOW_SECONDS", "0"))
 SLOW_CLIENTS = 200
 HEAD = b"GET /api/v1/todos HTTP/1.1\r\nHost: localhost\r\n"
+BODY_TO_COME = (
+    HEAD.replace(b"GET", b"POST") + b"Content-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
+)
 HUGE = (
     (
         "a body of 10 GB declared",
@@ -76,34 +80,57 @@ class TestLimits(unittest.TestCase):
     def test_what_comes_slowly_keeps_nobody_waiting(self) -> None:
         for kind, head, byte in SLOW:
             with self.subTest(kind):
-                usual = self.time_of_a_request()
+                usual = time_of_a_request(self.server.port)
                 slow = [self.connect() for _ in range(SLOW_CLIENTS)]
                 for connection in slow:
                     connection.sendall(head)
-                end = time.monotonic() + SLOW_SECONDS
-                times = []
-                while True:
-                    for connection in slow:
-                        with suppress(OSError):  # the server has enough of it
-                            connection.sendall(byte)
-                    times.append(self.time_of_a_request())
-                    if time.monotonic() > end:
-                        break
-                    time.sleep(1)
+                times = times_beside(slow, self.server.port, byte)
                 if SLOW_SECONDS:
                     self.assertLess(statistics.median(times), 2 * usual)
-
-    def time_of_a_request(self) -> float:
-        """The median of some, in seconds."""
-        times = []
-        for _ in range(21):
-            begun = time.perf_counter()
-            self.assertEqual(200, self.server.request("GET", TODOS).status)
-            times.append(time.perf_counter() - begun)
-        return statistics.median(times)
 
     def memory(self) -> int:
         """The resident memory of the worker, in KiB."""
         (worker,) = self.server.workers
         status = Path(f"/proc/{worker}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0])
+
+
+@unittest.skipUnless(SLOW_SECONDS, "takes SLOW_SECONDS, see make soak")
+@unittest.skipUnless(PROGRAM, "there is no nginx")
+class TestBehindNginx(unittest.TestCase):
+    def test_bodies_that_come_slowly_keep_nobody_waiting(self) -> None:
+        server = self.enterContext(Server(TODO_PROXIES="1"))
+        port = self.enterContext(nginx(server.port))
+        usual = time_of_a_request(port)
+        slow = [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(SLOW_CLIENTS)]
+        for connection in slow:
+            self.addCleanup(connection.close)
+        for connection in slow[::2]:  # the others have not even sent their headers
+            connection.sendall(BODY_TO_COME)
+        times = times_beside(slow, port)
+        self.assertLess(statistics.median(times), 2 * usual)
+
+
+def times_beside(slow: list[socket.socket], port: int, byte: bytes = b" ") -> list[float]:
+    """What requests take while each of `slow` sends a byte a second, in seconds."""
+    end = time.monotonic() + SLOW_SECONDS
+    times = []
+    while True:
+        for connection in slow:
+            with suppress(OSError):  # the server has enough of it
+                connection.sendall(byte)
+        times.append(time_of_a_request(port))
+        if time.monotonic() > end:
+            return times
+        time.sleep(1)
+
+
+def time_of_a_request(port: int) -> float:
+    """The median of some, in seconds."""
+    times = []
+    for _ in range(21):
+        begun = time.perf_counter()
+        if (status := request(port, "GET", TODOS).status) != 200:
+            raise AssertionError(f"{status} instead of 200")
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
