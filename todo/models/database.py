@@ -217,7 +217,9 @@ class _Connections:
     def close(self) -> None:
         """Close the connections that are free."""
         while self.free:
-            self.free.pop()[0].close()
+            connection, _ = self.free.pop()
+            connection.invalidate()
+            connection.close()
         self.engine.dispose()
 
 
