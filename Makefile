@@ -36,6 +36,8 @@ soak: $(VENV)/installed-dev
 	PAGE_TODOS=100000 PAGE_WIDTHS="320 480 768 1280 1920" $(BIN)/python -W error -m unittest -v tests.test_page_speed tests.test_page_access.TestAxe
 	SLOW_SECONDS=10 $(BIN)/python -W error -m unittest -v tests.test_limits
 	SCRAPE_SECONDS=60 $(BIN)/python -W error -m unittest -v tests.test_metrics
+	$(BIN)/python -W error -m tests.on_server postgresql test_schemathesis
+	$(BIN)/python -W error -m tests.on_server mariadb test_schemathesis
 	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability tests.test_sqlite_file.TestStart tests.test_migration.TestVersions tests.test_outage tests.test_rolling tests.test_deploy.TestDockerfile
 
 # Sequences of operations against a model, many more than in `make test`.

@@ -8,7 +8,7 @@ from multiprocessing.synchronize import Barrier
 from todo import create_app
 
 PROCESSES = 4
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "5"))
+ROUNDS = int(os.environ.get("SOAK_ROUNDS", "2"))
 
 _barrier: Barrier
 
