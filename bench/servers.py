@@ -51,6 +51,12 @@ _POCKETBASE = (
 _PREPARE_POCKETBASE = (
     "pocketbase migrate up --dir {folder} --automigrate=false --migrationsDir bench/pocketbase/migrations"
 )
+_NODE = {
+    "DATABASE_FILE": "{file}",
+    "PORT": "{port}",
+    "WORKERS": "{workers}",
+    "NODE_ENV": "production",
+}
 OURS = Peer(
     name="todo",
     title="todo",
@@ -99,12 +105,7 @@ PEERS = (
         name="express",
         title="Express",
         serve="node bench/node/cluster.js express",
-        environment={
-            "DATABASE_FILE": "{file}",
-            "PORT": "{port}",
-            "WORKERS": "{workers}",
-            "NODE_ENV": "production",
-        },
+        environment=_NODE,
         durability=_FULL,
         packages=("node", "express", "better-sqlite3"),
         etags=True,
@@ -113,12 +114,7 @@ PEERS = (
         name="fastify",
         title="Fastify",
         serve="node bench/node/cluster.js fastify",
-        environment={
-            "DATABASE_FILE": "{file}",
-            "PORT": "{port}",
-            "WORKERS": "{workers}",
-            "NODE_ENV": "production",
-        },
+        environment=_NODE,
         durability=_FULL,
         packages=("node", "fastify", "better-sqlite3"),
     ),

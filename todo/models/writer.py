@@ -9,7 +9,6 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from contextvars import copy_context
 from typing import Any, TypeVar
 
@@ -22,6 +21,7 @@ T = TypeVar("T")
 # Seconds between two tries to become SQLite's one writer. Its own waits grow to a tenth of a second,
 # and so would the slowest answers.
 PAUSE = 0.0003
+PRIMARY_CODE = 0xFF  # of an extended result code (https://www.sqlite.org/rescode.html)
 
 
 class _Task:
@@ -108,11 +108,14 @@ class Writer:
         driver_connection: Any = connection.connection.driver_connection
         deadline = time.monotonic() + self._busy_timeout / 1000
         driver_connection.execute("PRAGMA busy_timeout = 0")
-        while time.monotonic() < deadline:
-            with suppress(sqlite3.OperationalError):
+        is_busy = True
+        while is_busy and time.monotonic() < deadline:
+            try:
                 driver_connection.execute("BEGIN IMMEDIATE")
                 break
-            time.sleep(PAUSE)
+            except sqlite3.OperationalError as error:
+                is_busy = error.sqlite_errorcode & PRIMARY_CODE == sqlite3.SQLITE_BUSY
+                time.sleep(PAUSE)
         else:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         driver_connection.execute(f"PRAGMA busy_timeout = {self._busy_timeout}")

@@ -155,14 +155,20 @@ def delete_todo(todo_id: int | None) -> Response:
 def run_batch() -> Response:
     """Create, update and delete many todos: all or, where one operation fails, none."""
     operations = body.read(Batch, MAX_BATCH_BYTES).operations
-    response = idempotency.once(lambda connection: _run_all(connection, operations), writing=True)
+    results: list[TodoOut | dict[str, Any]] = []
+
+    def run_all(connection: Connection) -> Response:
+        results[:] = _run_all(connection, operations)
+        return _json({"results": results})
+
+    response = idempotency.once(run_all, writing=True)
     if idempotency.is_first(response):
         writes = [operation for operation in operations if not isinstance(operation, DeleteOperation)]
         _count("created", sum(isinstance(operation, CreateOperation) for operation in writes))
         _count("completed", sum(operation.todo.completed is True for operation in writes))
         # Where there was nothing to delete, the result is {}.
-        results = zip(operations, msgspec.json.decode(response.get_data())["results"], strict=True)
-        _count("deleted", sum(isinstance(item[0], DeleteOperation) and bool(item[1]) for item in results))
+        done = zip(operations, results, strict=True)
+        _count("deleted", sum(isinstance(item[0], DeleteOperation) and bool(item[1]) for item in done))
     return response
 
 
@@ -172,7 +178,7 @@ def _count(change: str, number: int = 1) -> None:
         metrics.counter(f"todos_{change}", CHANGES[change]).inc(number)
 
 
-def _run_all(connection: Connection, operations: list[Operation]) -> Response:
+def _run_all(connection: Connection, operations: list[Operation]) -> list[TodoOut | dict[str, Any]]:
     ids = {_storable(operation.id) for operation in operations if not isinstance(operation, CreateOperation)}
     if ids:
         connection.execute(_LOCK, {"ids": list(ids)})
@@ -187,7 +193,7 @@ def _run_all(connection: Connection, operations: list[Operation]) -> Response:
                 for index, operation in run
                 if not isinstance(operation, CreateOperation)
             ]
-    return _json({"results": results})
+    return results
 
 
 def _run(

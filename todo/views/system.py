@@ -7,8 +7,7 @@ from sqlalchemy.exc import DBAPIError
 
 from todo.http import metrics, parameters
 from todo.http.problem import Unavailable, unavailability
-from todo.models import migration
-from todo.models.database import transaction
+from todo.models import database, migration
 from todo.models.migration import State
 from todo.query import TODOS
 from todo.schemas import Ready
@@ -24,8 +23,7 @@ _WRITE = update(TODOS).where(false()).values(completed=TODOS.c.completed)
 def show_readiness() -> Response:
     """Tell whether the service can do its work: the database can be reached and written."""
     try:
-        with transaction(writing=True) as connection:
-            _check_schema(connection)
+        database.run(_check_schema, writing=True)
     except DBAPIError as error:
         reason = unavailability(error)
         if reason is None:
