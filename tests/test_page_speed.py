@@ -11,7 +11,7 @@ TRIES = 10  # the machine may be busy with something else
 MAX_REQUESTS = 9
 # Milliseconds, from the click on a link to the first rows. A fast machine that does nothing else takes
 # less than 300.
-USABLE_IN = int(os.environ.get("PAGE_USABLE_IN", "900"))
+USABLE_IN = int(os.environ.get("PAGE_USABLE_IN", "500"))
 BLOCKED = 50  # milliseconds; what is longer can be felt while typing
 FIRST_ROW = """
 new MutationObserver((_, observer) => {
