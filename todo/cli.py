@@ -16,10 +16,6 @@ from tempfile import TemporaryDirectory
 import click
 from flask import Flask, current_app
 from flask.cli import AppGroup, FlaskGroup, ScriptInfo, pass_script_info, with_appcontext
-from granian.constants import Interfaces
-from granian.http import HTTP1Settings
-from granian.log import LogLevels
-from granian.server import Server
 from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -96,6 +92,12 @@ def register(app: Flask) -> None:
 @with_appcontext
 def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: bool) -> None:
     """Serve the API with the production server, until Ctrl-C."""
+    # No other command, nor the development server, waits for it to be imported.
+    from granian.constants import Interfaces  # noqa: PLC0415
+    from granian.http import HTTP1Settings  # noqa: PLC0415
+    from granian.log import LogLevels  # noqa: PLC0415
+    from granian.server import Server  # noqa: PLC0415
+
     app = script.load_app()
     host = app.config["HOST"] if host is None else host
     port = app.config["PORT"] if port is None else port

@@ -15,9 +15,6 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-import icalendar
-from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON
-
 from todo.formats import Entry, Form, Rows, Uids, Unreadable, own_uid
 from todo.formats.text import MAX_LINE, lines
 
@@ -47,7 +44,11 @@ def form(zone: ZoneInfo, component: str = VTODO) -> Form:
 @cache
 def _head(zone: str) -> bytes:
     head = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//todo//todo//EN\r\nX-WR-CALNAME:Todos\r\n"
-    definition = b"" if zone == "UTC" else icalendar.Timezone.from_tzid(zone).to_ical()
+    if zone == "UTC":
+        return head.encode()
+    from icalendar import Timezone  # noqa: PLC0415 - few need it, and it takes long to import
+
+    definition: bytes = Timezone.from_tzid(zone).to_ical()
     return head.encode() + definition
 
 
@@ -335,6 +336,8 @@ class _Zones:
     def find(self, name: str) -> tzinfo | None:
         """Find the zone that the file calls `name`."""
         if name not in self._found:
+            from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON  # noqa: PLC0415 - see above
+
             if self._definitions:
                 self._defined |= _parse_definitions(self._definitions)
                 self._definitions.clear()
@@ -352,10 +355,12 @@ def _of_database(name: str) -> ZoneInfo | None:
 
 
 def _parse_definitions(definitions: list[str]) -> dict[str, tzinfo]:
+    from icalendar import Calendar, Timezone  # noqa: PLC0415 - see above
+
     text = "\r\n".join(["BEGIN:VCALENDAR", *definitions, "END:VCALENDAR"])
     try:
-        found = icalendar.Calendar.from_ical(text).walk("VTIMEZONE")
-        zones = (zone for zone in found if isinstance(zone, icalendar.Timezone))
+        found = Calendar.from_ical(text).walk("VTIMEZONE")
+        zones = (zone for zone in found if isinstance(zone, Timezone))
         return {zone.tz_name: zone.to_tz(lookup_tzid=False) for zone in zones}
     except Exception:  # noqa: BLE001 - whatever is wrong with them, they define nothing
         return {}

@@ -7,6 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from decimal import Decimal, InvalidOperation
+from functools import cache
 from itertools import islice
 from sys import float_info
 from typing import Annotated, Any, NoReturn, TypeVar, get_args, get_origin
@@ -193,6 +194,7 @@ def _number(text: str) -> int | float:
 DECODER = json.JSONDecoder(object_pairs_hook=_mark_repeated, parse_float=_number, parse_constant=_no_constant)
 
 
+@cache
 def properties(kind: type[Struct]) -> dict[str, dict[str, Any]]:
     """The JSON Schema of each member of `kind`; its description says for people what it must be."""
     _, components = msgspec.json.schema_components([kind], schema_hook=json_schema)
