@@ -16,8 +16,6 @@ from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from tests import database_server
-
 ROOT = Path(__file__).parent.parent
 COMMAND = (sys.executable, "-m", "flask", "--app", "todo", "serve")
 PATIENCE = 30  # seconds, for whatever takes less than one on an idle machine
@@ -78,6 +76,9 @@ class Server:
         url = f"sqlite:///{self.database}"
         chosen = database or settings.get("TODO_SQLALCHEMY_DATABASE_URI")
         if not chosen and "TEST_DATABASE_URL" in os.environ:
+            # Processes that only send requests need not import it.
+            from tests import database_server  # noqa: PLC0415
+
             url = os.environ["TEST_DATABASE_URL"]
             database_server.empty(url)
         self.environment = environment(

@@ -20,8 +20,8 @@ from tests.clients import TODOS, Todos, at_once, change_at_random, create_until
 from tests.file_database import FileDatabaseTest
 from tests.server import Answer, Server
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "1.5"))
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "2"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "0.5"))
+ROUNDS = int(os.environ.get("SOAK_ROUNDS", "1"))
 CLIENTS = 4
 BATCH = {"operations": [{"op": "create", "todo": {"title": "x" * 80, "description": "x" * 120}}] * 1000}
 

@@ -146,28 +146,26 @@ class TestProblems(TodoTest):
 
     def setUp(self) -> None:
         super().setUp()
-        folder = TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.database = Path(folder.name) / "db.sqlite"
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        self.components = document(self.app)["components"]
 
-    def provoke(self, status: int, operation: Documented) -> TestResponse:
-        """Bring `status` about, of a new service that has one todo."""
-        self.database.unlink(missing_ok=True)
-        place = self.database if status >= 500 else ":memory:"
+    def service(self, status: int) -> Flask:
+        """A service that has one todo, in the state that brings `status` about. No error changes it."""
+        database = self.folder / f"{status}.sqlite"
+        place = database if status >= 500 else ":memory:"
         app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{place}", "REQUIRE_IF_MATCH": status == 428})
         first = app.test_client().post(TODOS, json={"title": "x"}, headers={"Idempotency-Key": "taken"})
         self.assertEqual(201, first.status_code)
         if status == 503:
-            self.database.unlink()
+            database.unlink()
         elif status == 500:
-            with closing(sqlite3.connect(self.database)) as connection:
+            with closing(sqlite3.connect(database)) as connection:
                 connection.execute("DROP TABLE todos")
-        cause = BATCH_CAUSES.get(status) if operation.path == BATCH else None
-        return operation.send(app, **(cause or CAUSES[status]))
+        return app
 
     def test_every_documented_error(self) -> None:
         required = create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:", "REQUIRE_IF_MATCH": True})
-        seen = set()
+        services: dict[int, Flask] = {}
         logging.disable()  # of failures that are meant
         self.addCleanup(logging.disable, logging.NOTSET)
         for operation in documented(required):
@@ -177,11 +175,13 @@ class TestProblems(TodoTest):
                 if status < 400 or status == 409 or (status == 500 and "503" not in operation.responses):
                     continue
                 with self.subTest(path=operation.path, method=operation.method, status=status):
-                    response = self.provoke(status, operation)
+                    if status not in services:
+                        services[status] = self.service(status)
+                    cause = BATCH_CAUSES.get(status) if operation.path == BATCH else None
+                    response = operation.send(services[status], **(cause or CAUSES[status]))
                     self.check(status, response, operation.responses[str(status)])
-                    seen.add(status)
         # Those of tokens, methods, and the rate limit have tests of their own, and servers that of 409.
-        self.assertEqual(set(TYPES) - {401, 403, 405, 409, 429}, seen)
+        self.assertEqual(set(TYPES) - {401, 403, 405, 409, 429}, set(services))
 
     def test_errors_that_no_operation_has(self) -> None:
         for method, path, status in (
@@ -195,10 +195,9 @@ class TestProblems(TodoTest):
 
     def check(self, status: int, response: TestResponse, described: dict[str, Any]) -> None:
         """Hold `response` against what the document says of it."""
-        components = document(self.app)["components"]
         self.assertEqual((status, "application/problem+json"), (response.status_code, response.content_type))
         if "$ref" in described:
-            described = components["responses"][described["$ref"].rpartition("/")[2]]
+            described = self.components["responses"][described["$ref"].rpartition("/")[2]]
         for name, header in described["headers"].items():
             if header["required"]:
                 self.assertIn(name, response.headers)
@@ -208,7 +207,7 @@ class TestProblems(TodoTest):
             return
         problem = response.get_json()
         schema = described["content"]["application/problem+json"]["schema"]
-        jsonschema_rs.validate(schema | {"components": components}, problem)
+        jsonschema_rs.validate(schema | {"components": self.components}, problem)
         self.assertEqual(
             ["type", "title", "status", "detail", "error", "errors", "request_id"], list(problem)
         )

@@ -116,16 +116,19 @@ class TestReadme(unittest.TestCase):
         shells = (shell, query) if shutil.which("sqlite3") else (query,)
         (_, variables, _), *tour = exchanges()
         self.assertTrue(variables.startswith("API="), variables)
-        for execute in shells:
-            with Server() as server:
-                for prompt, command, answer in tour:
-                    if command.startswith("sqlite3 "):
-                        continue
-                    if prompt == "$":
-                        came = run("sh", "-c", f"{variables}\n{command}".replace(ADDRESS, server.url))
-                    else:
-                        came = execute(server.database, command)
-                    with self.subTest(command=command, shell=execute.__name__):
+        with Server() as server:
+            for prompt, command, answer in tour:
+                if prompt == "$" and not command.startswith("sqlite3 "):
+                    came = run("sh", "-c", f"{variables}\n{command}".replace(ADDRESS, server.url))
+                    with self.subTest(command=command):
                         self.assertEqual(
                             comparable(answer), comparable(came.replace(server.url, ADDRESS)), came
                         )
+            for execute in shells:
+                database = server.database.with_name(execute.__name__)
+                query(server.database, f"VACUUM INTO '{database}'")
+                for prompt, command, answer in tour:
+                    if prompt != "$":
+                        came = execute(database, command)
+                        with self.subTest(command=command, shell=execute.__name__):
+                            self.assertEqual(comparable(answer), comparable(came), came)
