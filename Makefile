@@ -36,13 +36,16 @@ soak: $(VENV)/installed-dev
 	PAGE_TODOS=100000 PAGE_WIDTHS="320 480 768 1280 1920" $(BIN)/python -W error -m unittest -v tests.test_page_speed tests.test_page_access.TestAxe
 	SLOW_SECONDS=10 $(BIN)/python -W error -m unittest -v tests.test_limits
 	SCRAPE_SECONDS=60 $(BIN)/python -W error -m unittest -v tests.test_metrics
-	$(BIN)/python -W error -m tests.on_server postgresql test_schemathesis
-	$(BIN)/python -W error -m tests.on_server mariadb test_schemathesis
+	MODEL_EXAMPLES=50 PROPERTY_EXAMPLES=100 $(BIN)/python -W error -m unittest -v $(PROPERTIES)
+	INCREMENTS=50 SCHEMATHESIS_EXAMPLES=3 $(BIN)/python -W error -m unittest -v tests.test_concurrency tests.test_schemathesis
+	INCREMENTS=50 SCHEMATHESIS_EXAMPLES=3 MODEL_EXAMPLES=50 $(BIN)/python -W error -m tests.on_server postgresql test_concurrency test_schemathesis test_model
+	INCREMENTS=50 SCHEMATHESIS_EXAMPLES=3 MODEL_EXAMPLES=50 $(BIN)/python -W error -m tests.on_server mariadb test_concurrency test_schemathesis test_model
 	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability tests.test_sqlite_file.TestStart tests.test_migration.TestVersions tests.test_outage tests.test_rolling tests.test_deploy.TestDockerfile
 
-# Sequences of operations against a model, many more than in `make test`.
+# Sequences of operations against a model, and what holds of any request or text, many more than in `make test`.
+PROPERTIES := tests.test_model tests.test_properties tests.test_formats_text tests.test_transfer.TestRoundTrip
 explore: $(VENV)/installed-dev
-	MODEL_EXAMPLES=500 $(BIN)/python -W error -m unittest -v tests.test_model
+	MODEL_EXAMPLES=500 PROPERTY_EXAMPLES=1000 $(BIN)/python -W error -m unittest -v $(PROPERTIES)
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

@@ -1,7 +1,8 @@
+import os
 import unittest
 from collections.abc import Iterator
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from todo.formats import Entry, Unreadable, json, own_uid, parse_own_uid, text, todotxt
@@ -14,6 +15,7 @@ def pieces(whole: str, size: int) -> Iterator[str]:
 
 
 class TestText(unittest.TestCase):
+    @settings(max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "30")))
     @given(st.text(), st.integers(1, 5))
     def test_any_text_in_any_pieces(self, whole: str, size: int) -> None:
         whole = whole.encode(errors="replace").decode()

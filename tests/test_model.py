@@ -19,7 +19,7 @@ from todo import query
 
 Todo = dict[str, Any]
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "12"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "6"))
 
 # Small alphabets, so that ties, nulls and matches are frequent.
 TITLES = st.sampled_from(("a", "Ä", "ä", "ß", "ss", "%", "😀", "\uffff"))

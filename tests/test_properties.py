@@ -1,6 +1,7 @@
 """Properties: whatever is sent, the service never fails, and what it accepts comes back equal."""
 
 import json
+import os
 import re
 import string
 from datetime import UTC, datetime, timedelta, timezone
@@ -17,6 +18,7 @@ WALL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?")
 
 # A busy machine is no fault of the code's.
 in_its_own_time = settings(
+    max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "30")),
     deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 

@@ -1,5 +1,8 @@
-"""Requests that schemathesis makes from the OpenAPI document: a few as a test, many with `make fuzz`."""
+"""Requests that schemathesis makes from the OpenAPI document: a few as a test, all that it is sure to try
+with `make soak`, and many with `make fuzz`.
+"""
 
+import os
 import re
 import subprocess
 import sys
@@ -10,7 +13,10 @@ from pathlib import Path
 from tests.server import ROOT, Server
 
 SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
-EXAMPLES = 3  # for each operation, besides those that it is sure to try
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "1"))  # for each operation
+PHASES = "examples,fuzzing,stateful"
+if "SCHEMATHESIS_EXAMPLES" in os.environ:  # a thousand more, of all limits in the document
+    PHASES += ",coverage"
 
 
 def run(server: Server, *options: str) -> tuple[int, str]:
@@ -39,6 +45,7 @@ class TestSchemathesis(unittest.TestCase):
             status, output = run(
                 server,
                 f"--max-examples={EXAMPLES}",
+                f"--phases={PHASES}",
                 "--generation-deterministic",
                 "--exclude-tag=HTTP",  # HEAD and OPTIONS take half of the time
             )

@@ -71,7 +71,7 @@ class TestStreaming(unittest.TestCase):
             time.sleep(0.1)
             readings.append(self.sockets())
         idle = readings[-1]
-        for _ in range(6):
+        for _ in range(3):
             with ExitStack() as clients:
                 for _ in range(4 * WORKERS):
                     clients.enter_context(closing(self.begin_to_read()))

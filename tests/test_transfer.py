@@ -1,4 +1,5 @@
 import json
+import os
 import sqlite3
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from todo import create_app
 from todo.clock import utc_now
 from todo.models.database import transaction
 from todo.query import TODOS
+
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "6"))
 
 # What each format has a rule of its own for.
 HARD = [
@@ -75,7 +78,7 @@ class TestRoundTrip(unittest.TestCase):
     def check(self, chosen: str, zone: str, lose: Callable[[Stored], Stored]) -> None:
         here, there = service(zone), service(zone)
 
-        @settings(max_examples=15, deadline=None)
+        @settings(max_examples=EXAMPLES, deadline=None)
         @given(todos)
         @example(HARD)
         def go_round(sent: list[Stored]) -> None:

@@ -85,7 +85,7 @@ class TestWriter(FileDatabaseTest):
         self.assertEqual(["c"], self.titles())
 
     def test_none_waits_for_longer_than_the_time_out(self) -> None:
-        self.app = self.start(BUSY_TIMEOUT=500)
+        self.app = self.start(BUSY_TIMEOUT=200)
         other = self.shell()
         other.execute("BEGIN IMMEDIATE")
 
