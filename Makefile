@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIPENV := VIRTUAL_ENV=$(CURDIR)/$(VENV) PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN)/pipenv
 
-.PHONY: run test test-postgresql test-mariadb check soak explore format fuzz interop readers bench lock clean
+.PHONY: run test test-postgresql test-mariadb pages check soak explore format fuzz interop readers bench lock clean
 
 # Of the database server that the setting names, its driver; SQLite needs none.
 SERVER := $(firstword $(subst :, ,$(subst +, ,$(value TODO_SQLALCHEMY_DATABASE_URI))))
@@ -22,6 +22,11 @@ test: $(VENV)/installed-dev test-postgresql test-mariadb
 test-postgresql test-mariadb: test-%: $(VENV)/installed-dev
 	$(BIN)/python -W error -m tests.on_server $*
 
+# In a browser, which takes minutes.
+CHROMIUM ?= /usr/bin/chromium
+pages: $(VENV)/installed-dev
+	CHROMIUM=$(CHROMIUM) $(BIN)/python -W error -m unittest tests.test_docs tests.test_page tests.test_page_access tests.test_page_faults tests.test_page_speed
+
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -33,7 +38,7 @@ check: $(VENV)/installed-dev
 # Dockerfile.
 soak: $(VENV)/installed-dev
 	STREAMED_TODOS=1000000 $(BIN)/python -W error -m unittest -v tests.test_streaming
-	PAGE_TODOS=100000 PAGE_WIDTHS="320 480 768 1280 1920" $(BIN)/python -W error -m unittest -v tests.test_page_speed tests.test_page_access.TestAxe
+	CHROMIUM=$(CHROMIUM) PAGE_TODOS=100000 PAGE_WIDTHS="320 480 768 1280 1920" $(BIN)/python -W error -m unittest -v tests.test_page_speed tests.test_page_access.TestAxe
 	SLOW_SECONDS=10 $(BIN)/python -W error -m unittest -v tests.test_limits
 	SCRAPE_SECONDS=60 $(BIN)/python -W error -m unittest -v tests.test_metrics
 	MODEL_EXAMPLES=50 PROPERTY_EXAMPLES=100 $(BIN)/python -W error -m unittest -v $(PROPERTIES)

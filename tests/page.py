@@ -13,7 +13,7 @@ from flask import Flask
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from tests.browser import CHROMIUM, chromium
+from tests.browser import CHROMIUM, NONE, chromium
 from tests.server import Server
 
 TODOS = "/api/v1/todos"
@@ -28,7 +28,7 @@ _running = ExitStack()
 def setUpModule() -> None:
     """Start a server and a browser; a module whose tests are on the page takes this for its own."""
     if not CHROMIUM.exists():
-        raise unittest.SkipTest(f"{CHROMIUM} is not there")
+        raise unittest.SkipTest(NONE)
     PageTest.server = _running.enter_context(Server(TODO_BUSY_TIMEOUT="100"))
     PageTest.browser = _running.enter_context(chromium())
     PageTest.profile = PageTest.browser.new_context(**READER)

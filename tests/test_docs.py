@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 from playwright.sync_api import ConsoleMessage, Page, expect
 
 from tests.base import TodoTest
-from tests.browser import CHROMIUM, chromium
+from tests.browser import CHROMIUM, NONE, chromium
 from tests.server import Server
 
 
@@ -22,7 +22,7 @@ class TestDocs(TodoTest):
         self.assertIn("default-src 'none'; script-src 'self';", policy)
 
 
-@unittest.skipUnless(CHROMIUM.exists(), f"needs {CHROMIUM}")
+@unittest.skipUnless(CHROMIUM.exists(), NONE)
 class TestDocsInABrowser(unittest.TestCase):
     def test_operations_are_shown_and_tried_without_another_host(self) -> None:
         with Server() as server, chromium() as browser:

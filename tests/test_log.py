@@ -3,8 +3,9 @@
 import io
 import json
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
-from typing import Any, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from flask.logging import default_handler
 
@@ -24,6 +25,13 @@ PATHS = (
 )
 
 
+def told(form: str) -> tuple[list[str], str]:
+    """Send the requests to a server with this form of the log; the lines about them, and all of it."""
+    with Server(TODO_WORKERS="2", TODO_LOG_FORMAT=form) as server:
+        send(server)
+        return [line for line in server.output.splitlines() if "id-" in line], server.output
+
+
 def send(server: Server) -> None:
     for number, (method, path, _, status) in enumerate(PATHS):
         connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
@@ -36,19 +44,19 @@ def send(server: Server) -> None:
     server.stop()
 
 
-def lines(server: Server) -> list[str]:
-    """The lines of those requests that the test has sent."""
-    return [line for line in server.output.splitlines() if "id-" in line]
-
-
 class TestRequests(unittest.TestCase):
+    told: ClassVar[dict[str, tuple[list[str], str]]]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        forms = ("json", "text")
+        with ThreadPoolExecutor() as threads:
+            cls.told = dict(zip(forms, threads.map(told, forms), strict=True))
+
     def test_json(self) -> None:
-        with Server(TODO_WORKERS="2", TODO_LOG_FORMAT="json") as server:
-            send(server)
-            self.assertNotIn("swordfish", server.output)
-            told: dict[str, dict[str, Any]] = {
-                line["request_id"]: line for line in map(json.loads, lines(server))
-            }
+        lines, output = self.told["json"]
+        self.assertNotIn("swordfish", output)
+        told: dict[str, dict[str, Any]] = {line["request_id"]: line for line in map(json.loads, lines)}
         self.assertEqual(len(PATHS) + 1, len(told))
         for number, (method, _, path, status) in enumerate(PATHS):
             line = told[f"id-{number}"]
@@ -61,10 +69,8 @@ class TestRequests(unittest.TestCase):
             self.assertGreater(line["duration"], 0)
 
     def test_text(self) -> None:
-        with Server(TODO_WORKERS="2", TODO_LOG_FORMAT="text") as server:
-            send(server)
-            told = lines(server)
-            self.assertNotIn("swordfish", server.output)
+        told, output = self.told["text"]
+        self.assertNotIn("swordfish", output)
         self.assertEqual(len(PATHS) + 1, len(told))
         for number, (method, _, path, status) in enumerate(PATHS):
             (line,) = (line for line in told if line.endswith(f" id-{number}"))

@@ -23,12 +23,12 @@ from tests.clients import TODOS
 from tests.server import PATIENCE, Server, free_port
 
 CLIENTS = 4
-SECONDS = min(10, float(os.environ.get("SOAK_SECONDS", "1.5")))  # of an outage
+SECONDS = min(10, float(os.environ.get("SOAK_SECONDS", "0.5")))  # of an outage
 REQUESTS: tuple[tuple[str, str, object], ...] = (
     ("POST", TODOS, {"title": "x"}),
     ("GET", f"{TODOS}?limit=1", None),
 )
-AFTER = 6 if "SOAK_SECONDS" in os.environ else 2
+AFTER = 6 if "SOAK_SECONDS" in os.environ else 1
 BACK = 5  # seconds from a database that is back to a service that is
 MARIADB = shutil.which("mariadbd")
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 from tests.server import COMMAND, PATIENCE, ROOT, Server, environment
 from todo import create_app
@@ -108,29 +109,48 @@ class TestStart(unittest.TestCase):
             self.assertEqual(list(range(1, 9)), ids)
 
 
+class Ended(NamedTuple):
+    """What is left of a server that was told to end."""
+
+    status: int
+    seconds: float
+    lines: int
+    listens: bool
+    files: list[str]
+
+
+def end(tell: Callable[[int, signal.Signals], None], by: signal.Signals, requests: int) -> Ended:
+    """Start a server, send requests, and have it end while a connection is open."""
+    with Server(TODO_WORKERS="4") as server:
+        for _ in range(requests):
+            server.request("POST", "/api/v1/todos", {"title": "x"})
+        with closing(socket.create_connection(("127.0.0.1", server.port))):
+            begun = time.monotonic()
+            tell(server.process.pid, by)
+            status = server.process.wait(PATIENCE)
+            seconds = time.monotonic() - begun
+        with closing(socket.socket()) as connection:
+            listens = connection.connect_ex(("127.0.0.1", server.port)) == 0
+        files = sorted(path.name for path in server.database.parent.glob("db*"))
+        return Ended(status, seconds, server.output.count("\n"), listens, files)
+
+
 class TestStop(unittest.TestCase):
     def test_signals_end_it_and_leave_the_data_in_one_file(self) -> None:
-        for tell, by, requests in (
+        cases = (
             (os.kill, signal.SIGINT, 0),
             (os.kill, signal.SIGTERM, 8),
             (os.killpg, signal.SIGINT, 8),  # Ctrl-C
             (os.killpg, signal.SIGTERM, 0),  # a service manager
-        ):
-            with self.subTest(tell, by=by), Server(TODO_WORKERS="4") as server:
-                for _ in range(requests):
-                    server.request("POST", "/api/v1/todos", {"title": "x"})
-                with closing(socket.create_connection(("127.0.0.1", server.port))):
-                    begun = time.monotonic()
-                    tell(server.process.pid, by)
-                    self.assertEqual(0, server.process.wait(PATIENCE))
-                # Workers that do not end by themselves are killed after ten seconds.
-                self.assertLess(time.monotonic() - begun, 9)
-                self.assertEqual(1, server.output.count("\n"), server.output)
-                with self.assertRaises(ConnectionRefusedError):
-                    server.request("GET", HEALTH)
-                self.assertEqual(
-                    ["db.sqlite"], sorted(path.name for path in server.database.parent.glob("db*"))
-                )
+        )
+        with ThreadPoolExecutor() as threads:
+            for case, ended in zip(cases, threads.map(lambda case: end(*case), cases), strict=True):
+                with self.subTest(case):
+                    # Workers that do not end by themselves are killed after ten seconds.
+                    self.assertLess(ended.seconds, 9)
+                    self.assertEqual(
+                        (0, 1, False, ["db.sqlite"]), (ended.status, ended.lines, ended.listens, ended.files)
+                    )
 
     def test_a_request_under_way_is_finished(self) -> None:
         with (
