@@ -16,6 +16,7 @@ from urllib.parse import quote
 import msgspec
 from flask import request
 from msgspec import Struct
+from msgspec.structs import FieldInfo
 
 from todo.http.problem import ContentTooLarge, Fault, UnsupportedMediaType, ValidationFailed
 
@@ -77,14 +78,14 @@ def faults(kind: type[Struct], value: Any, pointer: str) -> Iterator[Fault]:
         yield Fault(detail=f"{_name(pointer)} must be a JSON object", pointer=pointer)
         return
     tag = kind.__struct_config__.tag_field
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    members = fields(kind)
     for name in value:
-        if name not in fields and name != tag:
-            known = ", ".join(filter(None, [tag, *fields]))
+        if name not in members and name != tag:
+            known = ", ".join(filter(None, [tag, *members]))
             detail = f"{name[:MAX_NAME]} is not a member that can be sent: send only {known}"
             yield Fault(detail=detail, pointer=_join(pointer, name))
     musts = {name: schema.get("description", "") for name, schema in properties(kind).items()}
-    for name, field in fields.items():
+    for name, field in members.items():
         if name not in value:
             if field.required:
                 yield Fault(
@@ -192,6 +193,12 @@ def _number(text: str) -> int | float:
 
 
 DECODER = json.JSONDecoder(object_pairs_hook=_mark_repeated, parse_float=_number, parse_constant=_no_constant)
+
+
+@cache
+def fields(kind: type[Struct]) -> dict[str, FieldInfo]:
+    """The members of `kind` by the names that requests call them."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 @cache

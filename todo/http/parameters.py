@@ -8,7 +8,7 @@ import msgspec
 from flask import request
 from msgspec import Struct
 
-from todo.http.body import from_json, properties
+from todo.http.body import fields, from_json, properties
 from todo.http.problem import Fault, ValidationFailed
 
 S = TypeVar("S", bound=Struct)
@@ -28,20 +28,18 @@ def read(kind: type[S]) -> S:
     """
     if not request.query_string:
         return kind()
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    known = fields(kind)
     values: dict[str, Any] = {}
     faults: list[Fault] = []
     for name, text in _pairs():
-        if name not in fields:
-            known = (
-                f"The parameters are: {', '.join(fields)}" if fields else "This address takes no parameters"
-            )
-            faults.append(Fault(detail=f"{name[:80]} is not a parameter here. {known}", parameter=name[:80]))
+        if name not in known:
+            hint = f"The parameters are: {', '.join(known)}" if known else "This address takes no parameters"
+            faults.append(Fault(detail=f"{name[:80]} is not a parameter here. {hint}", parameter=name[:80]))
         elif name in values:
             faults.append(Fault(detail=f"{name} must be sent only once", parameter=name))
         else:
             try:
-                values[name] = _convert(text, fields[name].type)
+                values[name] = _convert(text, known[name].type)
             except msgspec.ValidationError:
                 values[name] = None
                 faults.append(
@@ -49,7 +47,7 @@ def read(kind: type[S]) -> S:
                 )
     if faults:
         raise ValidationFailed(*faults)
-    return kind(**{fields[name].name: value for name, value in values.items()})
+    return kind(**{known[name].name: value for name, value in values.items()})
 
 
 def refuse() -> None:
