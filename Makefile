@@ -1,4 +1,4 @@
-# make run: serve. make test: every test. make check: what must pass before a commit.
+# make run: serve. make test: the tests, but for what takes long. make check: what must pass before a commit.
 PYTHON ?= python3
 HOST ?=
 PORT ?=
@@ -33,7 +33,7 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory test
 
-# Tests for long enough to meet what is rare: writers at once, kill -9, a database server that is gone, a
+# Tests for long enough, and with examples enough, to meet what is rare: writers at once, kill -9, a database server that is gone, a
 # list of a million, a page of 100,000 todos, an instance behind nginx that dies; and the commands of the
 # Dockerfile.
 soak: $(VENV)/installed-dev

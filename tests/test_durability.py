@@ -1,4 +1,4 @@
-"""What happens to the todos when something goes wrong; `make soak` lets the last two run for longer."""
+"""What happens to the todos when something goes wrong; `make soak` does more of it."""
 
 import multiprocessing
 import os
@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from threading import Event
+from typing import ClassVar
 
 from tests.clients import TODOS, Todos, at_once, change_at_random, create_until
 from tests.file_database import FileDatabaseTest
@@ -162,33 +163,42 @@ class TestCauses(FileDatabaseTest):
             subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-@unittest.skipUnless(hasattr(resource, "prlimit"), "limits another process")
-class TestFileSize(unittest.TestCase):
+class TestWorkers(unittest.TestCase):
+    server: ClassVar[Server]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = cls.enterClassContext(Server(TODO_WORKERS="2"))
+
+    def setUp(self) -> None:
+        for todo in self.server.request("GET", TODOS).json:
+            self.server.request("DELETE", f"{TODOS}/{todo['id']}")
+
+    @unittest.skipUnless(hasattr(resource, "prlimit"), "limits another process")
     def test_a_limit_on_the_size_of_files(self) -> None:
         """A full disk for who may not mount one: files may not grow in the processes of a running server."""
-        with Server(TODO_WORKERS="2") as server:
-            self.assertEqual(201, server.request("POST", TODOS, {"title": "first"}).status)
-            limits = [
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-                for pid in server.workers
-            ]
-            for path, body in ((TODOS, {"title": "second"}), (f"{TODOS}/batch", BATCH)) * 4:
-                answer = server.request("POST", path, body)
-                self.assertEqual(503, answer.status, answer.json)
-                self.assertGreater(int(answer.headers["Retry-After"]), 0)
-            for pid, limit in zip(server.workers, limits, strict=True):
-                resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
-            self.assertEqual(201, server.request("POST", TODOS, {"title": "second"}).status)
-            for _ in range(4):
-                self.assertEqual(
-                    ["first", "second"], [todo["title"] for todo in server.request("GET", TODOS).json]
-                )
+        server = self.server
+        self.assertEqual(201, server.request("POST", TODOS, {"title": "first"}).status)
+        limits = [
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            for pid in server.workers
+        ]
+        for path, body in ((TODOS, {"title": "second"}), (f"{TODOS}/batch", BATCH)) * 4:
+            answer = server.request("POST", path, body)
+            self.assertEqual(503, answer.status, answer.json)
+            self.assertGreater(int(answer.headers["Retry-After"]), 0)
+        for pid, limit in zip(server.workers, limits, strict=True):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+        self.assertEqual(201, server.request("POST", TODOS, {"title": "second"}).status)
+        for _ in range(4):
+            self.assertEqual(
+                ["first", "second"], [todo["title"] for todo in server.request("GET", TODOS).json]
+            )
 
-
-class TestManyAtOnce(unittest.TestCase):
     def test_processes_that_write_at_once_are_all_served_and_the_table_is_what_they_were_told(self) -> None:
         spawn = multiprocessing.get_context("spawn")
-        with Server(TODO_WORKERS="2") as server, ProcessPoolExecutor(CLIENTS, mp_context=spawn) as clients:
+        server = self.server
+        with ProcessPoolExecutor(CLIENTS, mp_context=spawn) as clients:
             shared = server.request("POST", TODOS, {"title": "shared"}).json["id"]
             running = [
                 clients.submit(change_at_random, server.port, seed, shared, SECONDS)

@@ -46,7 +46,6 @@ class TestRefusals(unittest.TestCase):
         memory = {"TODO_SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}
         cases: tuple[tuple[str, list[str], dict[str, str]], ...] = (
             (f"Port {taken} is in use", ["--port", str(taken)], memory),
-            ("TODO_COLOUR is not a setting", [], {"TODO_COLOUR": "red"}),
             ("file is not a database", [], {"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{text}"}),
         )
         with ThreadPoolExecutor() as threads:
