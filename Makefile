@@ -33,9 +33,9 @@ check: $(VENV)/installed-dev
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory test
 
-# Tests for long enough, and with examples enough, to meet what is rare: writers at once, kill -9, a database server that is gone, a
-# list of a million, a page of 100,000 todos, an instance behind nginx that dies; and the commands of the
-# Dockerfile.
+# Tests for long enough, and with examples enough, to meet what is rare: writers at once, kill -9, a
+# database server that is gone, a list of a million, a page of 100,000 todos, an instance behind nginx
+# that dies; and the commands of the Dockerfile.
 soak: $(VENV)/installed-dev
 	STREAMED_TODOS=1000000 $(BIN)/python -W error -m unittest -v tests.test_streaming
 	CHROMIUM=$(CHROMIUM) PAGE_TODOS=100000 PAGE_WIDTHS="320 480 768 1280 1920" $(BIN)/python -W error -m unittest -v tests.test_page_speed tests.test_page_access.TestAxe

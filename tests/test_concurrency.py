@@ -21,6 +21,7 @@ from tests.server import PATIENCE, Answer, Server
 
 PATH = "/api/v1/todos"
 BATCH = f"{PATH}/batch"
+TODOS = 120 if "INCREMENTS" in os.environ else 60  # to page through
 INCREMENTS = int(os.environ.get("INCREMENTS", "5"))  # of each client
 SORTS = (
     *(sign + member for member in ("id", "title", "description", "completed") for sign in ("", "-")),
@@ -78,7 +79,7 @@ class TestConcurrency(unittest.TestCase):
 
     def test_paging_while_others_write_neither_skips_nor_repeats_a_todo(self) -> None:
         with Client(self.server) as client:
-            created = client.request("POST", BATCH, {"operations": [creation(seed) for seed in range(60)]})
+            created = client.request("POST", BATCH, {"operations": [creation(seed) for seed in range(TODOS)]})
             staying = {todo["id"] for todo in created.json["results"]}
             with self.churn() as wait_for_writes:
                 for sort in SORTS:

@@ -16,6 +16,7 @@ from tests.server import PATIENCE, Server
 
 PATH = "/api/v1/todos"
 TODOS = int(os.environ.get("STREAMED_TODOS", "60000"))
+ROUNDS = 6 if "STREAMED_TODOS" in os.environ else 3
 WORKERS = 2
 MAX_GROWTH = 30 * 1024 * 1024
 # Long enough for the default list to be larger than what memory may grow by.
@@ -71,7 +72,7 @@ class TestStreaming(unittest.TestCase):
             time.sleep(0.1)
             readings.append(self.sockets())
         idle = readings[-1]
-        for _ in range(3):
+        for _ in range(ROUNDS):
             with ExitStack() as clients:
                 for _ in range(4 * WORKERS):
                     clients.enter_context(closing(self.begin_to_read()))
