@@ -14,7 +14,8 @@ from todo.http import negotiation, pagination
 from todo.http.conditional import entity_tag, tag_of_stream, tagged
 from todo.models.database import transaction
 from todo.models.imported import Imported
-from todo.query import Listing, ListQuery, TodoRow
+from todo.query import Listing, ListQuery
+from todo.schemas import TodoOut
 
 STREAM_CHUNK = 1000  # todos
 IMPORTS: Table = Imported.__table__
@@ -43,13 +44,13 @@ def answer(query: ListQuery, form: Form, *, tag_all: bool = False) -> Response:
     # Only what takes several statements needs a transaction that is more than one of them.
     several = query.total or query.sort is not UNSET or form.has_uid
     with transaction(snapshot=several) as connection:
-        rows = listing.read(connection, size + 1)
-        uids = kept_uids(connection, rows) if form.has_uid else {}
+        todos = listing.read(connection, size + 1)
+        uids = kept_uids(connection, todos) if form.has_uid else {}
         headers = {"X-Total-Count": str(listing.count(connection))} if query.total else {}
-    more = len(rows) > size
+    more = len(todos) > size
     if more:
-        listing.skip_past(rows[size - 1])
-    body = form.head + form.encode(rows[:size], uids)
+        listing.skip_past(todos[size - 1])
+    body = form.head + form.encode(todos[:size], uids)
     if more and query.limit is UNSET:
         response = Response(headers=headers, content_type=form.content_type)
         if tag_all:
@@ -69,16 +70,16 @@ def answer(query: ListQuery, form: Form, *, tag_all: bool = False) -> Response:
 
 def encode_next(connection: Connection, listing: Listing, form: Form) -> tuple[bytes, bool]:
     """Encode the next run of todos; the second value is whether there may be more behind it."""
-    rows = listing.read(connection, STREAM_CHUNK)
-    if rows:
-        listing.skip_past(rows[-1])
-    uids = kept_uids(connection, rows) if form.has_uid else {}
-    return form.encode(rows, uids), len(rows) == STREAM_CHUNK
+    todos = listing.read(connection, STREAM_CHUNK)
+    if todos:
+        listing.skip_past(todos[-1])
+    uids = kept_uids(connection, todos) if form.has_uid else {}
+    return form.encode(todos, uids), len(todos) == STREAM_CHUNK
 
 
-def kept_uids(connection: Connection, rows: Sequence[TodoRow]) -> Uids:
+def kept_uids(connection: Connection, todos: Sequence[TodoOut]) -> Uids:
     """Read the UIDs that are kept of these todos."""
-    ids = [row.id for row in rows]
+    ids = [todo.id for todo in todos]
     kept = connection.execute(select(IMPORTS.c.todo_id, IMPORTS.c.uid).where(IMPORTS.c.todo_id.in_(ids)))
     return {row.todo_id: row.uid for row in kept}
 

@@ -12,24 +12,49 @@ from typing import Annotated, Any, NamedTuple, Self
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
-from sqlalchemy import Boolean, Column, ColumnElement, Connection, Row, Table, func, or_, select, type_coerce
+from sqlalchemy import Boolean, Column, ColumnElement, Connection, Select, Table, func, or_, select
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
+from sqlalchemy.sql.expression import UpdateBase
 
-from todo.clock import Instant, WallTime, wall_now
+from todo.clock import Instant, WallTime, format_instant, wall_now
 from todo.http.problem import Fault, ValidationFailed
 from todo.models.search import contains
-from todo.models.todo import InstantText, Todo
+from todo.models.statement import Rows, Statement
+from todo.models.todo import Todo, read_instant
+from todo.schemas import TodoOut
 
 TODOS: Table = Todo.__table__
-# What a TodoOut is made of, in the order of its members.
-REPRESENTATION = tuple(
-    type_coerce(column, InstantText()) if column.name in {"created_at", "updated_at"} else column
-    for column in TODOS.c
-)
-TodoRow = Row[*tuple[Any, ...]]
 MAX_LIMIT = 1000
 MAX_WINDOW = 3_652_058  # days from the year 1 to the year 9999
 _LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - a wall time
+
+
+def reading_todos(statement: Select[Any] | UpdateBase) -> Statement[TodoOut]:
+    """A statement that returns the columns of TODOS, read as todos."""
+    return Statement(statement, _read_sqlite, _read_server)
+
+
+def _read_sqlite(rows: Rows) -> list[TodoOut]:
+    parse = datetime.fromisoformat
+    return [
+        TodoOut(
+            number,
+            title,
+            text,
+            completed == 1,
+            deadline and parse(deadline),
+            read_instant(made),
+            read_instant(changed),
+        )
+        for number, title, text, completed, deadline, made, changed in rows
+    ]
+
+
+def _read_server(rows: Rows) -> list[TodoOut]:
+    return [
+        TodoOut(number, title, text, completed, deadline, format_instant(made), format_instant(changed))
+        for number, title, text, completed, deadline, made, changed in rows
+    ]
 
 
 _Columns = ReadOnlyColumnCollection[str, Any]
@@ -195,14 +220,14 @@ class Listing:
         statement = select(func.count()).select_from(TODOS).where(*conditions)
         return connection.scalar(statement) or 0
 
-    def read(self, connection: Connection, size: int) -> list[TodoRow]:
+    def read(self, connection: Connection, size: int) -> list[TodoOut]:
         """Read the next `size` rows, fewer where there are no more."""
-        rows: list[TodoRow] = []
+        todos: list[TodoOut] = []
         for conditions, keys in self._branches():
-            rows += self._select(connection, conditions, keys, size - len(rows))
-            if len(rows) == size:
+            todos += self._select(connection, conditions, keys, size - len(todos))
+            if len(todos) == size:
                 break
-        return rows
+        return todos
 
     def _select(
         self,
@@ -210,7 +235,7 @@ class Listing:
         conditions: Sequence[ColumnElement[bool]],
         keys: Sequence[SortKey],
         size: int,
-    ) -> Sequence[TodoRow]:
+    ) -> list[TodoOut]:
         """Read the first `size` rows of a branch that match the filters.
 
         Where one index gives the order and another finds what matches, planners without statistics
@@ -220,21 +245,21 @@ class Listing:
         order = _order(keys)
         leading = self._sort[0].column.key
         with_order, others = self._conditions(TODOS.c, _INDEXED_WITH.get(leading, {leading}))
-        statement = select(*REPRESENTATION).where(*conditions, *with_order).order_by(*order)
+        statement = select(TODOS).where(*conditions, *with_order).order_by(*order)
         if not others or "q" in self._filters:  # which no index finds
-            return connection.execute(statement.where(*others).limit(size)).all()
+            return _read_server(connection.execute(statement.where(*others).limit(size)))
         stretch = statement.limit(size * STRETCH).subquery()
         _, others_there = self._conditions(stretch.c, _INDEXED_WITH.get(leading, {leading}))
         within = select(*stretch.c).where(*others_there)
         if connection.dialect.name != "sqlite":  # which keeps the order, and would sort all of it again
             within = within.order_by(*_order(keys, stretch.c))
-        rows = connection.execute(within.limit(size)).all()
-        if len(rows) == size:
-            return rows
+        todos = _read_server(connection.execute(within.limit(size)))
+        if len(todos) == size:
+            return todos
         ids = select(TODOS.c.id).where(*conditions, *with_order, *others)
         found = ids.order_by(*_order(keys, from_index=False)).limit(size).subquery()
-        whole = select(*REPRESENTATION).join(found, TODOS.c.id == found.c.id).order_by(*order)
-        return connection.execute(whole).all()
+        whole = select(TODOS).join(found, TODOS.c.id == found.c.id).order_by(*order)
+        return _read_server(connection.execute(whole))
 
     def _conditions(
         self, columns: _Columns, indexed: Collection[str] = ()
@@ -247,9 +272,9 @@ class Listing:
                 (on_indexed if column in indexed else others).append(condition)
         return on_indexed, others
 
-    def skip_past(self, row: TodoRow) -> None:
-        """Have the next page begin behind `row`."""
-        self._after = self._position([getattr(row, key.column.key) for key in self._sort])
+    def skip_past(self, todo: TodoOut) -> None:
+        """Have the next page begin behind `todo`."""
+        self._after = self._position([getattr(todo, key.column.key) for key in self._sort])
 
     def cursor(self) -> str:
         """Say where the next page begins, for a client to send back."""

@@ -1,6 +1,6 @@
 """Todos as text, without I/O.
 
-A `Form` writes rows of todos. A reader takes the text of a file in pieces of any size and yields an
+A `Form` writes todos. A reader takes the text of a file in pieces of any size and yields an
 `Entry` for each thing that it finds, with values as they would stand in a request: what they must be
 is checked elsewhere, in the one place for all formats.
 
@@ -13,15 +13,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-Rows = Sequence[Any]  # the members of todos as they are answered, but for a deadline, which is a datetime
+from todo.schemas import TodoOut
+
+Todos = Sequence[TodoOut]
 Uids = Mapping[int, str]
 
 
 class Form(NamedTuple):
-    """How a list of todos is written: `head`, runs of rows with `separator` between them, `tail`."""
+    """How a list of todos is written: `head`, runs of todos with `separator` between them, `tail`."""
 
     media_type: str
-    encode: Callable[[Rows, Uids], bytes]
+    encode: Callable[[Todos, Uids], bytes]
     head: bytes = b""
     separator: bytes = b""
     tail: bytes = b""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
-from todo.formats import Entry, Form, Rows, Uids, Unreadable
+from todo.formats import Entry, Form, Todos, Uids, Unreadable
 from todo.formats.text import lines
 from todo.schemas import TodoOut
 
@@ -24,11 +24,10 @@ def _defuse(text: str | None) -> str | None:
     return "'" + text if text and _FORMULA.match(text) else text
 
 
-def _encode(rows: Rows, _: Uids) -> bytes:
+def _encode(todos: Todos, _: Uids) -> bytes:
     text = io.StringIO()
     write = csv.writer(text).writerow
-    for row in rows:
-        todo = TodoOut(*row)
+    for todo in todos:
         write(
             (
                 todo.id,

@@ -15,8 +15,11 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from todo.formats import Entry, Form, Rows, Uids, Unreadable, own_uid
+from msgspec import structs
+
+from todo.formats import Entry, Form, Todos, Uids, Unreadable, own_uid
 from todo.formats.text import MAX_LINE, lines
+from todo.schemas import TodoOut
 
 MEDIA_TYPE = "text/calendar"
 VTODO, VEVENT = "VTODO", "VEVENT"
@@ -52,31 +55,33 @@ def _head(zone: str) -> bytes:
     return head.encode() + definition
 
 
-def _encode(zone: str, component: str, rows: Rows, uids: Uids) -> bytes:
+def _encode(zone: str, component: str, todos: Todos, uids: Uids) -> bytes:
     write = _vtodo if component == VTODO else _vevent
-    return "".join(write(zone, row, uids) for row in rows).encode()
+    return "".join(write(zone, todo, uids) for todo in todos).encode()
 
 
-def _vtodo(zone: str, row: Any, uids: Uids) -> str:
-    completed, deadline_at, updated_at = row[3], row[4], row[6]
+def _vtodo(zone: str, todo: TodoOut, uids: Uids) -> str:
     status = (
-        f"STATUS:COMPLETED\r\n{_instant('COMPLETED', updated_at)}" if completed else "STATUS:NEEDS-ACTION\r\n"
+        f"STATUS:COMPLETED\r\n{_instant('COMPLETED', todo.updated_at)}"
+        if todo.completed
+        else "STATUS:NEEDS-ACTION\r\n"
     )
-    due = "" if deadline_at is None else _wall_time("DUE", zone, deadline_at)
-    return f"BEGIN:VTODO\r\n{_shared(row, uids)}{status}{due}END:VTODO\r\n"
+    due = "" if todo.deadline_at is None else _wall_time("DUE", zone, todo.deadline_at)
+    return f"BEGIN:VTODO\r\n{_shared(todo, uids)}{status}{due}END:VTODO\r\n"
 
 
-def _vevent(zone: str, row: Any, uids: Uids) -> str:
-    deadline_at = row[4]
-    if deadline_at is None:
+def _vevent(zone: str, todo: TodoOut, uids: Uids) -> str:
+    if todo.deadline_at is None:
         return ""
-    start = _wall_time("DTSTART", zone, deadline_at)
-    return f"BEGIN:VEVENT\r\n{_shared(row, uids)}{start}DURATION:PT0S\r\nTRANSP:TRANSPARENT\r\nEND:VEVENT\r\n"
+    start = _wall_time("DTSTART", zone, todo.deadline_at)
+    return (
+        f"BEGIN:VEVENT\r\n{_shared(todo, uids)}{start}DURATION:PT0S\r\nTRANSP:TRANSPARENT\r\nEND:VEVENT\r\n"
+    )
 
 
-def _shared(row: Any, uids: Uids) -> str:
+def _shared(todo: TodoOut, uids: Uids) -> str:
     """The properties of both components. A calendar has no method, so that DTSTAMP is the last change."""
-    todo_id, title, description, _, _, created_at, updated_at = row
+    todo_id, title, description, _, _, created_at, updated_at = structs.astuple(todo)
     kept_uid = uids.get(todo_id)
     uid = _text("UID", own_uid(todo_id, created_at))
     if kept_uid is not None:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import msgspec
-from msgspec import UNSET
+from msgspec import UNSET, structs
 
-from todo.formats import Entry, Form, Rows, Uids, Unreadable, taskwarrior
+from todo.formats import Entry, Form, Todos, Uids, Unreadable, taskwarrior
 from todo.http.body import DECODER
 from todo.http.problem import ValidationFailed
 from todo.schemas import TodoExport, TodoOut
@@ -19,22 +19,22 @@ _SPACE = re.compile(r"[ \t\r\n]+")
 _ENCODER = msgspec.json.Encoder()
 
 
-def _list(rows: Rows, _: Uids) -> bytes:
-    return _ENCODER.encode([TodoOut(*row) for row in rows])[1:-1]
+def _list(todos: Todos, _: Uids) -> bytes:
+    return _ENCODER.encode(todos)[1:-1]
 
 
-def _lines(rows: Rows, _: Uids) -> bytes:
-    return _ENCODER.encode_lines([TodoOut(*row) for row in rows])
+def _lines(todos: Todos, _: Uids) -> bytes:
+    return _ENCODER.encode_lines(todos)
 
 
-def _file(rows: Rows, uids: Uids) -> bytes:
-    return b",\n".join(_ENCODER.encode(_with_uid(row, uids)) for row in rows)
+def _file(todos: Todos, uids: Uids) -> bytes:
+    return b",\n".join(_ENCODER.encode(_with_uid(todo, uids)) for todo in todos)
 
 
-def _with_uid(row: Any, uids: Uids) -> TodoExport:
-    todo = TodoExport(*row)
-    todo.uid = uids.get(todo.id, UNSET)
-    return todo
+def _with_uid(todo: TodoOut, uids: Uids) -> TodoExport:
+    exported = TodoExport(*structs.astuple(todo))
+    exported.uid = uids.get(todo.id, UNSET)
+    return exported
 
 
 LIST = Form("application/json", _list, b"[", b",", b"]")

@@ -9,8 +9,10 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
+from msgspec import structs
 
-from todo.formats import Entry, Form, Rows, Uids, own_uid
+from todo.formats import Entry, Form, Todos, Uids, own_uid
+from todo.schemas import TodoOut
 
 # Taskwarrior keeps attributes that it does not know: this one has the UID of a todo from here.
 UID = "todouid"
@@ -35,12 +37,12 @@ def form(zone: ZoneInfo) -> Form:
     )
 
 
-def _encode(zone: ZoneInfo, rows: Rows, uids: Uids) -> bytes:
-    return b",\n".join(msgspec.json.encode(_task(zone, row, uids)) for row in rows)
+def _encode(zone: ZoneInfo, todos: Todos, uids: Uids) -> bytes:
+    return b",\n".join(msgspec.json.encode(_task(zone, todo, uids)) for todo in todos)
 
 
-def _task(zone: ZoneInfo, row: Any, uids: Uids) -> dict[str, Any]:
-    todo_id, title, description, completed, deadline_at, created_at, updated_at = row
+def _task(zone: ZoneInfo, todo: TodoOut, uids: Uids) -> dict[str, Any]:
+    todo_id, title, description, completed, deadline_at, created_at, updated_at = structs.astuple(todo)
     uid = uids.get(todo_id) or own_uid(todo_id, created_at)
     modified = _basic(updated_at)
     task = {

@@ -8,8 +8,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
-from todo.formats import Entry, Form, Rows, Uids, own_uid
+from msgspec import structs
+
+from todo.formats import Entry, Form, Todos, Uids, own_uid
 from todo.formats.text import lines
+from todo.schemas import TodoOut
 
 _DAY = r"\d{4}-\d\d-\d\d"
 # What stands before the title: a priority, and the day on which it was made.
@@ -19,12 +22,12 @@ _DUE = re.compile(rf"(?:^| )due:((?:{_DAY}(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?)?)
 _UID = re.compile(r"(?:^| )uid:(\S+)$")
 
 
-def _encode(rows: Rows, uids: Uids) -> bytes:
-    return "".join(_line(row, uids) for row in rows).encode()
+def _encode(todos: Todos, uids: Uids) -> bytes:
+    return "".join(_line(todo, uids) for todo in todos).encode()
 
 
-def _line(row: Any, uids: Uids) -> str:
-    todo_id, title, _, completed, deadline_at, created_at, updated_at = row
+def _line(todo: TodoOut, uids: Uids) -> str:
+    todo_id, title, _, completed, deadline_at, created_at, updated_at = structs.astuple(todo)
     done = f"x {updated_at[:10]} " if completed else ""
     due = deadline_at.isoformat().removesuffix("T00:00:00") if deadline_at else ""
     # The last `due:` counts, so that one in the title does not.

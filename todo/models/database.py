@@ -6,11 +6,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from functools import cache
 from typing import Any, TypeVar
 
 from flask import Flask, current_app
-from sqlalchemy import Connection, Engine, Row, Select, Update, create_engine, make_url
+from sqlalchemy import Connection, Engine, Update, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool
@@ -20,6 +19,7 @@ from todo.http.problem import Unavailable, database_code
 from todo.models import db, migration, server, sqlite
 from todo.models.migration import State
 from todo.models.server import SERVERS
+from todo.models.statement import Statement
 from todo.models.writer import Writer
 
 # What a transaction is broken off with for the sake of another one, so that it may be tried again:
@@ -101,10 +101,14 @@ def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Co
         if writing or snapshot:
             _begin(connection, snapshot=not writing)
         yield connection
-        # Where a read of SQLite began nothing, to end it would take a sixth of it again.
-        driver_connection: Any = connection.connection.driver_connection
-        if connections.is_server or driver_connection.in_transaction:
+        if connections.is_server:
             connection.commit()
+        else:
+            # It may have been begun behind SQLAlchemy's back, or not at all.
+            driver_connection: Any = connection.connection.driver_connection
+            if driver_connection.in_transaction:
+                connection.commit()
+                driver_connection.commit()
     except BaseException:
         connection.rollback()
         # SQLAlchemy takes a commit that failed for an end, SQLite not always: it may be tried again.
@@ -135,19 +139,18 @@ def run(work: Callable[[Connection], T], *, writing: bool = False) -> T:
 
 
 def change(
-    connection: Connection, update: Update, select: Select[*tuple[Any, ...]], values: Mapping[str, Any]
-) -> Row[*tuple[Any, ...]] | None:
-    """Carry out `update` of one row and return it as `select` does, in one statement where it can."""
+    connection: Connection,
+    returning: Statement[T],
+    update: Update,
+    select: Statement[T],
+    values: dict[str, Any],
+) -> T | None:
+    """Change one row and return it, by `returning`; by `update` and `select` where there is no such thing."""
     if connection.dialect.update_returning:
-        return connection.execute(_returning(update, select), values).first()
+        return returning.first(connection, values)
     _begin(connection)
     connection.execute(update, values)
-    return connection.execute(select, values).first()
-
-
-@cache
-def _returning(update: Update, select: Select[*tuple[Any, ...]]) -> Any:
-    return update.returning(*select.selected_columns)
+    return select.first(connection, values)
 
 
 def _begin(connection: Connection, *, snapshot: bool = False) -> None:

@@ -1,6 +1,5 @@
 """The API: health and the operations on todos."""
 
-from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
@@ -17,7 +16,7 @@ from todo.http.conditional import Precondition, entity_tag, tagged
 from todo.http.problem import Fault, NotFound, Problem
 from todo.models import database
 from todo.models.database import transaction
-from todo.query import REPRESENTATION, TODOS, ListQuery, TodoRow
+from todo.query import TODOS, ListQuery, reading_todos
 from todo.schemas import (
     MAX_BATCH_BYTES,
     Batch,
@@ -42,8 +41,8 @@ CHANGES = {
 api = Blueprint("api", __name__, url_prefix="/api/v1")
 
 _THIS = TODOS.c.id == bindparam("todo_id")
-_SELECT = select(*REPRESENTATION).where(_THIS)
-_SELECT_FOR_UPDATE = _SELECT.with_for_update()
+_SELECT = reading_todos(select(TODOS).where(_THIS))
+_SELECT_FOR_UPDATE = reading_todos(select(TODOS).where(_THIS).with_for_update())
 # In one order, so that no two batches wait for each other.
 _LOCK = (
     select(TODOS.c.id)
@@ -51,10 +50,10 @@ _LOCK = (
     .order_by(TODOS.c.id)
     .with_for_update()
 )
-_INSERT = insert(TODOS).returning(*REPRESENTATION)
-_INSERT_ALL = insert(TODOS).returning(*REPRESENTATION, sort_by_parameter_order=True)
+_INSERT = reading_todos(insert(TODOS).returning(*TODOS.c, sort_by_parameter_order=True))
 _UPDATE = update(TODOS).where(_THIS)
-_DELETE = delete(TODOS).where(_THIS).returning(*REPRESENTATION)
+_UPDATE_RETURNING = reading_todos(_UPDATE.returning(*TODOS.c))
+_DELETE = reading_todos(delete(TODOS).where(_THIS).returning(*TODOS.c))
 
 
 class IdConverter(BaseConverter):
@@ -109,15 +108,15 @@ def list_todos() -> Response:
 def get_todo(todo_id: int | None) -> Response:
     """Get a todo."""
     with transaction() as connection:
-        row = _find(connection, todo_id)
-    return _todo(row)
+        todo = _find(connection, todo_id)
+    return _todo(todo)
 
 
 @api.post("/todos")
 def create_todo() -> Response:
     """Create a todo."""
     todo = body.read(TodoCreate)
-    response = idempotency.once(lambda connection: _created(_create(connection, todo)))
+    response = idempotency.once(lambda connection: _created(*_create_all(connection, [todo])))
     if idempotency.is_first(response):
         _count("created")
         _count("completed", todo.completed is True)
@@ -131,24 +130,25 @@ def update_todo(todo_id: int | None) -> Response:
 
     PUT and PATCH do the same: a JSON merge patch (RFC 7396).
     """
-    todo = body.read(TodoUpdate, media_types=(body.JSON, body.MERGE_PATCH))
+    changes = body.read(TodoUpdate, media_types=(body.JSON, body.MERGE_PATCH))
     precondition = Precondition.of_request()
-    row = database.run(
-        lambda connection: _update(connection, todo_id, todo, precondition), writing=precondition is not None
+    todo = database.run(
+        lambda connection: _update(connection, todo_id, changes, precondition),
+        writing=precondition is not None,
     )
-    _count("completed", todo.completed is True)
-    return _todo(row)
+    _count("completed", changes.completed is True)
+    return _todo(todo)
 
 
 @api.delete("/todos/<id:todo_id>")
 def delete_todo(todo_id: int | None) -> Response:
     """Delete a todo and answer it as it was, or `{}` where there is none."""
     precondition = Precondition.of_request()
-    row = database.run(
+    todo = database.run(
         lambda connection: _delete(connection, todo_id, precondition), writing=precondition is not None
     )
-    _count("deleted", row is not None)
-    return _json(_represent(row))
+    _count("deleted", todo is not None)
+    return _json(todo or {})
 
 
 @api.post("/todos/batch")
@@ -186,7 +186,7 @@ def _run_all(connection: Connection, operations: list[Operation]) -> list[TodoOu
     for creates, run in groupby(enumerate(operations), lambda item: isinstance(item[1], CreateOperation)):
         if creates:
             todos = [operation.todo for _, operation in run if isinstance(operation, CreateOperation)]
-            results += map(_represent, _create_all(connection, todos))
+            results += _create_all(connection, todos)
         else:
             results += [
                 _run(connection, index, operation)
@@ -204,74 +204,64 @@ def _run(
         precondition = Precondition.of_member(operation.if_match or None)
         todo_id = _storable(operation.id)
         if isinstance(operation, DeleteOperation):
-            return _represent(_delete(connection, todo_id, precondition))
-        return _represent(_update(connection, todo_id, operation.todo, precondition))
+            return _delete(connection, todo_id, precondition) or {}
+        return _update(connection, todo_id, operation.todo, precondition)
     except Problem as problem:
         member = "id" if isinstance(problem, NotFound) else "if_match"
         problem.errors = [Fault(detail=problem.description or "", pointer=f"#/operations/{index}/{member}")]
         raise
 
 
-def _find(connection: Connection, todo_id: int | None, *, for_update: bool = False) -> TodoRow:
-    row = connection.execute(_SELECT_FOR_UPDATE if for_update else _SELECT, {"todo_id": todo_id}).first()
-    if row is None:
+def _find(connection: Connection, todo_id: int | None, *, for_update: bool = False) -> TodoOut:
+    todo = (_SELECT_FOR_UPDATE if for_update else _SELECT).first(connection, {"todo_id": todo_id})
+    if todo is None:
         raise NotFound("Todo not found")
-    return row
+    return todo
 
 
-def _create(connection: Connection, todo: TodoCreate) -> TodoRow:
+def _create_all(connection: Connection, todos: list[TodoCreate]) -> list[TodoOut]:
     now = utc_now()
-    return connection.execute(_INSERT, todo.values() | {"created_at": now, "updated_at": now}).one()
-
-
-def _create_all(connection: Connection, todos: list[TodoCreate]) -> Sequence[TodoRow]:
-    now = utc_now()
-    values = [todo.values() | {"created_at": now, "updated_at": now} for todo in todos]
-    return connection.execute(_INSERT_ALL, values).all()
+    times = {"created_at": now, "updated_at": now}
+    return _INSERT.all_of_each(connection, [todo.values() | times for todo in todos])
 
 
 def _update(
-    connection: Connection, todo_id: int | None, todo: TodoUpdate, precondition: Precondition | None
-) -> TodoRow:
-    values = todo.values()
+    connection: Connection, todo_id: int | None, changes: TodoUpdate, precondition: Precondition | None
+) -> TodoOut:
+    values = changes.values()
     if precondition or not values:
-        row = _find(connection, todo_id, for_update=precondition is not None)
+        todo = _find(connection, todo_id, for_update=precondition is not None)
         if precondition:
-            precondition.check(_tag(row))
+            precondition.check(_tag(todo))
         if not values:
-            return row
-    changed = database.change(
-        connection, _UPDATE, _SELECT, values | {"todo_id": todo_id, "updated_at": utc_now()}
-    )
+            return todo
+    values |= {"todo_id": todo_id, "updated_at": utc_now()}
+    changed = database.change(connection, _UPDATE_RETURNING, _UPDATE, _SELECT, values)
     if changed is None:
         raise NotFound("Todo not found")
     return changed
 
 
-def _delete(connection: Connection, todo_id: int | None, precondition: Precondition | None) -> TodoRow | None:
+def _delete(connection: Connection, todo_id: int | None, precondition: Precondition | None) -> TodoOut | None:
     if precondition:
-        row = connection.execute(_SELECT_FOR_UPDATE, {"todo_id": todo_id}).first()
-        precondition.check(None if row is None else _tag(row))
-    return connection.execute(_DELETE, {"todo_id": todo_id}).first()
+        todo = _SELECT_FOR_UPDATE.first(connection, {"todo_id": todo_id})
+        precondition.check(None if todo is None else _tag(todo))
+    return _DELETE.first(connection, {"todo_id": todo_id})
 
 
-def _represent(row: TodoRow | None) -> TodoOut | dict[str, Any]:
-    return {} if row is None else TodoOut(*row)
+def _tag(todo: TodoOut) -> str:
+    return entity_tag(msgspec.json.encode(todo))
 
 
-def _tag(row: TodoRow) -> str:
-    return entity_tag(msgspec.json.encode(TodoOut(*row)))
-
-
-def _todo(row: TodoRow) -> Response:
-    representation = msgspec.json.encode(TodoOut(*row))
+def _todo(todo: TodoOut) -> Response:
+    representation = msgspec.json.encode(todo)
     return tagged(Response(representation, content_type=JSON), entity_tag(representation))
 
 
-def _created(row: TodoRow) -> Response:
-    response = _todo(row)
+def _created(todo: TodoOut) -> Response:
+    response = _todo(todo)
     response.status_code = 201
-    response.headers["Location"] = url_for(".get_todo", todo_id=row.id)
+    response.headers["Location"] = url_for(".get_todo", todo_id=todo.id)
     return response
 
 
