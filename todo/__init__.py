@@ -17,7 +17,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     from flask import Flask
 
     from todo import cli, config, openapi
-    from todo.http import auth, keep_alive, log, metrics, problem, rate_limit, request_id, security
+    from todo.http import auth, exchange, keep_alive, log, metrics, problem, rate_limit, request_id, security
     from todo.models import database
     from todo.views import docs, feeds, routes, system, web
 
@@ -27,6 +27,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
 
     database.prepare(app, check_schema=not cli.is_choosing())
 
+    exchange.register(app)
     metrics.register(app)
     request_id.register(app)
     log.register(app)

@@ -7,23 +7,23 @@ of a feed; nor anything of bodies.
 import logging
 import os
 import re
-import time
 from contextlib import suppress
 from functools import partial
 from urllib.parse import quote
 
 import msgspec
-from flask import Flask, Response, request
+from flask import Flask, Request
 from flask.logging import default_handler
 from msgspec import UNSET, Struct, UnsetType
 
 from todo.clock import utc_now
 from todo.config import PREFIX, StartupError
-from todo.http import request_id
-from todo.http.metrics import BEGAN
+from todo.http import exchange
+from todo.http.problem import REQUEST_ID
 
 FORMATS = ("text", "json", "off")
 STDERR = 2
+TEXT = "{0.time} {0.remote_address} {0.method} {0.path} {0.status} {0.duration}ms {0.request_id}"
 # A line fits into what is written to a pipe in one piece (POSIX, PIPE_BUF), among those of other processes.
 MAX_PATH = 2000
 
@@ -89,51 +89,27 @@ def register(app: Flask) -> None:
 def tell_requests(app: Flask) -> None:
     """Write a line for each request to `app`, unless the setting is off; before the first one."""
     if app.config["LOG_FORMAT"] != "off":
-        app.after_request(partial(_tell, as_json=app.config["LOG_FORMAT"] == "json"))
+        exchange.observe(app, partial(_tell, as_json=app.config["LOG_FORMAT"] == "json"))
 
 
-def _tell(response: Response, *, as_json: bool) -> Response:
-    environ = request.environ
-    write = partial(
-        _write,
-        environ[BEGAN],
-        as_json,
+def _tell(request: Request, status: int, duration: float, *, as_json: bool) -> None:
+    line = Line(
         _now(),
-        _quoted(environ.get("REMOTE_ADDR") or "-"),
-        environ["REQUEST_METHOD"],
+        _quoted(request.remote_addr or "-"),
+        request.method,
         _quoted(request.path),
-        response.status_code,
-        request_id.current(),
+        status,
+        round(duration * 1000, 3),
+        request.environ[REQUEST_ID],
     )
-    if response.is_streamed:
-        response.call_on_close(write)
-    else:
-        write()
-    return response
+    text = msgspec.json.encode(line) if as_json else TEXT.format(line).encode()
+    # At once and without the locks of `logging`, which cost more than all the rest.
+    with suppress(OSError):
+        os.write(STDERR, text + b"\n")
 
 
 def _quoted(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else quote(text, safe=_SAFE)[:MAX_PATH]
-
-
-def _write(  # noqa: PLR0913, PLR0917 - as many as there are members
-    began: float,
-    as_json: bool,
-    now: str,
-    address: str,
-    method: str,
-    path: str,
-    status: int,
-    request_id: str,
-) -> None:
-    duration = round((time.perf_counter() - began) * 1000, 3)
-    if as_json:
-        text = msgspec.json.encode(Line(now, address, method, path, status, duration, request_id)) + b"\n"
-    else:
-        text = f"{now} {address} {method} {path} {status} {duration}ms {request_id}\n".encode()
-    # At once and without the locks of `logging`, which cost more than all the rest.
-    with suppress(OSError):
-        os.write(STDERR, text)
 
 
 def _now() -> str:

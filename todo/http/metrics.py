@@ -6,25 +6,23 @@ files of that folder, and whichever answers sums them up. So it must be there be
 
 import os
 import threading
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial, wraps
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Flask, Response, request
+from flask import Flask, Request
 from sqlalchemy import Engine
 
+from todo.http import exchange
 from todo.models import db
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
     from prometheus_client import CollectorRegistry, Counter
 
 MEDIA_TYPE = "text/plain"
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-BEGAN = "todo.began"  # in the environment of a request: when it came, by the monotonic clock
 # Seconds. A read takes one of the first, and a request that waits for a lock one of the last.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 # What a client makes up must not become series without end.
@@ -96,8 +94,7 @@ def register(app: Flask) -> None:
     """Measure every request to `app`."""
     with app.app_context():
         engine = db.engine
-    app.wsgi_app = partial(_note_begin, app.wsgi_app)  # type: ignore[method-assign]
-    app.after_request(lambda response: _measure(response, engine))
+    exchange.observe(app, partial(_measure, engine))
 
 
 def begin() -> None:
@@ -138,28 +135,15 @@ def _requests() -> _Requests:
     return _Requests()
 
 
-def _note_begin(
-    application: "WSGIApplication", environ: "WSGIEnvironment", start_response: "StartResponse"
-) -> Iterable[bytes]:
-    environ[BEGAN] = time.perf_counter()
-    return application(environ, start_response)
-
-
-def _measure(response: Response, engine: Engine) -> Response:
+def _measure(engine: Engine, request: Request, status: int, duration: float) -> None:
     requests = _requests()
     rule = request.url_rule
-    route = OTHER if rule is None else rule.rule
-    answered, duration = requests.of(request.method, route, response.status_code)
+    answered, durations = requests.of(request.method, OTHER if rule is None else rule.rule, status)
     answered.inc()
-    began = request.environ[BEGAN]
-    if response.is_streamed:
-        response.call_on_close(lambda: duration.observe(time.perf_counter() - began))
-    else:
-        duration.observe(time.perf_counter() - began)
+    durations.observe(duration)
     checked_out = getattr(engine.pool, "checkedout", None)  # a pool in memory counts none
     if checked_out is not None:
         requests.note_in_use(checked_out())
-    return response
 
 
 def _forget_the_dead(folder: Path) -> None:

@@ -1,0 +1,61 @@
+"""The exchange of a request and its answer, and who is told of it when it is over.
+
+Around Flask, for its hooks cost several times as much.
+"""
+
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Request
+from werkzeug.wsgi import ClosingIterator
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+# Called with the request, the status of its answer, and how long it took, in seconds.
+Observer = Callable[[Request, int, float], None]
+
+_EXTENSION = "todo.observers"
+
+
+def register(app: Flask) -> None:
+    """Measure every exchange of `app`, to the end of its answer."""
+    observers = app.extensions[_EXTENSION] = []
+    app.wsgi_app = partial(_exchange, app.wsgi_app, observers)  # type: ignore[method-assign]
+
+
+def observe(app: Flask, observer: Observer) -> None:
+    """Have `observer` told of every exchange of `app`, once it is over."""
+    app.extensions[_EXTENSION].append(observer)
+
+
+def _exchange(
+    application: "WSGIApplication",
+    observers: Iterable[Observer],
+    environ: "WSGIEnvironment",
+    start_response: "StartResponse",
+) -> Iterable[bytes]:
+    began = time.perf_counter()
+    request: Any = None
+    status = 0
+    is_whole = False
+
+    def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+        nonlocal request, status, is_whole
+        request = environ["werkzeug.request"]  # Flask's, for as long as its context
+        status = int(line[:3])
+        is_whole = any(name == "Content-Length" for name, _ in headers)
+        return start_response(line, headers, exc_info)
+
+    def tell() -> None:
+        duration = time.perf_counter() - began
+        for observer in observers:
+            observer(request, status, duration)
+
+    answer = application(environ, start)
+    if not is_whole:  # it is made while it is sent
+        return ClosingIterator(answer, tell)
+    tell()
+    return answer
