@@ -1,11 +1,12 @@
 """Writes of many threads that share a commit."""
 
+import sqlite3
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
-from sqlalchemy import Connection, event
+from sqlalchemy import event
 
 from tests.file_database import FileDatabaseTest
 from todo.models import db
@@ -17,10 +18,10 @@ PATIENCE = 30  # seconds
 class TestWriter(FileDatabaseTest):
     def setUp(self) -> None:
         super().setUp()
-        self.commits = 0
+        self.statements: list[str] = []
 
-    def count(self, _: Connection) -> None:
-        self.commits += 1
+    def watch(self, connection: sqlite3.Connection, _: object) -> None:
+        connection.set_trace_callback(self.statements.append)
 
     def post_at_once(self, titles: list[str]) -> list[Future[int]]:
         """Have a thread for each title ask for a todo, while another program keeps them from writing."""
@@ -31,7 +32,7 @@ class TestWriter(FileDatabaseTest):
             return int(answer.status_code)
 
         with self.app.app_context():
-            event.listen(db.engine, "commit", self.count)
+            event.listen(db.engine, "connect", self.watch)
         other = self.shell()
         other.execute("BEGIN IMMEDIATE")
         answers = [threads.submit(post, title) for title in titles]
@@ -55,7 +56,7 @@ class TestWriter(FileDatabaseTest):
         answers = self.post_at_once(titles)
         self.assertEqual([HTTPStatus.CREATED] * THREADS, [answer.result() for answer in answers])
         self.assertEqual(titles, self.titles())
-        self.assertEqual(1, self.commits)
+        self.assertEqual(1, self.statements.count("COMMIT"))
 
     def test_what_fails_is_undone_alone(self) -> None:
         self.app = self.start(BUSY_TIMEOUT=PATIENCE * 1000, TESTING=False)

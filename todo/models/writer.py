@@ -77,7 +77,10 @@ class Writer:
             tasks = self._take()
             for task in tasks:
                 _carry_out(task, connection)
-            connection.commit()
+            driver_connection: Any = connection.connection.driver_connection
+            driver_connection.commit()
+            if connection.in_transaction():  # as SQLAlchemy sees it, where it carried out a statement
+                connection.commit()
         except BaseException as error:  # noqa: BLE001 - raised again by each of them
             self.close()
             tasks = tasks or self._take()
@@ -104,7 +107,6 @@ class Writer:
         return self._connection
 
     def _begin(self, connection: Connection) -> None:
-        connection.begin()
         driver_connection: Any = connection.connection.driver_connection
         deadline = time.monotonic() + self._busy_timeout / 1000
         driver_connection.execute("PRAGMA busy_timeout = 0")
