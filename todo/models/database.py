@@ -107,8 +107,7 @@ def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Co
             # It may have been begun behind SQLAlchemy's back, or not at all.
             driver_connection: Any = connection.connection.driver_connection
             if driver_connection.in_transaction:
-                connection.commit()
-                driver_connection.commit()
+                sqlite.commit(connection)
     except BaseException:
         connection.rollback()
         # SQLAlchemy takes a commit that failed for an end, SQLite not always: it may be tried again.

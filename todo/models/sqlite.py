@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from sqlalchemy import URL, Engine, event
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy import URL, Connection, Engine, event, exc
+from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from todo.config import StartupError
 from todo.http.problem import Unavailable
@@ -115,6 +115,23 @@ def tune(engine: Engine, file: File | None, busy_timeout: int) -> None:
     def _leave_a_file_that_was_replaced(_: object, record: Any, __: object) -> None:
         if file is not None and record.info["file"] != file.identify():
             raise DisconnectionError
+
+
+def wrapped(error: sqlite3.Error, statement: str) -> DBAPIError:
+    """Make of an error of the driver SQLAlchemy's of it; both have the names of PEP 249."""
+    kind: type[DBAPIError] = getattr(exc, type(error).__name__)
+    return kind(statement, None, error, hide_parameters=True)
+
+
+def commit(connection: Connection) -> None:
+    """Commit what was begun, by the driver or by SQLAlchemy. Raises DBAPIError."""
+    driver_connection: Any = connection.connection.driver_connection
+    try:
+        driver_connection.commit()
+    except sqlite3.Error as error:
+        raise wrapped(error, "COMMIT") from error
+    if connection.in_transaction():  # as SQLAlchemy sees it, where it carried out a statement
+        connection.commit()
 
 
 def copy(file: Path, path: Path, progress: Progress | None = None) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Generic, TypeVar
 
-from sqlalchemy import Connection, Select, exc
+from sqlalchemy import Connection, Select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import UpdateBase
+
+from todo.models.sqlite import wrapped
 
 T = TypeVar("T")
 Values = dict[str, Any]
@@ -68,9 +70,7 @@ class Statement(Generic[T]):
                 parameters = {name: _to_sqlite(value) for name, value in each.items()}
                 yield from driver_connection.execute(text, parameters | fixed).fetchall()
         except sqlite3.Error as error:
-            # The driver's errors and SQLAlchemy's have the names of PEP 249.
-            kind: type[exc.DBAPIError] = getattr(exc, type(error).__name__)
-            raise kind(text, None, error, hide_parameters=True) from error
+            raise wrapped(error, text) from error
 
     def _compile(self, names: Sequence[str]) -> tuple[str, Values]:
         compiled = self._statement.compile(dialect=_DIALECT, column_keys=names)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
-from todo.models.sqlite import File
+from todo.models.sqlite import File, commit
 
 T = TypeVar("T")
 
@@ -77,10 +77,7 @@ class Writer:
             tasks = self._take()
             for task in tasks:
                 _carry_out(task, connection)
-            driver_connection: Any = connection.connection.driver_connection
-            driver_connection.commit()
-            if connection.in_transaction():  # as SQLAlchemy sees it, where it carried out a statement
-                connection.commit()
+            commit(connection)
         except BaseException as error:  # noqa: BLE001 - raised again by each of them
             self.close()
             tasks = tasks or self._take()
