@@ -8,13 +8,27 @@ import base64
 import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import Annotated, Any, NamedTuple, Self
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
-from sqlalchemy import Boolean, Column, ColumnElement, Connection, Select, Table, func, or_, select
+from sqlalchemy import (
+    Boolean,
+    Column,
+    ColumnElement,
+    Connection,
+    Integer,
+    Select,
+    Table,
+    bindparam,
+    func,
+    or_,
+    select,
+)
 from sqlalchemy.sql.base import ReadOnlyColumnCollection
 from sqlalchemy.sql.expression import UpdateBase
+from sqlalchemy.types import TypeEngine
 
 from todo.clock import Instant, WallTime, format_instant, wall_now
 from todo.http.problem import Fault, ValidationFailed
@@ -151,33 +165,47 @@ class ListQuery(Struct, kw_only=True, frozen=True):
     total: Flag = False
 
 
-def _window(c: _Columns, days: int) -> _Conditions:
-    now = wall_now()
-    return {
-        "deadline_at": c.deadline_at <= (now + timedelta(days=days) if days <= (_LAST - now).days else _LAST)
-    }
+class Filter(NamedTuple):
+    """What a parameter of the list is in SQL."""
+
+    # Its conditions, by the column whose index finds what meets them. They are given the parameter where it
+    # is a flag, and the value to compare with.
+    conditions: Callable[[_Columns, bool, ColumnElement[Any]], _Conditions]
+    type: TypeEngine[Any]
+    # The value to compare with, of the parameter.
+    value: Callable[[Any], Any] = lambda value: value
 
 
-def _overdue(c: _Columns, wanted: bool) -> _Conditions:
+def _end_of_window(days: int) -> datetime:
     now = wall_now()
+    return now + timedelta(days=days) if days <= (_LAST - now).days else _LAST
+
+
+def _overdue(c: _Columns, wanted: bool, now: ColumnElement[datetime]) -> _Conditions:
     if wanted:
         return {"completed": c.completed == False, "deadline_at": c.deadline_at < now}  # noqa: E712 - SQL
     return {"": or_(c.completed == True, c.deadline_at.is_(None), c.deadline_at >= now)}  # noqa: E712
 
 
-def _contains(c: _Columns, text: str) -> _Conditions:
-    return {"": or_(contains(c.title, text), contains(c.description, text))}
-
-
-# The conditions of each parameter, by the column whose index finds what meets them.
-FILTERS: dict[str, Callable[[_Columns, Any], _Conditions]] = {
-    "completed": lambda c, wanted: {"completed": c.completed == wanted},
-    "window": _window,
-    "overdue": _overdue,
-    "deadline_from": lambda c, time: {"deadline_at": c.deadline_at >= time},
-    "deadline_before": lambda c, time: {"deadline_at": c.deadline_at < time},
-    "updated_since": lambda c, instant: {"updated_at": c.updated_at >= instant},
-    "q": _contains,
+FILTERS: dict[str, Filter] = {
+    "completed": Filter(lambda c, wanted, _: {"completed": c.completed == wanted}, TODOS.c.completed.type),
+    "window": Filter(
+        lambda c, _, end: {"deadline_at": c.deadline_at <= end}, TODOS.c.deadline_at.type, _end_of_window
+    ),
+    "overdue": Filter(_overdue, TODOS.c.deadline_at.type, lambda _: wall_now()),
+    "deadline_from": Filter(
+        lambda c, _, time: {"deadline_at": c.deadline_at >= time}, TODOS.c.deadline_at.type
+    ),
+    "deadline_before": Filter(
+        lambda c, _, time: {"deadline_at": c.deadline_at < time}, TODOS.c.deadline_at.type
+    ),
+    "updated_since": Filter(
+        lambda c, _, instant: {"updated_at": c.updated_at >= instant}, TODOS.c.updated_at.type
+    ),
+    "q": Filter(
+        lambda c, _, text: {"": or_(contains(c.title, text), contains(c.description, text))},
+        TODOS.c.title.type,
+    ),
 }
 
 # How many rows of the order are looked at for each that is wanted.
@@ -185,7 +213,8 @@ STRETCH = 20
 # The columns on which the index that gives an order can filter too.
 _INDEXED_WITH = {"id": {"completed"}, "deadline_at": {"completed", "deadline_at"}}
 _BY_ID = Sort((SortKey(TODOS.c.id, descending=False),))
-_Branch = tuple[list[ColumnElement[bool]], Sequence[SortKey]]
+_Part = tuple[list[ColumnElement[bool]], Sequence[SortKey]]
+_Filters = tuple[tuple[str, bool], ...]  # their names, and which are flags that are set
 _Storable = Annotated[str, Meta(pattern=r"^[^\u0000]*$(?!\n)")]
 # What a cursor may hold of each column; an id that no database integer can hold would be an error there.
 _POSITION: dict[str, Any] = {
@@ -207,70 +236,33 @@ class Listing:
 
         Raises ValidationFailed for a cursor of another query.
         """
-        self._filters = {name: getattr(query, name) for name in FILTERS if getattr(query, name) is not UNSET}
+        filters = {name: getattr(query, name) for name in FILTERS if getattr(query, name) is not UNSET}
+        self._filters = tuple((name, value is True) for name, value in filters.items())
+        self._values = {name: FILTERS[name].value(value) for name, value in filters.items()}
         self._sort = _BY_ID if query.sort is UNSET else query.sort
         order = [(key.column.key, key.descending) for key in self._sort]
-        what = repr((self._filters, order)).encode()
+        what = repr((filters, order)).encode()
         self._fingerprint = hashlib.blake2b(what, digest_size=9).digest()
         self._after = None if query.cursor is UNSET else self._read(query.cursor)
 
     def count(self, connection: Connection) -> int:
         """Count all that match, whatever the page."""
-        _, conditions = self._conditions(TODOS.c)
+        _, conditions = _conditions(TODOS.c, self._filters)
         statement = select(func.count()).select_from(TODOS).where(*conditions)
-        return connection.scalar(statement) or 0
+        return connection.scalar(statement, self._values) or 0
 
     def read(self, connection: Connection, size: int) -> list[TodoOut]:
-        """Read the next `size` rows, fewer where there are no more."""
+        """Read the next `size` todos, fewer where there are no more."""
+        after = self._after or ()
+        values = self._values | {f"after_{place}": value for place, value in enumerate(after)}
+        # What stands in the statements themselves.
+        shape = tuple(value if value is None or isinstance(value, bool) else ... for value in after)
         todos: list[TodoOut] = []
-        for conditions, keys in self._branches():
-            todos += self._select(connection, conditions, keys, size - len(todos))
+        for branch in _plan(connection.dialect.name, self._filters, self._sort, shape):
+            todos += branch.read(connection, values, size - len(todos))
             if len(todos) == size:
                 break
         return todos
-
-    def _select(
-        self,
-        connection: Connection,
-        conditions: Sequence[ColumnElement[bool]],
-        keys: Sequence[SortKey],
-        size: int,
-    ) -> list[TodoOut]:
-        """Read the first `size` rows of a branch that match the filters.
-
-        Where one index gives the order and another finds what matches, planners without statistics
-        take either, and each is a thousand times too slow on some data. So the order is followed for
-        a stretch, and where that finds too little, what matches is collected and then sorted.
-        """
-        order = _order(keys)
-        leading = self._sort[0].column.key
-        with_order, others = self._conditions(TODOS.c, _INDEXED_WITH.get(leading, {leading}))
-        statement = select(TODOS).where(*conditions, *with_order).order_by(*order)
-        if not others or "q" in self._filters:  # which no index finds
-            return _read_server(connection.execute(statement.where(*others).limit(size)))
-        stretch = statement.limit(size * STRETCH).subquery()
-        _, others_there = self._conditions(stretch.c, _INDEXED_WITH.get(leading, {leading}))
-        within = select(*stretch.c).where(*others_there)
-        if connection.dialect.name != "sqlite":  # which keeps the order, and would sort all of it again
-            within = within.order_by(*_order(keys, stretch.c))
-        todos = _read_server(connection.execute(within.limit(size)))
-        if len(todos) == size:
-            return todos
-        ids = select(TODOS.c.id).where(*conditions, *with_order, *others)
-        found = ids.order_by(*_order(keys, from_index=False)).limit(size).subquery()
-        whole = select(TODOS).join(found, TODOS.c.id == found.c.id).order_by(*order)
-        return _read_server(connection.execute(whole))
-
-    def _conditions(
-        self, columns: _Columns, indexed: Collection[str] = ()
-    ) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
-        """Divide the filters' conditions into those on a column of `indexed`, and the others."""
-        on_indexed: list[ColumnElement[bool]] = []
-        others: list[ColumnElement[bool]] = []
-        for name, value in self._filters.items():
-            for column, condition in FILTERS[name](columns, value).items():
-                (on_indexed if column in indexed else others).append(condition)
-        return on_indexed, others
 
     def skip_past(self, todo: TodoOut) -> None:
         """Have the next page begin behind `todo`."""
@@ -303,13 +295,87 @@ class Listing:
         # An instant reads as UTC with an offset, and the database keeps it without.
         return [value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in position]
 
-    def _branches(self) -> Iterator[_Branch]:
-        if self._after is None:
-            return _from_start(self._sort)
-        return _behind(self._sort, self._after)
+
+class _Branch(NamedTuple):
+    """The selects of a part of the list, of which the first reads enough, or else the second reads all.
+
+    Where one index gives the order and another finds what matches, planners without statistics
+    take either, and each is a thousand times too slow on some data. So the order is followed for
+    a stretch, and where that finds too little, what matches is collected and then sorted.
+    """
+
+    first: Statement[TodoOut]
+    second: Statement[TodoOut] | None
+
+    def read(self, connection: Connection, values: dict[str, Any], size: int) -> list[TodoOut]:
+        """Read its first `size` todos; `values` are those of the filters and of the position."""
+        values |= {"size": size, "stretch": size * STRETCH}
+        todos = self.first.all(connection, values)
+        if len(todos) == size or self.second is None:
+            return todos
+        return self.second.all(connection, values)
 
 
-def _from_start(keys: Sequence[SortKey]) -> Iterator[_Branch]:
+@lru_cache(maxsize=1000)
+def _plan(dialect: str, filters: _Filters, sort: Sort, position: Sequence[Any]) -> list[_Branch]:
+    """Make the selects of the todos that `filters` match, from their start or from behind `position`.
+
+    Its members are None or a flag, which stand in the select, or anything else. To make the selects
+    takes longer than to carry them out, so that they are kept.
+    """
+    if not position:
+        parts = _from_start(sort)
+    else:
+        parts = _behind(
+            sort,
+            [
+                bindparam(f"after_{place}", type_=key.column.type) if value is ... else value
+                for place, (key, value) in enumerate(zip(sort, position, strict=True))
+            ],
+        )
+    leading = sort[0].column.key
+    indexed = _INDEXED_WITH.get(leading, {leading})
+    return [_branch(dialect, filters, indexed, conditions, keys) for conditions, keys in parts]
+
+
+def _branch(
+    dialect: str,
+    filters: _Filters,
+    indexed: Collection[str],
+    conditions: Sequence[ColumnElement[bool]],
+    keys: Sequence[SortKey],
+) -> _Branch:
+    order = _order(keys)
+    size = bindparam("size", type_=Integer())
+    with_order, others = _conditions(TODOS.c, filters, indexed)
+    statement = select(TODOS).where(*conditions, *with_order).order_by(*order)
+    if not others or ("q", False) in filters:  # which no index finds
+        return _Branch(reading_todos(statement.where(*others).limit(size)), None)
+    stretch = statement.limit(bindparam("stretch", type_=Integer())).subquery()
+    _, others_there = _conditions(stretch.c, filters, indexed)
+    within = select(*stretch.c).where(*others_there)
+    if dialect != "sqlite":  # which keeps the order, and would sort all of it again
+        within = within.order_by(*_order(keys, stretch.c))
+    ids = select(TODOS.c.id).where(*conditions, *with_order, *others)
+    found = ids.order_by(*_order(keys, from_index=False)).limit(size).subquery()
+    whole = select(TODOS).join(found, TODOS.c.id == found.c.id).order_by(*order)
+    return _Branch(reading_todos(within.limit(size)), reading_todos(whole))
+
+
+def _conditions(
+    columns: _Columns, filters: _Filters, indexed: Collection[str] = ()
+) -> tuple[list[ColumnElement[bool]], list[ColumnElement[bool]]]:
+    """Divide the conditions of `filters` into those on a column of `indexed`, and the others."""
+    on_indexed: list[ColumnElement[bool]] = []
+    others: list[ColumnElement[bool]] = []
+    for name, flag in filters:
+        value = bindparam(name, type_=FILTERS[name].type)
+        for column, condition in FILTERS[name].conditions(columns, flag, value).items():
+            (on_indexed if column in indexed else others).append(condition)
+    return on_indexed, others
+
+
+def _from_start(keys: Sequence[SortKey]) -> Iterator[_Part]:
     """Yield conditions and sort keys of selects that, one behind the other, give all rows in order.
 
     Each is of a form that an index on the first key serves: a column that can be null, or holds one
@@ -326,7 +392,7 @@ def _from_start(keys: Sequence[SortKey]) -> Iterator[_Branch]:
         yield [], keys
 
 
-def _behind(keys: Sequence[SortKey], position: Sequence[Any]) -> Iterator[_Branch]:
+def _behind(keys: Sequence[SortKey], position: Sequence[Any]) -> Iterator[_Part]:
     """Yield the same for the rows behind `position`, the values of a row in the columns of `keys`."""
     (column, descending), *rest = keys
     value, *others = position
@@ -343,8 +409,8 @@ def _behind(keys: Sequence[SortKey], position: Sequence[Any]) -> Iterator[_Branc
         yield from _where(column.is_(None), _from_start(rest))
 
 
-def _where(condition: ColumnElement[bool], branches: Iterator[_Branch]) -> Iterator[_Branch]:
-    return (([condition, *conditions], keys) for conditions, keys in branches)
+def _where(condition: ColumnElement[bool], parts: Iterator[_Part]) -> Iterator[_Part]:
+    return (([condition, *conditions], keys) for conditions, keys in parts)
 
 
 def _order(
