@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Browser, sync_playwright
 
 # Without one the tests in a browser, which take some minutes, are skipped.
-CHROMIUM = Path(os.environ.get("CHROMIUM", "/none"))
+CHROMIUM = Path(os.environ.get("CHROMIUM") or "/none")
 NONE = "make pages runs it, in the browser that CHROMIUM names"
 _ARGUMENTS = (
     "--no-sandbox",  # it refuses to have one as root
