@@ -1,3 +1,4 @@
+import sqlite3
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from typing import Any
@@ -206,6 +207,22 @@ class TestList(TodoTest):
                 for sort, order in (("id", expected), ("-id", expected[::-1])):
                     found = [ids(page) for page in self.pages(sort=sort, limit="1", **query)]
                     self.assertEqual([[key] for key in order] or [[]], found)
+
+    def test_a_page_of_many_equal_values_does_not_sort_them_all(self) -> None:
+        with self.app.app_context():
+            connection: Any = db.engine.raw_connection().driver_connection
+        if not isinstance(connection, sqlite3.Connection):
+            self.skipTest("Servers tell no steps.")
+        connection.execute("DELETE FROM todos")
+        connection.executemany("INSERT INTO todos (title) VALUES (?)", [("Milk",)] * 5000 + [("Water",)])
+        connection.commit()
+        steps = []
+        connection.set_progress_handler(lambda: steps.append(1), 100)
+        pages = self.pages(sort="-title", limit="10")
+        found = [todo["id"] for _ in range(2) for todo in next(pages).get_json()]
+        connection.set_progress_handler(None, 100)
+        self.assertEqual([5007, *range(7, 26)], found)
+        self.assertLess(len(steps) * 100, 5000)
 
     def test_the_link_is_absolute_and_keeps_every_other_parameter(self) -> None:
         query = {"q": "%i", "limit": "1", "sort": "-title", "total": "true", "completed": "false"}

@@ -213,6 +213,7 @@ STRETCH = 20
 # The columns on which the index that gives an order can filter too.
 _INDEXED_WITH = {"id": {"completed"}, "deadline_at": {"completed", "deadline_at"}}
 _BY_ID = Sort((SortKey(TODOS.c.id, descending=False),))
+_SIZE = bindparam("size", type_=Integer())
 _Part = tuple[list[ColumnElement[bool]], Sequence[SortKey]]
 _Filters = tuple[tuple[str, bool], ...]  # their names, and which are flags that are set
 _Storable = Annotated[str, Meta(pattern=r"^[^\u0000]*$(?!\n)")]
@@ -297,22 +298,21 @@ class Listing:
 
 
 class _Branch(NamedTuple):
-    """The selects of a part of the list, of which the first reads enough, or else the second reads all.
-
-    Where one index gives the order and another finds what matches, planners without statistics
-    take either, and each is a thousand times too slow on some data. So the order is followed for
-    a stretch, and where that finds too little, what matches is collected and then sorted.
-    """
+    """The selects of a part of the list: of all of it, or of its beginning."""
 
     first: Statement[TodoOut]
-    second: Statement[TodoOut] | None
+    # Where the first finds too little: what goes on behind it, or else reads all of the part.
+    second: Statement[TodoOut] | None = None
+    goes_on: bool = False
 
     def read(self, connection: Connection, values: dict[str, Any], size: int) -> list[TodoOut]:
         """Read its first `size` todos; `values` are those of the filters and of the position."""
-        values |= {"size": size, "stretch": size * STRETCH}
+        values |= {"size": size, "before": size - 1, "stretch": size * STRETCH}
         todos = self.first.all(connection, values)
         if len(todos) == size or self.second is None:
             return todos
+        if self.goes_on:
+            return todos + self.second.all(connection, values | {"size": size - len(todos)})
         return self.second.all(connection, values)
 
 
@@ -345,21 +345,58 @@ def _branch(
     conditions: Sequence[ColumnElement[bool]],
     keys: Sequence[SortKey],
 ) -> _Branch:
-    order = _order(keys)
-    size = bindparam("size", type_=Integer())
     with_order, others = _conditions(TODOS.c, filters, indexed)
-    statement = select(TODOS).where(*conditions, *with_order).order_by(*order)
-    if not others or ("q", False) in filters:  # which no index finds
-        return _Branch(reading_todos(statement.where(*others).limit(size)), None)
+    conditions = [*conditions, *with_order]
+    if others and ("q", False) not in filters:  # which no index finds
+        return _stretched(dialect, filters, indexed, conditions, keys)
+    if dialect == "sqlite" and not others and keys[0].descending and tuple(keys[1:]) == _BY_ID:
+        return _descending(conditions, keys)
+    statement = select(TODOS).where(*conditions, *others).order_by(*_order(keys)).limit(_SIZE)
+    return _Branch(reading_todos(statement))
+
+
+def _descending(conditions: Sequence[ColumnElement[bool]], keys: Sequence[SortKey]) -> _Branch:
+    """Select what is above the last value that is wanted, and then those of that value.
+
+    An index that is followed downwards gives the ids of equal values downwards too, and so all the
+    equal ones, a million maybe, would be sorted for the first hundred. (Planners of servers do worse
+    with these selects than with the sorting.)
+    """
+    column = keys[0].column
+    values = select(column).where(*conditions)
+    at_the_end = values.order_by(column.desc()).offset(bindparam("before", type_=Integer())).limit(1)
+    lowest = values.with_only_columns(func.min(column))
+    last = func.coalesce(at_the_end.scalar_subquery(), lowest.scalar_subquery())
+    statement = select(TODOS).where(*conditions)
+    above = statement.where(column > last).order_by(*_order(keys))
+    equal = statement.where(column == last).order_by(TODOS.c.id).limit(_SIZE)
+    return _Branch(reading_todos(above), reading_todos(equal), goes_on=True)
+
+
+def _stretched(
+    dialect: str,
+    filters: _Filters,
+    indexed: Collection[str],
+    conditions: Sequence[ColumnElement[bool]],
+    keys: Sequence[SortKey],
+) -> _Branch:
+    """Look for what matches in a stretch of the order, or else collect all that matches and sort it.
+
+    Where one index gives the order and another finds what matches, planners without statistics
+    take either, and each is a thousand times too slow on some data.
+    """
+    order = _order(keys)
+    statement = select(TODOS).where(*conditions).order_by(*order)
     stretch = statement.limit(bindparam("stretch", type_=Integer())).subquery()
     _, others_there = _conditions(stretch.c, filters, indexed)
     within = select(*stretch.c).where(*others_there)
     if dialect != "sqlite":  # which keeps the order, and would sort all of it again
         within = within.order_by(*_order(keys, stretch.c))
-    ids = select(TODOS.c.id).where(*conditions, *with_order, *others)
-    found = ids.order_by(*_order(keys, from_index=False)).limit(size).subquery()
+    _, others = _conditions(TODOS.c, filters, indexed)
+    ids = select(TODOS.c.id).where(*conditions, *others)
+    found = ids.order_by(*_order(keys, from_index=False)).limit(_SIZE).subquery()
     whole = select(TODOS).join(found, TODOS.c.id == found.c.id).order_by(*order)
-    return _Branch(reading_todos(within.limit(size)), reading_todos(whole))
+    return _Branch(reading_todos(within.limit(_SIZE)), reading_todos(whole))
 
 
 def _conditions(
