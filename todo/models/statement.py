@@ -6,9 +6,9 @@ whose part in a round trip is small, and which watches over connections that may
 """
 
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import Connection, Select
 from sqlalchemy.dialects import sqlite
@@ -20,7 +20,15 @@ T = TypeVar("T")
 Values = dict[str, Any]
 Rows = Iterable[Sequence[Any]]
 
-_DIALECT = sqlite.dialect(paramstyle="named")
+_DIALECT = sqlite.dialect(paramstyle="qmark")
+
+
+class _Text(NamedTuple):
+    """A statement of SQLite's, the names of its parameters in order, and those that have a fixed value."""
+
+    text: str
+    names: Sequence[str]
+    fixed: Values
 
 
 class Statement(Generic[T]):
@@ -36,13 +44,12 @@ class Statement(Generic[T]):
         self._statement = statement
         self._read_sqlite = read_sqlite
         self._read_server = read_server
-        # The text, and the values that stand in the statement, by the names of the other values.
-        self._texts: dict[tuple[str, ...], tuple[str, Values]] = {}
+        self._texts: dict[tuple[str, ...], _Text] = {}  # by the names of the values
 
     def all(self, connection: Connection, values: Values) -> list[T]:
         """Carry it out and read all rows. Raises DBAPIError."""
         if connection.dialect.name == "sqlite":
-            return self._read_sqlite(self._carry_out(connection, [values]))
+            return self._read_sqlite(self._carry_out(connection, values))
         return self._read_server(connection.execute(self._statement, values))
 
     def first(self, connection: Connection, values: Values) -> T | None:
@@ -51,31 +58,45 @@ class Statement(Generic[T]):
         return rows[0] if rows else None
 
     def all_of_each(self, connection: Connection, values: Sequence[Values]) -> list[T]:
-        """Carry it out with each of `values`, which have the same names, and read all rows.
+        """Insert a row for each of `values`, which have the same names, and read all rows.
 
         The rows are in the order of `values`. Raises DBAPIError.
         """
         if connection.dialect.name == "sqlite":
-            return self._read_sqlite(self._carry_out(connection, values))
+            return self._read_sqlite(self._insert_all(connection, values))
         return self._read_server(connection.execute(self._statement, values))
 
-    def _carry_out(self, connection: Connection, values: Sequence[Values]) -> Iterator[Any]:
-        names = tuple(values[0])
-        if names not in self._texts:
-            self._texts[names] = self._compile(names)
-        text, fixed = self._texts[names]
-        driver_connection: Any = connection.connection.driver_connection
-        try:
-            for each in values:
-                parameters = {name: _to_sqlite(value) for name, value in each.items()}
-                yield from driver_connection.execute(text, parameters | fixed).fetchall()
-        except sqlite3.Error as error:
-            raise wrapped(error, text) from error
+    def _carry_out(self, connection: Connection, values: Values) -> Rows:
+        text, names, fixed = self._text(tuple(values))
+        return _execute(connection, text, _in_order(names, fixed | values))
 
-    def _compile(self, names: Sequence[str]) -> tuple[str, Values]:
-        compiled = self._statement.compile(dialect=_DIALECT, column_keys=names)
-        fixed = {name: _to_sqlite(value) for name, value in compiled.params.items() if name not in names}
-        return str(compiled), fixed
+    def _insert_all(self, connection: Connection, values: Sequence[Values]) -> Rows:
+        """By one execution, of which RETURNING has SQLite keep a journal, as of each alone."""
+        text, names, fixed = self._text(tuple(values[0]))
+        row = f"({', '.join('?' * len(names))})"
+        text = text.replace(row, ", ".join([row] * len(values)))
+        parameters = [parameter for each in values for parameter in _in_order(names, fixed | each)]
+        return _execute(connection, text, parameters)
+
+    def _text(self, given: tuple[str, ...]) -> _Text:
+        if given not in self._texts:
+            compiled = self._statement.compile(dialect=_DIALECT, column_keys=given)
+            fixed = {name: value for name, value in compiled.params.items() if name not in given}
+            self._texts[given] = _Text(str(compiled), compiled.positiontup or (), fixed)
+        return self._texts[given]
+
+
+def _execute(connection: Connection, text: str, parameters: Sequence[Any]) -> Rows:
+    driver_connection: Any = connection.connection.driver_connection
+    try:
+        rows: Rows = driver_connection.execute(text, parameters).fetchall()
+    except sqlite3.Error as error:
+        raise wrapped(error, text) from error
+    return rows
+
+
+def _in_order(names: Iterable[str], values: Values) -> list[Any]:
+    return [_to_sqlite(values[name]) for name in names]
 
 
 def _to_sqlite(value: Any) -> Any:
