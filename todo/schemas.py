@@ -155,7 +155,7 @@ WallTimeOut = Annotated[
 ]
 
 
-class TodoOut(Struct):
+class TodoOut(Struct, gc=False):
     """A todo as it is answered, its members in the order of the contract."""
 
     id: Id

@@ -1,6 +1,6 @@
 """Links from page to page (RFC 8288)."""
 
-from urllib.parse import parse_qsl, urlencode
+from urllib.parse import parse_qsl, quote, urlencode
 
 from flask import request
 
@@ -9,4 +9,5 @@ def next_link(cursor: str) -> str:
     """Make the value of a `Link` header to the page at `cursor`, every other parameter kept."""
     sent = parse_qsl(request.query_string.decode(), keep_blank_values=True)
     query = [(name, value) for name, value in sent if name != "cursor"]
-    return f'<{request.base_url}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
+    address = f"{request.scheme}://{request.host}{quote(request.root_path + request.path)}"
+    return f'<{address}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'
