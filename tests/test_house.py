@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parent.parent / "todo"
 
 # From the ground up. A module is on the first floor that matches its name.
 FLOORS = (
-    r"clock|config|http\.problem|http",
+    r"clock|config|http\.problem|http\.turn|http",
     r"models(\..+)?|migrations(\..+)?",
     r"schemas|query|listing|formats(\..+)?|http\..+",
     r"views(\..+)?",

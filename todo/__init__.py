@@ -17,7 +17,18 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     from flask import Flask
 
     from todo import cli, config, openapi
-    from todo.http import auth, exchange, keep_alive, log, metrics, problem, rate_limit, request_id, security
+    from todo.http import (
+        auth,
+        exchange,
+        keep_alive,
+        log,
+        metrics,
+        problem,
+        rate_limit,
+        request_id,
+        security,
+        turn,
+    )
     from todo.models import database
     from todo.views import docs, feeds, routes, system, web
 
@@ -44,4 +55,6 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     app.register_blueprint(web.web)
     app.register_blueprint(system.system)
     openapi.register(app)
+    if app.extensions["todo.writer"]:  # a server is waited for, and others work meanwhile
+        turn.register(app)
     return app

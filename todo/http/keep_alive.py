@@ -7,7 +7,7 @@ saying so, and a client that keeps its connections loses its next request.
 from flask import Flask, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from todo.http import body
+from todo.http import body, turn
 from todo.http.problem import ContentTooLarge
 
 # No body that is larger is taken anywhere.
@@ -28,7 +28,8 @@ def _receive() -> None:
     # A body of unknown length would be cut at the limit; one byte more shows that it is longer.
     request.max_content_length = MAX_RECEIVED + 1
     try:
-        fits = len(request.get_data()) <= MAX_RECEIVED
+        with turn.paused():
+            fits = len(request.get_data()) <= MAX_RECEIVED
     except RequestEntityTooLarge:
         fits = False
     if not fits:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from todo.http import turn
 from todo.models.sqlite import File, commit
 
 T = TypeVar("T")
@@ -60,7 +61,8 @@ class Writer:
             self.waiting.append(task)
             task.leads, self._is_led = not self._is_led, True
         if not task.leads:
-            task.woken.wait()
+            with turn.paused():
+                task.woken.wait()
         if task.leads:
             self._lead()
         if task.error is not None:
@@ -77,7 +79,8 @@ class Writer:
             tasks = self._take()
             for task in tasks:
                 _carry_out(task, connection)
-            commit(connection)
+            with turn.paused():
+                commit(connection)
         except BaseException as error:  # noqa: BLE001 - raised again by each of them
             self.close()
             tasks = tasks or self._take()
@@ -114,7 +117,8 @@ class Writer:
                 break
             except sqlite3.OperationalError as error:
                 is_busy = error.sqlite_errorcode & PRIMARY_CODE == sqlite3.SQLITE_BUSY
-                time.sleep(PAUSE)
+                with turn.paused():
+                    time.sleep(PAUSE)
         else:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         driver_connection.execute(f"PRAGMA busy_timeout = {self._busy_timeout}")
