@@ -1,4 +1,8 @@
-"""The todos that are measured on, put into each server's database by one statement."""
+"""The todos that are measured on, put into each server's database by one statement.
+
+They were made over the last two years, were changed in another order, and two of three have a deadline,
+on an hour within two years around now. The newest are open.
+"""
 
 import sqlite3
 from collections.abc import Iterator
@@ -9,22 +13,26 @@ import psycopg
 from sqlalchemy import URL
 
 PATIENCE = 60  # seconds for a lock
-# The newest of many todos are open.
-OPEN = 1000
+OPEN = 1000  # the newest, of many
 
 # {n} is the number of the todo. The columns have these names on every server.
 _NUMBERS = {
     "sqlite": "WITH RECURSIVE numbers(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < {rows})",
-    "postgresql": "WITH numbers(n) AS (SELECT generate_series(1, {rows}))",
+    "postgresql": "WITH numbers(n) AS (SELECT generate_series(1::bigint, {rows}))",
 }
+# {seconds} from now.
 _MOMENT = {
-    "sqlite": "'2027-01-31 18:00:00.000000'",
-    "postgresql": "timestamp '2027-01-31 18:00:00'",
-    "pocketbase": "'2027-01-31 18:00:00.000Z'",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%S.000000', 'now', {seconds} || ' seconds')",
+    "postgresql": "date_trunc('second', now() at time zone 'UTC') + {seconds} * interval '1 second'",
+    "pocketbase": "strftime('%Y-%m-%d %H:%M:%S.000Z', 'now', {seconds} || ' seconds')",
 }
+_YEAR = 365 * 24 * 3600  # seconds
+_MADE = f"((n - {{rows}}) * {2 * _YEAR} / {{rows}})"
+_CHANGED = f"(-(n * 7919 % {{rows}}) * {2 * _YEAR} / {{rows}})"
+_DEADLINE = f"((n * 7907 % {{rows}} * {4 * _YEAR} / {{rows}} - {2 * _YEAR}) / 3600 * 3600)"
 _INSERT = """INSERT INTO todos (id, title, description, completed, deadline_at, created_at, updated_at)
 {numbers} SELECT {id}, 'Todo ' || n, 'Something to do, number ' || n, n <= {completed},
-CASE WHEN n % 3 > 0 THEN {moment} ELSE {none} END, {moment}, {moment} FROM numbers"""
+CASE WHEN n % 3 > 0 THEN {deadline} ELSE {none} END, {made}, {changed} FROM numbers"""
 _ID = {"pocketbase": "printf('%015d', n)"}
 
 
@@ -46,12 +54,16 @@ def completed(rows: int) -> int:
 
 def fill(database: str, kind: str, rows: int) -> None:
     """Put the todos 1 to `rows` into the empty table; `kind` is sqlite, postgresql or pocketbase."""
+    moments = {
+        name: _MOMENT[kind].format(seconds=seconds.format(rows=rows))
+        for name, seconds in (("deadline", _DEADLINE), ("made", _MADE), ("changed", _CHANGED))
+    }
     statement = _INSERT.format(
         numbers=_NUMBERS.get(kind, _NUMBERS["sqlite"]).format(rows=rows),
         id=_ID.get(kind, "n"),
         completed=completed(rows),
-        moment=_MOMENT[kind],
         none="''" if kind == "pocketbase" else "NULL",
+        **moments,
     )
     with _connect(database) as connection:
         if kind == "postgresql":

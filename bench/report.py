@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import charts
+from bench import charts, listing
 from bench.operations import OPERATIONS, UNCONDITIONAL
 from bench.servers import OURS, PEERS, ROOT, Peer
 
@@ -49,6 +49,23 @@ times of that on 1,000 todos.
 """
 
 
+LISTING_TEXT = """\
+## Filters, sorts and pages
+
+On SQLite, all in one run, lists with limit=100: requests a second (p50, p99 in milliseconds) on so many
+todos, how many of them an answer has on the fewest and on the most, and the time on the most in times of
+that on the fewest.
+"""
+INDEXES_TEXT = """
+### What an index costs
+
+A todo inserted into a file of {rows:,} by one process, in microseconds without and with the commit: with all
+indexes, and without one of them. The medians of {inserts:,} inserts.
+
+| without | insert | insert and commit |
+| --- | ---: | ---: |"""
+
+
 def write(results: dict[str, Any]) -> None:
     """Write the page and its charts, and say so."""
     DOCS.mkdir(exist_ok=True)
@@ -59,6 +76,8 @@ def write(results: dict[str, Any]) -> None:
     if results["scale"]:
         charts.scale(DOCS / "performance-scale.svg", curves(results["scale"]))
         lines += scale(results)
+    if results["listing"]:
+        lines += listings(results["listing"])
     lines += ["## The machine\n", *(f"- {line}" for line in results["machine"]), ""]
     page = DOCS / "performance.md"
     page.write_text("\n".join(lines))
@@ -119,6 +138,28 @@ def scale(results: dict[str, Any]) -> Iterator[str]:
                 times = median(turns[0], "rate") / median(turns[-1], "rate")
                 yield f"| {short(operation.title)} | {' | '.join(cells)} | {times:.2f} |"
         yield ""
+
+
+def listings(measured: dict[str, Any]) -> Iterator[str]:
+    """The tables of what is read, and of the indexes."""
+    yield LISTING_TEXT
+    yield from how([measured])
+    sizes = list(map(int, measured["operations"][0]["sizes"]))
+    yield f"\n| request |{''.join(f' {size:,} |' for size in sizes)} found | times |"
+    yield f"| --- |{' ---: |' * (len(sizes) + 2)}"
+    for operation in measured["operations"]:
+        turns = list(operation["sizes"].values())
+        cells = [
+            f"{median(turn, 'rate'):,.0f} ({median(turn, 'p50'):.1f}, {median(turn, 'p99'):.1f})"
+            for turn in turns
+        ]
+        found = f"{operation['found'][0]}, {operation['found'][-1]}"
+        times = median(turns[0], "rate") / median(turns[-1], "rate")
+        yield f"| {operation['title']} | {' | '.join(cells)} | {found} | {times:.2f} |"
+    yield INDEXES_TEXT.format(rows=sizes[-1], inserts=listing.INSERTS)
+    for name, insert, whole in measured["indexes"]:
+        yield f"| {name or 'none'} | {insert:.0f} | {whole:.0f} |"
+    yield ""
 
 
 def short(title: str) -> str:

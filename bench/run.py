@@ -22,7 +22,7 @@ from typing import Any
 
 from sqlalchemy import make_url
 
-from bench import data, report
+from bench import data, listing, report
 from bench.operations import OPERATIONS, Operation, Request
 from bench.servers import OURS, PATIENCE, PEERS, ROOT, Peer, Server, serving, versions
 
@@ -49,6 +49,8 @@ def main() -> None:
         measure_peers(options, results)
     if "scale" in options.sections:
         measure_scale(options, results)
+    if "listing" in options.sections:
+        measure_listing(options, results)
     report.write(results)
 
 
@@ -72,7 +74,7 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    option("--sections", ("peers", "scale"), "what to measure")
+    option("--sections", ("peers", "scale", "listing"), "what to measure")
     option("--peers", [peer.name for peer in PEERS], f"which servers, {OURS.name} always among them")
     option("--operations", [operation.name for operation in OPERATIONS], "which operations")
     option("--databases", DATABASES, "the scale on which databases")
@@ -106,7 +108,7 @@ def load_results() -> dict[str, Any]:
         results: dict[str, Any] = json.loads(KEPT.read_text())
         if results["machine"] == machine:
             return results
-    return {"machine": machine, "servers": {}, "peers": {}, "scale": {}}
+    return {"machine": machine, "servers": {}, "peers": {}, "scale": {}, "listing": {}}
 
 
 def keep(results: dict[str, Any]) -> None:
@@ -174,6 +176,38 @@ def measure_scale(options: argparse.Namespace, results: dict[str, Any]) -> None:
             for name, sizes in in_rounds(operations, servers, options).items():
                 kept["operations"][name] = {"how": how, "sizes": sizes}
         keep(results)
+
+
+def measure_listing(options: argparse.Namespace, results: dict[str, Any]) -> None:
+    """The service alone: all that is read of files of several sizes, and what their indexes cost."""
+    how = conditions(options)
+    operations = list(listing.operations())
+    with tempfile.TemporaryDirectory() as folder:
+        files = {rows: Path(folder) / str(rows) for rows in SIZES}
+        with ExitStack() as running:
+            servers = [
+                running.enter_context(serving(OURS, file, rows, options.workers))
+                for rows, file in files.items()
+            ]
+            found = {
+                operation.name: [count(server, operation) for server in servers] for operation in operations
+            }
+            turns = in_rounds(operations, servers, options)
+        results["listing"] = {
+            "how": how,
+            "operations": [
+                {"title": each.title, "found": found[each.name], "sizes": turns[each.name]}
+                for each in operations
+            ],
+            "indexes": list(listing.costs_of_indexes(files[SIZES[-1]] / OURS.file)),
+        }
+    keep(results)
+
+
+def count(server: Server, operation: Operation) -> int:
+    """How many todos the server finds for an operation."""
+    answer = server.ask(operation.request(server.peer.api, 0, server.rows))[2]
+    return len(answer) if isinstance(answer, list) else 1
 
 
 @contextmanager
