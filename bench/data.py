@@ -1,7 +1,8 @@
 """The todos that are measured on, put into each server's database by one statement.
 
 They were made over the last two years, were changed in another order, and two of three have a deadline,
-on an hour within two years around now. The newest are open.
+on an hour within two years around now. The newest are open, unless they are varied: then a third is
+completed in no order, and so are titles and descriptions, some of which are missing, and some changes tie.
 """
 
 import sqlite3
@@ -31,8 +32,12 @@ _MADE = f"((n - {{rows}}) * {2 * _YEAR} / {{rows}})"
 _CHANGED = f"(-(n * 7919 % {{rows}}) * {2 * _YEAR} / {{rows}})"
 _DEADLINE = f"((n * 7907 % {{rows}} * {4 * _YEAR} / {{rows}} - {2 * _YEAR}) / 3600 * 3600)"
 _INSERT = """INSERT INTO todos (id, title, description, completed, deadline_at, created_at, updated_at)
-{numbers} SELECT {id}, 'Todo ' || n, 'Something to do, number ' || n, n <= {completed},
+{numbers} SELECT {id}, {texts_and_completed},
 CASE WHEN n % 3 > 0 THEN {deadline} ELSE {none} END, {made}, {changed} FROM numbers"""
+_TEXTS_AND_COMPLETED = "'Todo ' || n, 'Something to do, number ' || n, n <= {completed}"
+_VARIED = """'Todo ' || n * 7919 % {rows},
+CASE WHEN n % 5 > 0 THEN 'Something to do, number ' || n * 7907 % {rows} END, n * 7919 % {rows} % 3 = 0"""
+_TIES = 600  # seconds
 _ID = {"pocketbase": "printf('%015d', n)"}
 
 
@@ -52,16 +57,19 @@ def completed(rows: int) -> int:
     return rows - min(OPEN, rows // 2)
 
 
-def fill(database: str, kind: str, rows: int) -> None:
+def fill(database: str, kind: str, rows: int, *, varied: bool = False) -> None:
     """Put the todos 1 to `rows` into the empty table; `kind` is sqlite, postgresql or pocketbase."""
+    changed = f"({_CHANGED} / {_TIES} * {_TIES})" if varied else _CHANGED
     moments = {
         name: _MOMENT[kind].format(seconds=seconds.format(rows=rows))
-        for name, seconds in (("deadline", _DEADLINE), ("made", _MADE), ("changed", _CHANGED))
+        for name, seconds in (("deadline", _DEADLINE), ("made", _MADE), ("changed", changed))
     }
     statement = _INSERT.format(
         numbers=_NUMBERS.get(kind, _NUMBERS["sqlite"]).format(rows=rows),
         id=_ID.get(kind, "n"),
-        completed=completed(rows),
+        texts_and_completed=(_VARIED if varied else _TEXTS_AND_COMPLETED).format(
+            rows=rows, completed=completed(rows)
+        ),
         none="''" if kind == "pocketbase" else "NULL",
         **moments,
     )

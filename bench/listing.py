@@ -1,25 +1,32 @@
 """What is read, on more and more todos: a row for each filter, sort and page; and what its indexes cost."""
 
+import os
+import shutil
 import sqlite3
 import statistics
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from operator import sub
 from pathlib import Path
 
 from bench.operations import OPERATIONS, Operation, Request, Rest
-from todo.query import TODOS, Listing, ListQuery
+from todo.query import STRETCH, TODOS, Listing, ListQuery
 from todo.schemas import TodoOut
 
+SECONDS = 1  # of a turn
 LIMIT = 100
 LATE = 150  # todos before the last one, where the late page begins
-INSERTS = 2000
 SPAN = timedelta(days=730)  # of the times before now, and of deadlines behind it too (see bench.data)
 FEW = 120  # of however many todos
-_INSERT = """INSERT INTO todos (title, description, deadline_at, created_at, updated_at)
-VALUES ('Measured ' || :n, 'Made for the measurement, number ' || :n, :deadline, :now, :now)"""
+# Just too few for the stretch that is looked at first, and enough for a page of 40 out of 1,000.
+HARDEST, HARDEST_LIMIT = 1 / (STRETCH + 2), 40
+ALL = "all of them"
+BATCHES, BATCH = 16, 200
+_INSERT = "INSERT INTO todos (title, description, deadline_at, created_at, updated_at) VALUES (?, ?, ?, ?, ?)"
 
 
 def operations() -> Iterator[Operation]:
@@ -38,24 +45,47 @@ def operations() -> Iterator[Operation]:
     yield _reading("q=number 77", "q=number%2077")
 
 
+def expected(operation: Operation) -> int | None:
+    """How many todos an answer has, on any number of todos; None where it depends on that."""
+    if operation.name.startswith("get_one"):
+        return 1
+    if operation.name.startswith("q="):
+        return None
+    return {"none": 0, "hardest": HARDEST_LIMIT}.get(operation.name.rpartition(", ")[2], LIMIT)
+
+
 def _bounds() -> Iterator[Operation]:
-    """Each bound so that it leaves half, few and none of the todos."""
+    """Each bound so that it leaves half, few and none of the todos, and so many that it is hardest."""
     now = datetime.now(UTC).replace(tzinfo=None)
-    first, last = now - SPAN, now + SPAN
-    of_deadlines, of_changes = 2 * SPAN * FEW * 3 / 2, SPAN * FEW
-    for name, many, few, none in (
-        ("deadline_from", now, lambda rows: last - of_deadlines / rows, "9999-12-31"),
-        ("deadline_before", now, lambda rows: first + of_deadlines / rows, "1000-01-01"),
-        ("updated_since", now - SPAN / 2, lambda rows: now - of_changes / rows, "9999-12-31"),
-    ):
-        yield _reading(f"{name}, half", f"{name}={many:%Y-%m-%d}")
-        yield Operation(f"{name}, few", f"{name}, few", partial(_bounded, name, few), varied=1)
+    deadlines = 2 * SPAN * 3 / 2  # a third has none
+    # The bound that leaves a share of all todos, and one that leaves none.
+    bounds: tuple[tuple[str, Callable[[float], datetime], str], ...] = (
+        ("deadline_from", lambda share: now + SPAN - deadlines * share, "9999-12-31"),
+        ("deadline_before", lambda share: now - SPAN + deadlines * share, "1000-01-01"),
+        ("updated_since", lambda share: now - SPAN * share, "9999-12-31"),
+    )
+    shares: tuple[tuple[str, Callable[[int], float], int], ...] = (
+        ("half", lambda _: 1 / 2, LIMIT),
+        ("few", lambda rows: FEW / rows, LIMIT),
+        ("hardest", lambda _: HARDEST, HARDEST_LIMIT),
+    )
+    for name, bound, none in bounds:
+        for size, share, limit in shares:
+            title = f"{name}, {size}"
+            yield Operation(title, title, partial(_bounded, name, bound, share, limit), varied=1)
         yield _reading(f"{name}, none", f"{name}={none}")
 
 
-def _bounded(name: str, bound: Callable[[int], datetime], _: Rest, __: int, rows: int) -> Request:
-    value = f"{bound(rows):%Y-%m-%dT%H:%M:%S}"
-    return Request("GET", f"{Rest.root}?limit={LIMIT}&{name}={value}")
+def _bounded(
+    name: str,
+    bound: Callable[[float], datetime],
+    share: Callable[[int], float],
+    limit: int,
+    _: Rest,
+    __: int,
+    rows: int,
+) -> Request:
+    return Request("GET", f"{Rest.root}?limit={limit}&{name}={bound(share(rows)):%Y-%m-%dT%H:%M:%S}")
 
 
 def _reading(title: str, query: str = "") -> Operation:
@@ -69,34 +99,49 @@ def _late_page(_: Rest, __: int, rows: int) -> Request:
     return Request("GET", f"{Rest.root}?limit={LIMIT}&cursor={listing.cursor()}")
 
 
-def costs_of_indexes(file: Path) -> Iterator[tuple[str, float, float]]:
-    """For none and for each index: its name, and without it the microseconds of an INSERT and its commit.
+def costs_of_indexes(file: Path, batches: int = BATCHES) -> dict[str, list[float]]:
+    """The microseconds of time and of CPU that an INSERT and its commit take, and each index's part of them.
 
-    The first value is without the commit. All are of this process alone, on the table as it is.
+    Each is measured on a copy of `file` without that index. An index that was made anew would be packed,
+    and a run of its own would fall on other moments of the machine: both are more than an index costs.
     """
-    with closing(sqlite3.connect(file, isolation_level=None)) as connection:
-        connection.execute("PRAGMA synchronous = FULL")
-        indexes = connection.execute(
-            "SELECT name, sql FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'todos' AND sql <> ''"
-        ).fetchall()
-        for name, sql in [("", ""), *indexes]:
-            if name:
-                connection.execute(f"DROP INDEX {name}")
-            yield name, *_time_inserts(connection)
-            if name:
-                connection.execute(sql)
+    with closing(sqlite3.connect(file)) as connection:  # to close it takes what is in the WAL to the file
+        names = connection.execute(
+            "SELECT name FROM sqlite_schema WHERE type = 'index' AND tbl_name = 'todos' AND sql <> ''"
+        )
+        indexes = [name for (name,) in names]
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder, ExitStack() as opened:
+        copies = {}
+        for name in (ALL, *indexes):
+            copy = shutil.copyfile(file, Path(folder) / name)
+            copies[name] = opened.enter_context(closing(sqlite3.connect(copy, isolation_level=None)))
+            copies[name].execute("PRAGMA synchronous = FULL")
+            if name in indexes:
+                copies[name].execute(f"DROP INDEX {name}")
+            copies[name].execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        os.sync()
+        turns: dict[str, list[tuple[float, float]]] = {name: [] for name in copies}
+        for batch in range(batches):
+            for name, connection in copies.items():
+                turns[name].append(_insert(connection, batch))
+    of_all = list(zip(*turns[ALL], strict=True))
+    costs = {ALL: [statistics.median(values) for values in of_all]}
+    for name in indexes:
+        without = zip(*turns[name], strict=True)
+        costs[name] = [statistics.median(map(sub, *values)) for values in zip(of_all, without, strict=True)]
+    return costs
 
 
-def _time_inserts(connection: sqlite3.Connection) -> tuple[float, float]:
-    now = datetime.now(UTC).replace(tzinfo=None)
-    inserts, all_of_it = [], []
-    for n in range(INSERTS):
-        began = time.perf_counter()
+def _insert(connection: sqlite3.Connection, batch: int) -> tuple[float, float]:
+    """Insert a batch, a commit each; return the mean microseconds of time and of CPU."""
+    now = datetime.now(UTC)
+    moment = f"{now:%Y-%m-%d %H:%M:%S.%f}"
+    began, used = time.perf_counter(), time.process_time()
+    for n in range(batch * BATCH, (batch + 1) * BATCH):
+        mixed = n * 104_729 % 1_000_003  # in no order, as titles come
+        deadline = now + timedelta(hours=mixed % 17520)
+        texts = f"Todo {mixed}", f"Something to do, number {mixed}"
         connection.execute("BEGIN IMMEDIATE")
-        deadline = now + timedelta(hours=n * 7919 % 17520)
-        values = {"n": n, "deadline": f"{deadline:%Y-%m-%d %H:00:00.000000}", "now": f"{now} "[:26]}
-        connection.execute(_INSERT, values)
-        inserts.append(time.perf_counter() - began)
+        connection.execute(_INSERT, (*texts, f"{deadline:%Y-%m-%d %H}:00:00.000000", moment, moment))
         connection.execute("COMMIT")
-        all_of_it.append(time.perf_counter() - began)
-    return statistics.median(inserts) * 1e6, statistics.median(all_of_it) * 1e6
+    return (time.perf_counter() - began) / BATCH * 1e6, (time.process_time() - used) / BATCH * 1e6

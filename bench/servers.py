@@ -36,6 +36,7 @@ class Peer(NamedTuple):
     api: Rest = REST
     kind: str = "sqlite"
     file: str = "db.sqlite"
+    varied: bool = False  # its todos
     # The headers that it answers and heeds.
     etags: bool = False
     if_match: bool = False
@@ -214,7 +215,7 @@ def serving(peer: Peer, folder: Path, rows: int, workers: int, url: str = "") ->
             subprocess.run(
                 command(peer.prepare), cwd=ROOT, env=environment, check=True, stdout=output, timeout=PATIENCE
             )
-            data.fill(url or str(file), "postgresql" if url else peer.kind, rows)
+            data.fill(url or str(file), "postgresql" if url else peer.kind, rows, varied=peer.varied)
         process = subprocess.Popen(
             command(peer.serve),
             cwd=ROOT,
@@ -227,7 +228,7 @@ def serving(peer: Peer, folder: Path, rows: int, workers: int, url: str = "") ->
         server = Server(peer, port, url or str(file), "postgresql" if url else peer.kind, rows, process)
         _wait_for(server, folder / "output")
         if not peer.prepare:  # it makes its table itself
-            data.fill(server.database, server.kind, rows)
+            data.fill(server.database, server.kind, rows, varied=peer.varied)
         yield server
     finally:
         _stop(process)

@@ -1,18 +1,24 @@
 import os
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, unquote
 
 from flask.testing import FlaskClient
 
-from bench import plain
+from bench import data, listing, plain
+from bench.operations import REST
 from todo import create_app
+from todo.query import FILTERS
+from todo.query import TODOS as MEMBERS
 
 ROOT = Path(__file__).parent.parent
 DATABASE = {"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}
 TODOS = "/api/v1/todos"
+ROWS = 1000
 MILK = {"title": "Buy milk", "description": "Two litres", "deadline_at": "2027-01-31T18:00:00"}
 
 CASES: tuple[tuple[str, str, Any], ...] = (
@@ -65,6 +71,39 @@ class TestPlainForm(unittest.TestCase):
             for todo in todos
         ]
         return response.status_code, response.headers.get("Location"), members
+
+
+class TestListing(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.file = folder / "db.sqlite"
+        self.client = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{self.file}"}).test_client()
+        data.fill(str(self.file), "sqlite", ROWS, varied=True)
+
+    def test_each_request_finds_what_is_expected(self) -> None:
+        for operation in listing.operations():
+            with self.subTest(operation=operation.title):
+                response = self.client.get(operation.request(REST, 0, ROWS).path)
+                self.assertEqual(200, response.status_code)
+                found = len(REST.todos(response.get_json()))
+                self.assertIn(listing.expected(operation), {None, found})
+
+    def test_every_filter_and_sort_is_measured(self) -> None:
+        measured = " ".join(operation.title for operation in listing.operations())
+        sorts = (f"sort={sign}{column.key}" for column in MEMBERS.c for sign in ("", "-"))
+        for name in (*FILTERS, *sorts):
+            with self.subTest(name=name):
+                self.assertRegex(measured, rf"(?:^| ){name}\b")
+
+    def test_the_late_page_is_the_one_that_a_link_leads_to(self) -> None:
+        late = next(operation for operation in listing.operations() if operation.name == "late page")
+        query = late.request(REST, 0, ROWS).path.partition("?")[2]
+        link = self.client.get(f"{TODOS}?limit={ROWS - listing.LATE}").headers["Link"]
+        self.assertIn(f"cursor={parse_qs(query)['cursor'][0]}", unquote(link))
+
+    def test_each_index_has_a_cost(self) -> None:
+        costs = listing.costs_of_indexes(self.file, batches=1)
+        self.assertEqual({listing.ALL, *(str(index.name) for index in MEMBERS.indexes)}, set(costs))
 
 
 class TestRun(unittest.TestCase):
