@@ -60,11 +60,11 @@ class Writer:
         with self._mutex:
             self.waiting.append(task)
             task.leads, self._is_led = not self._is_led, True
-        if not task.leads:
-            with turn.paused():
+        with turn.paused():
+            if not task.leads:
                 task.woken.wait()
-        if task.leads:
-            self._lead()
+            if task.leads:
+                self._lead()
         if task.error is not None:
             raise task.error
         result: T = task.result
@@ -79,8 +79,7 @@ class Writer:
             tasks = self._take()
             for task in tasks:
                 _carry_out(task, connection)
-            with turn.paused():
-                commit(connection)
+            commit(connection)
         except BaseException as error:  # noqa: BLE001 - raised again by each of them
             self.close()
             tasks = tasks or self._take()
@@ -117,8 +116,7 @@ class Writer:
                 break
             except sqlite3.OperationalError as error:
                 is_busy = error.sqlite_errorcode & PRIMARY_CODE == sqlite3.SQLITE_BUSY
-                with turn.paused():
-                    time.sleep(PAUSE)
+                time.sleep(PAUSE)
         else:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         driver_connection.execute(f"PRAGMA busy_timeout = {self._busy_timeout}")
