@@ -1,12 +1,14 @@
-"""A running server for tests: `flask --app todo serve` as a user starts it."""
+"""A running server for tests: `flask --app todo serve`, in processes that are forked (see `tests.forks`)."""
 
 import json
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
 import sys
+import tempfile
 import time
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from email.message import Message
@@ -15,6 +17,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+
+from flask.cli import main
+
+from tests import database_server
+from tests.forks import FORKS
 
 ROOT = Path(__file__).parent.parent
 COMMAND = (sys.executable, "-m", "flask", "--app", "todo", "serve")
@@ -59,6 +66,24 @@ def environment(**changes: str) -> dict[str, str]:
     return inherited | changes
 
 
+def _serve(log: Path, variables: dict[str, str]) -> None:
+    """Be the command in this process, which was forked, as if it were started with these variables."""
+    # A process group of their own lets all of them be killed at one moment.
+    os.setsid()
+    with log.open("wb") as output:
+        os.dup2(output.fileno(), sys.stdout.fileno())
+        os.dup2(output.fileno(), sys.stderr.fileno())
+    os.chdir(ROOT)
+    os.environ.clear()
+    os.environ.update(variables)
+    # What the first process of a program finds unset.
+    tempfile.tempdir = None
+    multiprocessing.set_start_method(None, force=True)
+    warnings.simplefilter("ignore")  # of the tests they are errors
+    sys.argv = list(COMMAND[2:])
+    main()
+
+
 class Server:
     """A server on a free port, its database that of TEST_DATABASE_URL, else in a temporary folder.
 
@@ -76,9 +101,6 @@ class Server:
         url = f"sqlite:///{self.database}"
         chosen = database or settings.get("TODO_SQLALCHEMY_DATABASE_URI")
         if not chosen and "TEST_DATABASE_URL" in os.environ:
-            # Processes that only send requests need not import it.
-            from tests import database_server  # noqa: PLC0415
-
             url = os.environ["TEST_DATABASE_URL"]
             database_server.empty(url)
         self.environment = environment(
@@ -104,43 +126,48 @@ class Server:
 
     def start(self) -> None:
         """Start the processes and wait until they answer."""
-        with self._log.open("wb") as log:
-            # A process group of their own lets all of them be killed at one moment.
-            self.process = subprocess.Popen(
-                COMMAND,
-                cwd=ROOT,
-                env=self.environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self.process = FORKS.Process(target=_serve, args=(self._log, self.environment))
+        self.process.start()
         deadline = time.monotonic() + PATIENCE
         while True:
             with suppress(OSError):
                 if self.request("GET", "/api/v1/health").status == 200:
                     return
-            if self.process.poll() is not None or time.monotonic() > deadline:
+            if not self.process.is_alive() or time.monotonic() > deadline:
                 self.kill()
                 raise AssertionError(f"The server does not answer: {self.output}")
             time.sleep(0.01)
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
         """End it as a user does, and return its exit status."""
-        self.process.send_signal(by)
-        return self.process.wait(PATIENCE)
+        os.kill(self.pid, by)
+        return self.wait()
+
+    def wait(self) -> int:
+        """Wait for its end, and return its exit status. Raises TimeoutError where it does not end."""
+        self.process.join(PATIENCE)
+        if self.process.exitcode is None:
+            raise TimeoutError("The server does not end.")
+        return self.process.exitcode
 
     def kill(self) -> None:
         """End all processes at one moment, as a power cut would."""
         with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait(PATIENCE)
+            os.killpg(self.pid, signal.SIGKILL)
+        self.wait()
 
     def request(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
         """Send one request on a connection of its own, `body` as JSON where there is one."""
         return request(self.port, method, path, body, headers)
+
+    @property
+    def pid(self) -> int:
+        """The id of its first process, and of the group of all of them."""
+        if self.process.pid is None:
+            raise LookupError("The server is not started.")
+        return self.process.pid
 
     @property
     def output(self) -> str:
@@ -150,5 +177,5 @@ class Server:
     @property
     def workers(self) -> list[int]:
         """The ids of the processes that answer requests (on Linux)."""
-        main = self.process.pid
+        main = self.pid
         return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]

@@ -1,10 +1,10 @@
 """Processes that start the service at the same moment."""
 
-import multiprocessing
 import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 
+from tests.forks import FORKS
 from todo import create_app
 
 PROCESSES = 4
@@ -15,11 +15,8 @@ _barrier: Barrier
 
 def at_once(urls: list[str]) -> list[int]:
     """Let all start on each database; return for each process how often it could use what it started."""
-    # Processes of their own, which need not each import what they start.
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.starts", "todo.cli", "todo.openapi"])
     with ProcessPoolExecutor(
-        PROCESSES, mp_context=context, initializer=_meet_at, initargs=(context.Barrier(PROCESSES),)
+        PROCESSES, mp_context=FORKS, initializer=_meet_at, initargs=(FORKS.Barrier(PROCESSES),)
     ) as processes:
         return list(processes.map(_start_each, [urls] * PROCESSES))
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
-from tests.server import COMMAND, PATIENCE, ROOT, Server, environment
+from tests.server import COMMAND, PATIENCE, ROOT, Server, environment, free_port, request
 from todo import create_app
 from todo.config import StartupError
 
@@ -93,12 +93,27 @@ class TestRefusals(unittest.TestCase):
 
 
 class TestStart(unittest.TestCase):
+    # As a user starts it, which takes longer than `tests.server`.
     def test_one_line_says_where_it_listens_and_where_the_data_is(self) -> None:
-        with Server(TODO_WORKERS="1") as server:
-            self.assertEqual(f"Listening on {server.url}, data in {server.database}\n", server.output)
-            self.assertTrue(server.database.exists())
-            server.stop()
-            self.assertEqual(f"Listening on {server.url}, data in {server.database}\n", server.output)
+        database = Path(self.enterContext(TemporaryDirectory()), "db.sqlite")
+        port = free_port()
+        variables = {"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}", "TODO_LOG_FORMAT": "off"}
+        with subprocess.Popen(
+            [*COMMAND, "--port", str(port)],
+            cwd=ROOT,
+            env=environment(TODO_WORKERS="1", **variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                wait_until(lambda: process.poll() is not None or answers(port))
+                self.assertTrue(database.exists())
+            finally:
+                process.terminate()
+            output, _ = process.communicate(timeout=PATIENCE)
+        expected = f"Listening on http://127.0.0.1:{port}, data in {database}\n"
+        self.assertEqual((0, expected), (process.returncode, output))
 
     def test_a_database_in_memory_is_one_for_all_requests(self) -> None:
         memory = {"TODO_SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}
@@ -125,8 +140,8 @@ def end(tell: Callable[[int, signal.Signals], None], by: signal.Signals, request
             server.request("POST", "/api/v1/todos", {"title": "x"})
         with closing(socket.create_connection(("127.0.0.1", server.port))):
             begun = time.monotonic()
-            tell(server.process.pid, by)
-            status = server.process.wait(PATIENCE)
+            tell(server.pid, by)
+            status = server.wait()
             seconds = time.monotonic() - begun
         with closing(socket.socket()) as connection:
             listens = connection.connect_ex(("127.0.0.1", server.port)) == 0
@@ -193,7 +208,7 @@ class TestProcesses(unittest.TestCase):
             wait_until(lambda: len(server.workers) == 2)
             workers = server.workers
             server.process.kill()
-            server.process.wait(PATIENCE)
+            server.wait()
             wait_until(lambda: not any(map(runs, workers)))
             server.start()
 
@@ -205,6 +220,14 @@ def wait_until(condition: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise AssertionError("It did not come about.")
         time.sleep(0.01)
+
+
+def answers(port: int) -> bool:
+    """Tell whether a server answers here."""
+    try:
+        return request(port, "GET", HEALTH).status == 200
+    except OSError:
+        return False
 
 
 def runs(pid: int) -> bool:
