@@ -1,7 +1,8 @@
 """The API in this process: an app on a database in memory, and what every error answer must be."""
 
 import os
-from typing import Any
+from functools import lru_cache
+from typing import Any, ClassVar
 
 from flask import Flask
 from werkzeug.test import TestResponse
@@ -9,6 +10,7 @@ from werkzeug.test import TestResponse
 from tests import database_server
 from tests.base import TodoTest
 from todo import create_app
+from todo.models.database import transaction
 
 TODOS = "/api/v1/todos"
 JSON = "application/json"
@@ -23,7 +25,30 @@ def empty_app(**settings: Any) -> Flask:
     return create_app({"SQLALCHEMY_DATABASE_URI": url, "TESTING": True, **settings})
 
 
-class ApiTest(TodoTest):
+def kept_app(**settings: Any) -> Flask:
+    """`empty_app`, for a test that changes nothing of the app itself: others with these settings share it."""
+    app = _keep(**settings)
+    with app.app_context(), transaction(writing=True) as connection:
+        database_server.empty_tables(connection)
+    return app
+
+
+@lru_cache(16)
+def _keep(**settings: Any) -> Flask:
+    return empty_app(**settings)
+
+
+class KeptAppTest(TodoTest):
+    """A test that changes nothing of its app, which has the settings of its class."""
+
+    SETTINGS: ClassVar[dict[str, Any]] = {}
+
+    def setUp(self) -> None:
+        self.app = kept_app(**self.SETTINGS)
+        self.client = self.app.test_client()
+
+
+class ApiTest(KeptAppTest):
     """A test that makes todos, and that reads problems."""
 
     def create(self, **members: Any) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from sqlalchemy import URL, Engine, create_engine, delete, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, delete, make_url
 from sqlalchemy.pool import NullPool
 
 from todo.models import db
@@ -63,15 +63,21 @@ def _engine(url: str) -> Engine:
 def empty(url: str) -> None:
     """Delete all rows, and begin again to count ids; tables that are not there yet are none to empty."""
     engine = _engine(url)
-    restart = {
-        "postgresql": "SELECT setval('todos_id_seq', 1, false)",
-        "mariadb": "ALTER TABLE todos AUTO_INCREMENT = 1",
-    }[engine.dialect.name]
     with engine.connect() as connection:
         if engine.dialect.has_table(connection, "todos"):
-            for table in reversed(db.metadata.sorted_tables):
-                connection.execute(delete(table))
-            connection.exec_driver_sql(restart)
+            empty_tables(connection)
+
+
+def empty_tables(connection: Connection) -> None:
+    """Delete all rows, and begin again to count ids."""
+    for table in reversed(db.metadata.sorted_tables):
+        connection.execute(delete(table))
+    restart = {
+        "sqlite": "DELETE FROM sqlite_sequence",
+        "postgresql": "SELECT setval('todos_id_seq', 1, false)",
+        "mariadb": "ALTER TABLE todos AUTO_INCREMENT = 1",
+    }[connection.dialect.name]
+    connection.exec_driver_sql(restart)
 
 
 def find_tools() -> None:

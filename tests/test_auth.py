@@ -1,7 +1,7 @@
 import re
 import unittest
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from tests.api import JSON, TODOS, ApiTest, empty_app
 from todo.clock import utc_now
@@ -45,10 +45,7 @@ CALENDAR = "/api/v1/todos.ics"
 
 
 class AuthTest(ApiTest):
-    def setUp(self) -> None:
-        super().setUp()
-        self.app = empty_app(REQUIRE_TOKEN=True)
-        self.client = self.app.test_client()
+    SETTINGS: ClassVar[dict[str, Any]] = {"REQUIRE_TOKEN": True}
 
     def run_command(self, *arguments: str, exit_code: int = 0) -> str:
         result = self.app.test_cli_runner().invoke(args=["token", *arguments])

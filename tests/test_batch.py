@@ -3,7 +3,7 @@ from typing import Any
 
 from werkzeug.test import TestResponse
 
-from tests.base import TodoTest
+from tests.api import KeptAppTest
 from todo.schemas import MAX_BATCH_BYTES, MAX_OPERATIONS
 
 PATH = "/api/v1/todos"
@@ -73,7 +73,7 @@ REFUSED_OPERATIONS: tuple[tuple[dict[str, Any], int, str], ...] = (
 )
 
 
-class TestBatch(TodoTest):
+class TestBatch(KeptAppTest):
     def setUp(self) -> None:
         super().setUp()
         response = self.client.post(PATH, json={"title": "First", "description": "kept", "completed": True})

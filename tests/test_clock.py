@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
-from tests.api import TODOS, ApiTest, empty_app
+from tests.api import TODOS, ApiTest, kept_app
 from todo.models import db
 from todo.models.todo import Todo
 
@@ -80,7 +80,7 @@ OUT_OF_THE_CALENDAR = (
 class TestDeadline(ApiTest):
     def use(self, zone: str) -> None:
         if self.client.application.config["TIMEZONE"] != zone:
-            self.client = empty_app(TIMEZONE=zone).test_client()
+            self.client = kept_app(TIMEZONE=zone).test_client()
 
     def test_a_time_without_an_offset_is_kept(self) -> None:
         for zone in ("UTC", BRISBANE, NEW_YORK, APIA):
@@ -114,7 +114,7 @@ class TestWindow(ApiTest):
         minute, day = timedelta(minutes=1), timedelta(days=1)
         for zone in (*(f"Etc/GMT{offset:+d}" for offset in range(-14, 13)), KATHMANDU):
             with self.subTest(zone):
-                self.client = empty_app(TIMEZONE=zone).test_client()
+                self.client = kept_app(TIMEZONE=zone).test_client()
                 now = datetime.now(ZoneInfo(zone)).replace(tzinfo=None)
                 for after in (-day, -minute, minute, day - minute, day + minute, 2 * day - minute):
                     self.create(title=str(after), deadline_at=(now + after).isoformat())
@@ -138,7 +138,7 @@ class TestInstants(ApiTest):
         for zone in ("UTC", BRISBANE, NEW_YORK):
             with self.subTest(zone), patch.dict(os.environ, {"TZ": zone}):
                 time.tzset()
-                self.client = empty_app(TIMEZONE=zone).test_client()
+                self.client = kept_app(TIMEZONE=zone).test_client()
                 before = datetime.now(UTC)
                 todo = self.create()
                 after = datetime.now(UTC)

@@ -2,11 +2,11 @@ import sqlite3
 import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from werkzeug.test import TestResponse
 
-from tests.base import TodoTest
+from tests.api import KeptAppTest
 from todo import create_app
 
 PATH = "/api/v1/todos"
@@ -47,7 +47,7 @@ FAILING = (
 )
 
 
-class TestConditional(TodoTest):
+class TestConditional(KeptAppTest):
     def create(self, **members: Any) -> tuple[str, str]:
         """Make a todo; its address and its tag."""
         response = self.client.post(PATH, json={"title": "Milk", **members})
@@ -193,10 +193,11 @@ class TestConditional(TodoTest):
         return self.client.open(url, method=method, json=body, headers=headers)
 
 
-class TestRequireIfMatch(TodoTest):
+class TestRequireIfMatch(KeptAppTest):
+    SETTINGS: ClassVar[dict[str, Any]] = {"REQUIRE_IF_MATCH": True}
+
     def setUp(self) -> None:
         super().setUp()
-        self.app.config["REQUIRE_IF_MATCH"] = True
         response = self.client.post(PATH, json={"title": "Milk"})
         self.url, self.tag = response.headers["Location"], response.headers["ETag"]
 
@@ -232,7 +233,7 @@ class TestRequireIfMatch(TodoTest):
         self.assertEqual(200, response.status_code)
 
 
-class TestEditsFromOutside(TodoTest):
+class TestEditsFromOutside(KeptAppTest):
     def setUp(self) -> None:
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.app = create_app(

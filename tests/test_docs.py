@@ -3,12 +3,12 @@ from urllib.parse import urlsplit
 
 from playwright.sync_api import ConsoleMessage, Page, expect
 
-from tests.base import TodoTest
+from tests.api import KeptAppTest
 from tests.browser import CHROMIUM, NONE, chromium
 from tests.server import Server
 
 
-class TestDocs(TodoTest):
+class TestDocs(KeptAppTest):
     def test_files_are_sent_once(self) -> None:
         for path in ("/docs", "/docs/docs.js", "/docs/swagger-ui.css"):
             with self.subTest(path=path):

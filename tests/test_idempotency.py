@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import update
 from werkzeug.test import TestResponse
 
-from tests.base import TodoTest
+from tests.api import KeptAppTest
 from todo import create_app
 from todo.clock import utc_now
 from todo.models import db
@@ -18,7 +18,7 @@ MILK = {"title": "Buy milk", "description": "Zwei Liter, für Ünal"}
 BATCH_OF_TWO = {"operations": [{"op": "create", "todo": MILK}, {"op": "create", "todo": {"title": "Bread"}}]}
 
 
-class TestIdempotency(TodoTest):
+class TestIdempotency(KeptAppTest):
     def post(self, body: Any = MILK, *, key: str | None = "a-key", path: str = PATH) -> TestResponse:
         return self.client.post(path, json=body, headers={} if key is None else {"Idempotency-Key": key})
 

@@ -3,7 +3,7 @@ from http.client import HTTPConnection
 from io import BytesIO
 from typing import ClassVar
 
-from tests.base import TodoTest
+from tests.api import KeptAppTest
 from tests.server import PATIENCE, Server
 from todo.http.body import MAX_BYTES
 from todo.http.keep_alive import MAX_RECEIVED
@@ -43,7 +43,7 @@ class TestKeepAlive(unittest.TestCase):
                 self.assertIs(kept, connection.sock)
 
 
-class TestTooLarge(TodoTest):
+class TestTooLarge(KeptAppTest):
     def test_a_body_that_is_not_received_to_its_end_ends_the_connection(self) -> None:
         announced = self.client.post("/api/v1/todos", data=b" " * (MAX_RECEIVED + 1), content_type=JSON)
         unannounced = self.client.post(

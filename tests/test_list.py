@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse
 
-from tests.base import TodoTest
+from tests.api import KeptAppTest
 from todo import create_app
 from todo.models import db
 from todo.models.todo import Todo
@@ -156,7 +156,7 @@ BAD_VALUES = {
 }
 
 
-class TestList(TodoTest):
+class TestList(KeptAppTest):
     def setUp(self) -> None:
         super().setUp()
         with self.app.app_context():

@@ -16,7 +16,6 @@ from urllib.parse import quote
 from urllib.request import urlopen
 
 from tests.api import TODOS, ApiTest
-from tests.base import TodoTest
 from tests.server import PATIENCE, Server, free_port
 from todo import create_app
 
@@ -98,7 +97,7 @@ class TestMetrics(ApiTest):
         assert_no_complaint(self, answer.text)
 
 
-class TestReadiness(TodoTest):
+class TestReadiness(ApiTest):
     def test_ready(self) -> None:
         answer = self.client.get("/readyz")
         self.assertEqual((200, {"status": "ready"}), (answer.status_code, answer.get_json()))

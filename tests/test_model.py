@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from werkzeug.http import parse_options_header
 
 from tests.api import TODOS as PATH
-from tests.api import empty_app
+from tests.api import kept_app
 from todo import query
 
 Todo = dict[str, Any]
@@ -143,7 +143,7 @@ class TestReads(unittest.TestCase):
     @settings(max_examples=EXAMPLES, deadline=None)
     @given(rows=st.lists(CREATES, min_size=12, max_size=15), reads=st.lists(READS, min_size=6, max_size=8))
     def test_reads(self, rows: list[Todo], reads: list[Read]) -> None:
-        client = empty_app().test_client()
+        client = kept_app().test_client()
         todos = [client.post(PATH, json=row).get_json() for row in rows]
         for read in reads:
             # Each is small enough for a table of a few rows to be larger.
@@ -156,7 +156,7 @@ class Todos(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.client = empty_app().test_client()
+        self.client = kept_app().test_client()
         self.todos: dict[int, Todo] = {}
         self.first_tags: dict[int, str] = {}
 

@@ -12,7 +12,7 @@ import openapi_spec_validator
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.base import TodoTest
+from tests.api import KeptAppTest, kept_app
 from todo import create_app
 from todo.http.problem import TYPES
 from todo.openapi import OPERATIONS
@@ -71,7 +71,7 @@ def documented(app: Flask) -> Iterator[Documented]:
             yield Documented(path, method, operation["responses"])
 
 
-class TestOpenAPI(TodoTest):
+class TestOpenAPI(KeptAppTest):
     def test_it_is_an_openapi_document(self) -> None:
         openapi_spec_validator.validate(document(self.app))
 
@@ -106,9 +106,7 @@ class TestOpenAPI(TodoTest):
 
     def test_if_match_is_required_where_the_setting_says_so(self) -> None:
         for required in (False, True):
-            self.app.config["REQUIRE_IF_MATCH"] = required
-            app = create_app(self.app.config)
-            for path, item in document(app)["paths"].items():
+            for path, item in document(kept_app(REQUIRE_IF_MATCH=required))["paths"].items():
                 for method, operation in item.items():
                     headers = {
                         header["name"]: header["required"]
@@ -141,7 +139,7 @@ class TestOpenAPI(TodoTest):
                 self.assertEqual(status, response.status_code)
 
 
-class TestProblems(TodoTest):
+class TestProblems(KeptAppTest):
     """Each status of each operation in the document, brought about: its body is the one error body."""
 
     def setUp(self) -> None:
@@ -164,7 +162,7 @@ class TestProblems(TodoTest):
         return app
 
     def test_every_documented_error(self) -> None:
-        required = create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:", "REQUIRE_IF_MATCH": True})
+        required = kept_app(REQUIRE_IF_MATCH=True)
         services: dict[int, Flask] = {}
         logging.disable()  # of failures that are meant
         self.addCleanup(logging.disable, logging.NOTSET)

@@ -1,6 +1,6 @@
 from typing import Any
 
-from tests.base import TodoTest
+from tests.api import KeptAppTest
 
 PATH = "/api/v1/todos"
 FULL = {
@@ -11,7 +11,7 @@ FULL = {
 }
 
 
-class TestPatch(TodoTest):
+class TestPatch(KeptAppTest):
     """JSON merge patch (RFC 7396)."""
 
     def setUp(self) -> None:

@@ -57,13 +57,16 @@ class TestFrameworkErrors(ApiTest):
     def test_any_error_of_the_framework(self) -> None:
         """One that this service never raises itself is a problem too."""
 
-        @self.app.get("/abort/<int:status>")
-        def abort(status: int) -> NoReturn:
-            self.app.aborter(status)
+        app = empty_app()
+        client = app.test_client()
 
-        for status in sorted(set(self.app.aborter.mapping) - {404, 405}):
+        @app.get("/abort/<int:status>")
+        def abort(status: int) -> NoReturn:
+            app.aborter(status)
+
+        for status in sorted(set(app.aborter.mapping) - {404, 405}):
             with self.subTest(status):
-                response = self.client.get(f"/abort/{status}")
+                response = client.get(f"/abort/{status}")
                 self.assertEqual(
                     (status, "application/problem+json"), (response.status_code, response.content_type)
                 )
@@ -73,7 +76,6 @@ class TestFrameworkErrors(ApiTest):
 
 class TestInternalError(ApiTest):
     def setUp(self) -> None:
-        super().setUp()
         self.app = empty_app(TESTING=False)
         self.client = self.app.test_client()
 

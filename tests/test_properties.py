@@ -11,7 +11,7 @@ from urllib.parse import quote, urlencode
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.api import JSON, TODOS, ApiTest, empty_app
+from tests.api import JSON, TODOS, ApiTest, kept_app
 
 ZONES = ["UTC", "Australia/Brisbane", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "Etc/GMT+12"]
 WALL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?")
@@ -112,7 +112,7 @@ class TestBodies(ApiTest):
 class TestDeadlines(ApiTest):
     def setUp(self) -> None:
         super().setUp()
-        self.clients = {zone: empty_app(TIMEZONE=zone).test_client() for zone in ZONES}
+        self.clients = {zone: kept_app(TIMEZONE=zone).test_client() for zone in ZONES}
 
     @in_its_own_time
     @given(st.sampled_from(ZONES), times | almost_times | text)

@@ -11,7 +11,7 @@ from typing import Any
 
 from flask import Flask
 
-from tests.api import TODOS, ApiTest, empty_app
+from tests.api import TODOS, ApiTest, empty_app, kept_app
 from tests.server import PATIENCE, free_port
 from todo import create_app
 from todo.config import StartupError
@@ -65,7 +65,7 @@ class TestLimit(RateLimitTest):
 
     def test_the_document_says_so(self) -> None:
         for settings, limited in (({}, False), ({"RATE_LIMIT": "9/hour"}, True)):
-            document = empty_app(**settings).test_client().get("/api/v1/openapi.json").get_json()
+            document = kept_app(**settings).test_client().get("/api/v1/openapi.json").get_json()
             self.assertEqual(limited, "429" in document["paths"][TODOS]["get"]["responses"])
             self.assertNotIn("429", document["paths"]["/api/v1/health"]["get"]["responses"])
 

@@ -14,6 +14,7 @@ from click.testing import Result
 from hypothesis import example, given, settings
 from sqlalchemy import delete
 
+from tests.api import kept_app
 from tests.server import PATIENCE, ROOT, environment
 from tests.transfers import MOMENT, Stored, content, fill, run, service, todos
 from todo import create_app
@@ -142,7 +143,7 @@ created_at, updated_at, uid (it is 'c').
 class TestImport(TransferTest):
     def setUp(self) -> None:
         super().setUp()
-        self.app = service()
+        self.app = kept_app()
 
     def take(self, name: str, data: str | bytes, *options: str, status: int = 0) -> Result:
         """Import a file; with status 1 nothing may change."""
@@ -345,7 +346,7 @@ class TestOnATerminal(TransferTest):
 class TestExport(TransferTest):
     def setUp(self) -> None:
         super().setUp()
-        self.app = service()
+        self.app = kept_app()
         fill(self.app, [Stored(id=number, title=f"Todo {number}") for number in range(1, 2502)])
 
     def test_more_than_one_run_of_todos(self) -> None:

@@ -6,8 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import todo
-from tests.api import empty_app
-from tests.base import TodoTest
+from tests.api import KeptAppTest, kept_app
 
 PACKAGE = Path(todo.__file__).parent
 MODULES = sorted((PACKAGE / "static" / "page").glob("*.js"))
@@ -34,7 +33,7 @@ class Markup(HTMLParser):
             self.files.append(address)
 
 
-class TestWeb(TodoTest):
+class TestWeb(KeptAppTest):
     def html(self) -> str:
         response = self.client.get("/")
         self.assertEqual(200, response.status_code)
@@ -106,14 +105,14 @@ class TestWeb(TodoTest):
             self.assertEqual(404, self.client.get(path).status_code, path)
 
     def test_it_names_the_zone_and_links_to_what_is_there(self) -> None:
-        html = empty_app(TIMEZONE="Australia/Brisbane").test_client().get("/").text
+        html = kept_app(TIMEZONE="Australia/Brisbane").test_client().get("/").text
         self.assertIn('data-zone="Australia/Brisbane"', html)
         for path in re.findall(r'<a href="(/[^"]*)"', html):
             self.assertEqual(200, self.client.get(path).status_code, path)
         self.assertEqual(3, html.count('<a href="/'))
 
     def test_where_tokens_are_on_it_links_only_to_what_is_open(self) -> None:
-        client = empty_app(REQUIRE_TOKEN=True).test_client()
+        client = kept_app(REQUIRE_TOKEN=True).test_client()
         links = re.findall(r'<a href="(/[^"]*)"', client.get("/").text)
         self.assertEqual(["/docs"], links)
         for path in ("/", *links, *self.files()):
