@@ -21,7 +21,7 @@ from todo import create_app
 from todo.models import db
 
 WRITERS = 4
-SECONDS = float(os.environ.get("SOAK_SECONDS", "0.3"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "0.1"))
 
 
 class BackupTest(unittest.TestCase):

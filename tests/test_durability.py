@@ -45,7 +45,7 @@ class TestCauses(FileDatabaseTest):
 
     def begin(self) -> None:
         """Start, with one todo, and before the service has opened a connection for a request."""
-        self.start(BUSY_TIMEOUT=50)
+        self.start(BUSY_TIMEOUT=10)
         with closing(self.shell()) as shell:
             shell.execute("INSERT INTO todos (title) VALUES ('first')")
 
@@ -79,7 +79,7 @@ class TestCauses(FileDatabaseTest):
     def test_another_writer(self) -> None:
         shell = self.shell()
         shell.execute("BEGIN IMMEDIATE")
-        self.start(BUSY_TIMEOUT=50)
+        self.start(BUSY_TIMEOUT=10)
         self.check("locked", reads=True)
         shell.execute("ROLLBACK")
         self.check_service()

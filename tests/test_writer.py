@@ -86,7 +86,7 @@ class TestWriter(FileDatabaseTest):
         self.assertEqual(["c"], self.titles())
 
     def test_none_waits_for_longer_than_the_time_out(self) -> None:
-        self.app = self.start(BUSY_TIMEOUT=200)
+        self.app = self.start(BUSY_TIMEOUT=50)
         other = self.shell()
         other.execute("BEGIN IMMEDIATE")
 
