@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import pexpect  # type: ignore[import-untyped]
 from click.testing import CliRunner, Result
@@ -241,7 +242,11 @@ class TestFailingService(unittest.TestCase):
             (lambda request, _: reply(request, 503, {"detail": "Busy."}, Retry_After="0"), "Busy."),
             (lambda *_: None, "was lost"),
         ):
-            with self.subTest(message), answering(handle) as (url, seen):
+            with (
+                self.subTest(message),
+                answering(handle) as (url, seen),
+                patch.object(client, "MAX_DELAY", 0),
+            ):
                 result = run(url, "list")
                 self.assertEqual((5, client.ATTEMPTS), (result.exit_code, len(seen)))
                 self.assertIn(message, result.stderr)
