@@ -144,7 +144,7 @@ class TestStop(unittest.TestCase):
             (os.killpg, signal.SIGINT, 8),  # Ctrl-C
             (os.killpg, signal.SIGTERM, 0),  # a service manager
         )
-        with ThreadPoolExecutor() as threads:
+        with ThreadPoolExecutor(2) as threads:
             for case, ended in zip(cases, threads.map(lambda case: end(*case), cases), strict=True):
                 with self.subTest(case):
                     # Workers that do not end by themselves are killed after ten seconds.
