@@ -110,7 +110,7 @@ class TestDeadline(ApiTest):
 
 class TestWindow(ApiTest):
     def test_now_is_that_of_the_zone_at_any_hour_of_its_day(self) -> None:
-        """The zones at each whole offset: it is near midnight in one of them, whenever this runs."""
+        """Zones three hours apart: it is near midnight in one of them, whenever this runs."""
         minute, day = timedelta(minutes=1), timedelta(days=1)
         for zone in (*(f"Etc/GMT{offset:+d}" for offset in range(-14, 13, 3)), KATHMANDU):
             with self.subTest(zone):
