@@ -5,6 +5,7 @@ What these do not say of an operation stands in `OPERATIONS`, a row for each vie
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from http import HTTPStatus
 from inspect import getdoc
 from typing import Any, NamedTuple
@@ -239,14 +240,14 @@ openapi.before_request(parameters.refuse)
 @auth.public
 def get_description() -> Response:
     """Get this description."""
-    document = current_app.extensions["todo.openapi"]
+    document = current_app.extensions["todo.openapi"]()
     return tagged(Response(document, content_type=JSON), entity_tag(document))
 
 
 def register(app: Flask) -> None:
-    """Serve the document of the routes that `app` has by now."""
+    """Serve the document of the routes of `app`, which is built when it is first asked for."""
     app.register_blueprint(openapi)
-    app.extensions["todo.openapi"] = msgspec.json.encode(describe(app))
+    app.extensions["todo.openapi"] = cache(lambda: msgspec.json.encode(describe(app)))
 
 
 def describe(app: Flask) -> Json:
