@@ -222,7 +222,7 @@ class TestKill(unittest.TestCase):
             for _ in range(ROUNDS):
                 stopped = Event()
                 running = [clients.submit(create_until, stopped, server.port) for _ in range(CLIENTS)]
-                time.sleep(0.1 + chance.random() / 2)
+                time.sleep(0.1 + chance.random() / 4)
                 server.kill()
                 stopped.set()
                 created = [client.result() for client in running]

@@ -8,8 +8,7 @@ from zoneinfo import ZoneInfo
 from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse
 
-from tests.api import KeptAppTest
-from todo import create_app
+from tests.api import KeptAppTest, kept_app
 from todo.models import db
 from todo.models.todo import Todo
 
@@ -354,9 +353,7 @@ class TestList(KeptAppTest):
 
     def test_overdue_and_window_compare_with_the_time_on_the_wall(self) -> None:
         for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):
-            app = create_app(
-                {"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:", "TESTING": True, "TIMEZONE": zone}
-            )
+            app = kept_app(TIMEZONE=zone)
             now = datetime.now(ZoneInfo(zone)).replace(tzinfo=None)
             with app.app_context():
                 db.session.add(Todo(id=1, title="past", deadline_at=now - timedelta(hours=1)))
