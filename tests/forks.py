@@ -4,5 +4,14 @@ import multiprocessing
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["tests.clients", "granian.server", "todo.cli", "todo.openapi", "todo.views.system"]
+    [
+        "tests.clients",
+        "flask_limiter.commands",  # which Flask imports with every command
+        "granian.server",
+        "todo.cli",
+        "todo.http.rate_limit",
+        "todo.openapi",
+        "todo.views.routes",
+        "todo.views.system",
+    ]
 )
