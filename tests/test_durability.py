@@ -21,7 +21,7 @@ from tests.file_database import FileDatabaseTest
 from tests.forks import FORKS
 from tests.server import Answer, Server
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "0.5"))
+SECONDS = float(os.environ.get("SOAK_SECONDS", "0.3"))
 ROUNDS = int(os.environ.get("SOAK_ROUNDS", "1"))
 CLIENTS = 4
 BATCH = {"operations": [{"op": "create", "todo": {"title": "x" * 80, "description": "x" * 120}}] * 1000}

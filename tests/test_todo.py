@@ -99,7 +99,7 @@ class TestList(TestTodo):
         for count in (999, 1000, 1001, 2000, 2001):
             with self.subTest(count), self.app.app_context():
                 db.session.execute(db.delete(Todo))
-                db.session.add_all(Todo(id=i, title=f"{i}") for i in range(1, count + 1))
+                db.session.execute(db.insert(Todo), [{"id": i, "title": f"{i}"} for i in range(1, count + 1)])
                 db.session.commit()
                 self.assertEqual([f"{i}" for i in range(1, count + 1)], self.titles())
 
