@@ -35,8 +35,8 @@ _INSERT = """INSERT INTO todos (id, title, description, completed, deadline_at, 
 {numbers} SELECT {id}, {texts_and_completed},
 CASE WHEN n % 3 > 0 THEN {deadline} ELSE {none} END, {made}, {changed} FROM numbers"""
 _TEXTS_AND_COMPLETED = "'Todo ' || n, 'Something to do, number ' || n, n <= {completed}"
-_VARIED = """'Todo ' || n * 7919 % {rows},
-CASE WHEN n % 5 > 0 THEN 'Something to do, number ' || n * 7907 % {rows} END, n * 7919 % {rows} % 3 = 0"""
+_VARIED = """'Todo ' || (n * 7919 % {rows}),
+CASE WHEN n % 5 > 0 THEN 'Something to do, number ' || (n * 7907 % {rows}) END, n * 7919 % {rows} % 3 = 0"""
 _TIES = 600  # seconds
 _ID = {"pocketbase": "printf('%015d', n)"}
 
