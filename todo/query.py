@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Annotated, Any, NamedTuple, Self
 
 import msgspec
@@ -308,6 +309,7 @@ class _Branch(NamedTuple):
     def read(self, connection: Connection, values: dict[str, Any], size: int) -> list[TodoOut]:
         """Read its first `size` todos; `values` are those of the filters and of the position."""
         values |= {"size": size, "before": size - 1, "stretch": size * STRETCH}
+        values["before_last"] = size * STRETCH - 1
         todos = self.first.all(connection, values)
         if len(todos) == size or self.second is None:
             return todos
@@ -387,16 +389,34 @@ def _stretched(
     """
     order = _order(keys)
     statement = select(TODOS).where(*conditions).order_by(*order)
-    stretch = statement.limit(bindparam("stretch", type_=Integer())).subquery()
-    _, others_there = _conditions(stretch.c, filters, indexed)
-    within = select(*stretch.c).where(*others_there)
-    if dialect != "sqlite":  # which keeps the order, and would sort all of it again
-        within = within.order_by(*_order(keys, stretch.c))
+    if dialect == "sqlite" and len(keys) == 1:
+        within = _within_ids(statement, filters, indexed, keys[0])
+    else:
+        stretch = statement.limit(bindparam("stretch", type_=Integer())).subquery()
+        _, others_there = _conditions(stretch.c, filters, indexed)
+        within = select(*stretch.c).where(*others_there)
+        if dialect != "sqlite":  # which keeps the order, and would sort all of it again
+            within = within.order_by(*_order(keys, stretch.c))
     _, others = _conditions(TODOS.c, filters, indexed)
     ids = select(TODOS.c.id).where(*conditions, *others)
     found = ids.order_by(*_order(keys, from_index=False)).limit(_SIZE).subquery()
     whole = select(TODOS).join(found, TODOS.c.id == found.c.id).order_by(*order)
     return _Branch(reading_todos(within.limit(_SIZE)), reading_todos(whole))
+
+
+def _within_ids(
+    statement: Select[Any], filters: _Filters, indexed: Collection[str], key: SortKey
+) -> Select[Any]:
+    """Select what matches of the stretch up to an id, in a third of the time that a subquery takes."""
+    ids = statement.with_only_columns(key.column)
+    last = ids.offset(bindparam("before_last", type_=Integer())).limit(1).scalar_subquery()
+    if key.descending:
+        stretch = key.column >= func.coalesce(last, -(2**63))
+    else:
+        stretch = key.column <= func.coalesce(last, 2**63 - 1)
+    without_index: Any = SimpleNamespace(**{column.key: func.coalesce(column, column) for column in TODOS.c})
+    _, others = _conditions(without_index, filters, indexed)
+    return statement.where(stretch, *others)
 
 
 def _conditions(
