@@ -215,7 +215,9 @@ STRETCH = 20
 _INDEXED_WITH = {"id": {"completed"}, "deadline_at": {"completed", "deadline_at"}}
 _BY_ID = Sort((SortKey(TODOS.c.id, descending=False),))
 _SIZE = bindparam("size", type_=Integer())
+_STRETCH_SIZE = bindparam("stretch", type_=Integer())
 _Part = tuple[list[ColumnElement[bool]], Sequence[SortKey]]
+_Others = Callable[[_Columns], list[ColumnElement[bool]]]  # conditions that the order's index does not serve
 _Filters = tuple[tuple[str, bool], ...]  # their names, and which are flags that are set
 _Storable = Annotated[str, Meta(pattern=r"^[^\u0000]*$(?!\n)")]
 # What a cursor may hold of each column; an id that no database integer can hold would be an error there.
@@ -309,7 +311,6 @@ class _Branch(NamedTuple):
     def read(self, connection: Connection, values: dict[str, Any], size: int) -> list[TodoOut]:
         """Read its first `size` todos; `values` are those of the filters and of the position."""
         values |= {"size": size, "before": size - 1, "stretch": size * STRETCH}
-        values["before_last"] = size * STRETCH - 1
         todos = self.first.all(connection, values)
         if len(todos) == size or self.second is None:
             return todos
@@ -348,16 +349,15 @@ def _branch(
     keys: Sequence[SortKey],
 ) -> _Branch:
     with_order, others = _conditions(TODOS.c, filters, indexed)
-    conditions = [*conditions, *with_order]
+    statement = select(TODOS).where(*conditions, *with_order)
     if others and ("q", False) not in filters:  # which no index finds
-        return _stretched(dialect, filters, indexed, conditions, keys)
+        return _stretched(dialect, statement, lambda c: _conditions(c, filters, indexed)[1], keys)
     if dialect == "sqlite" and not others and keys[0].descending and tuple(keys[1:]) == _BY_ID:
-        return _descending(conditions, keys)
-    statement = select(TODOS).where(*conditions, *others).order_by(*_order(keys)).limit(_SIZE)
-    return _Branch(reading_todos(statement))
+        return _descending(statement, keys)
+    return _Branch(reading_todos(statement.where(*others).order_by(*_order(keys)).limit(_SIZE)))
 
 
-def _descending(conditions: Sequence[ColumnElement[bool]], keys: Sequence[SortKey]) -> _Branch:
+def _descending(statement: Select[Any], keys: Sequence[SortKey]) -> _Branch:
     """Select what is above the last value that is wanted, and then those of that value.
 
     An index that is followed downwards gives the ids of equal values downwards too, and so all the
@@ -365,58 +365,46 @@ def _descending(conditions: Sequence[ColumnElement[bool]], keys: Sequence[SortKe
     with these selects than with the sorting.)
     """
     column = keys[0].column
-    values = select(column).where(*conditions)
-    at_the_end = values.order_by(column.desc()).offset(bindparam("before", type_=Integer())).limit(1)
-    lowest = values.with_only_columns(func.min(column))
+    before = bindparam("before", type_=Integer())  # of all that are wanted, in both selects
+    at_the_end = statement.with_only_columns(column).order_by(column.desc()).offset(before).limit(1)
+    lowest = statement.with_only_columns(func.min(column))
     last = func.coalesce(at_the_end.scalar_subquery(), lowest.scalar_subquery())
-    statement = select(TODOS).where(*conditions)
     above = statement.where(column > last).order_by(*_order(keys))
     equal = statement.where(column == last).order_by(TODOS.c.id).limit(_SIZE)
     return _Branch(reading_todos(above), reading_todos(equal), goes_on=True)
 
 
-def _stretched(
-    dialect: str,
-    filters: _Filters,
-    indexed: Collection[str],
-    conditions: Sequence[ColumnElement[bool]],
-    keys: Sequence[SortKey],
-) -> _Branch:
+def _stretched(dialect: str, statement: Select[Any], others_of: _Others, keys: Sequence[SortKey]) -> _Branch:
     """Look for what matches in a stretch of the order, or else collect all that matches and sort it.
 
     Where one index gives the order and another finds what matches, planners without statistics
     take either, and each is a thousand times too slow on some data.
     """
     order = _order(keys)
-    statement = select(TODOS).where(*conditions).order_by(*order)
+    ordered = statement.order_by(*order)
     if dialect == "sqlite" and len(keys) == 1:
-        within = _within_ids(statement, filters, indexed, keys[0])
+        within = _within_ids(ordered, others_of, keys[0])
     else:
-        stretch = statement.limit(bindparam("stretch", type_=Integer())).subquery()
-        _, others_there = _conditions(stretch.c, filters, indexed)
-        within = select(*stretch.c).where(*others_there)
+        stretch = ordered.limit(_STRETCH_SIZE).subquery()
+        within = select(*stretch.c).where(*others_of(stretch.c))
         if dialect != "sqlite":  # which keeps the order, and would sort all of it again
             within = within.order_by(*_order(keys, stretch.c))
-    _, others = _conditions(TODOS.c, filters, indexed)
-    ids = select(TODOS.c.id).where(*conditions, *others)
+    ids = statement.with_only_columns(TODOS.c.id).where(*others_of(TODOS.c))
     found = ids.order_by(*_order(keys, from_index=False)).limit(_SIZE).subquery()
     whole = select(TODOS).join(found, TODOS.c.id == found.c.id).order_by(*order)
     return _Branch(reading_todos(within.limit(_SIZE)), reading_todos(whole))
 
 
-def _within_ids(
-    statement: Select[Any], filters: _Filters, indexed: Collection[str], key: SortKey
-) -> Select[Any]:
+def _within_ids(ordered: Select[Any], others_of: _Others, key: SortKey) -> Select[Any]:
     """Select what matches of the stretch up to an id, in a third of the time that a subquery takes."""
-    ids = statement.with_only_columns(key.column)
-    last = ids.offset(bindparam("before_last", type_=Integer())).limit(1).scalar_subquery()
+    ids = ordered.with_only_columns(key.column)
+    last = ids.offset(_STRETCH_SIZE - 1).limit(1).scalar_subquery()
     if key.descending:
         stretch = key.column >= func.coalesce(last, -(2**63))
     else:
         stretch = key.column <= func.coalesce(last, 2**63 - 1)
     without_index: Any = SimpleNamespace(**{column.key: func.coalesce(column, column) for column in TODOS.c})
-    _, others = _conditions(without_index, filters, indexed)
-    return statement.where(stretch, *others)
+    return ordered.where(stretch, *others_of(without_index))
 
 
 def _conditions(

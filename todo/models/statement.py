@@ -71,7 +71,7 @@ class Statement(Generic[T]):
         return _execute(connection, text, _in_order(names, fixed | values))
 
     def _insert_all(self, connection: Connection, values: Sequence[Values]) -> Rows:
-        """By one execution, of which RETURNING has SQLite keep a journal, as of each alone."""
+        """Insert by one execution: SQLite keeps a journal of each with RETURNING, as dear as the row."""
         text, names, fixed = self._text(tuple(values[0]))
         row = f"({', '.join('?' * len(names))})"
         text = text.replace(row, ", ".join([row] * len(values)))
