@@ -52,6 +52,14 @@ def request(
         connection.close()
 
 
+def answers(port: int) -> bool:
+    """Tell whether a server on this port says that it is well."""
+    try:
+        return request(port, "GET", "/api/v1/health").status == 200
+    except OSError:
+        return False
+
+
 def free_port() -> int:
     """Find a port of the loopback interface that nobody listens on."""
     with socket.socket() as probe:
@@ -130,9 +138,8 @@ class Server:
         self.process.start()
         deadline = time.monotonic() + PATIENCE
         while True:
-            with suppress(OSError):
-                if self.request("GET", "/api/v1/health").status == 200:
-                    return
+            if answers(self.port):
+                return
             if not self.process.is_alive() or time.monotonic() > deadline:
                 self.kill()
                 raise AssertionError(f"The server does not answer: {self.output}")

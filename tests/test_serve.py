@@ -16,7 +16,7 @@ from typing import NamedTuple
 from click.testing import CliRunner
 from flask.cli import cli
 
-from tests.server import COMMAND, PATIENCE, ROOT, Server, environment, free_port, request
+from tests.server import COMMAND, PATIENCE, ROOT, Server, answers, environment, free_port
 from todo import create_app
 from todo.config import StartupError
 
@@ -207,14 +207,6 @@ def wait_until(condition: Callable[[], bool]) -> None:
         if time.monotonic() > deadline:
             raise AssertionError("It did not come about.")
         time.sleep(0.01)
-
-
-def answers(port: int) -> bool:
-    """Tell whether a server answers here."""
-    try:
-        return request(port, "GET", HEALTH).status == 200
-    except OSError:
-        return False
 
 
 def runs(pid: int) -> bool:
