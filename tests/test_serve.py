@@ -190,6 +190,24 @@ class TestProcesses(unittest.TestCase):
                 )
             self.assertEqual(0, server.stop())
 
+    def test_a_worker_keeps_to_a_core_where_each_has_one(self) -> None:
+        cores = os.sched_getaffinity(0)
+
+        def used_by(server: Server) -> list[set[int]]:
+            return sorted(map(os.sched_getaffinity, server.workers), key=min)
+
+        with Server(TODO_WORKERS="0") as server:
+            one_each = [{core} for core in sorted(cores)]
+            wait_until(lambda: used_by(server) == one_each)
+            killed = server.workers[0]
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: killed not in server.workers and used_by(server) == one_each)
+        with Server(TODO_WORKERS=str(len(cores) + 1)) as server:
+            wait_until(lambda: len(server.workers) == len(cores) + 1)
+            for _ in range(8):
+                self.assertEqual(200, server.request("GET", HEALTH).status)
+            self.assertEqual([cores] * (len(cores) + 1), used_by(server))
+
     def test_workers_end_with_the_main_process(self) -> None:
         with Server(TODO_WORKERS="2") as server:
             wait_until(lambda: len(server.workers) == 2)

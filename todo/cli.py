@@ -1,16 +1,19 @@
 """The commands of `flask --app todo`."""
 
 import errno
+import fcntl
 import multiprocessing
 import os
 import signal
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from ipaddress import ip_address
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
@@ -117,12 +120,14 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     multiprocessing.set_start_method("fork")
     _fork_without_signals()
     in_memory = database.in_memory(db.engine)  # in one connection, which no other thread can share
+    cores = _cores()
+    workers = 1 if in_memory else app.config["WORKERS"] or len(cores)
     server = Server(
         "todo",
         interface=Interfaces.WSGI,
         address=address,
         port=port,
-        workers=1 if in_memory else app.config["WORKERS"] or os.cpu_count() or 1,
+        workers=workers,
         blocking_threads=1 if in_memory else THREADS,
         websockets=False,
         http1_settings=HTTP1Settings(max_buffer_size=MAX_HEAD),
@@ -136,7 +141,15 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
         prefix="todo-metrics-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None
     ) as folder:
         os.environ[metrics.FOLDER] = folder
-        server.serve(target_loader=partial(_load, app), wrap_loader=False)
+        own_cores = cores if workers == len(cores) else []
+        server.serve(target_loader=partial(_load, app, Path(folder), own_cores), wrap_loader=False)
+
+
+def _cores() -> list[int]:
+    """Return the numbers of the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
 
 
 def _fork_without_signals() -> None:
@@ -148,8 +161,10 @@ def _fork_without_signals() -> None:
     )
 
 
-def _load(app: Flask) -> Flask:
+def _load(app: Flask, folder: Path, own_cores: Iterable[int]) -> Flask:
     """Begin a worker."""
+    if hasattr(os, "sched_setaffinity"):
+        _keep_to_a_core(folder, own_cores)
     for target in (_end_when_told, _end_with_parent):
         threading.Thread(target=target, daemon=True).start()
     metrics.begin()
@@ -157,6 +172,23 @@ def _load(app: Flask) -> Flask:
     with suppress(DBAPIError, Unavailable), app.app_context():
         db.engine.connect().close()
     return app
+
+
+def _keep_to_a_core(folder: Path, cores: Iterable[int]) -> None:
+    """Run on the first of `cores` that no other worker has, if there is one.
+
+    The threads of a worker, of which one runs at a time anyhow, hand over to each other on one core for
+    much less than between two.
+    """
+    for core in cores:
+        lock = os.open(folder / f"core-{core}", os.O_CREAT | os.O_WRONLY)  # for as long as the process lives
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            os.sched_setaffinity(0, {core})
+            return
 
 
 def _end_when_told() -> None:

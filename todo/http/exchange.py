@@ -6,6 +6,7 @@ Around Flask, for its hooks cost several times as much.
 import time
 from collections.abc import Callable, Iterable
 from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request
@@ -46,7 +47,7 @@ def _exchange(
         nonlocal request, status, is_whole
         request = environ["werkzeug.request"]  # Flask's, for as long as its context
         status = int(line[:3])
-        is_whole = any(name == "Content-Length" for name, _ in headers)
+        is_whole = status == HTTPStatus.NOT_MODIFIED or any(name == "Content-Length" for name, _ in headers)
         return start_response(line, headers, exc_info)
 
     def tell() -> None:
@@ -57,5 +58,15 @@ def _exchange(
     answer = application(environ, start)
     if not is_whole:  # it is made while it is sent
         return ClosingIterator(answer, tell)
+    body = _in_memory(answer)
     tell()
-    return answer
+    return body
+
+
+def _in_memory(answer: Iterable[bytes]) -> list[bytes]:
+    """Take all of `answer` in a list, which a server sends with the headers, and an iterator behind them."""
+    try:
+        return [b"".join(answer)]
+    finally:
+        if isinstance(answer, ClosingIterator):
+            answer.close()
