@@ -47,7 +47,7 @@ def _exchange(
         nonlocal request, status, is_whole
         request = environ["werkzeug.request"]  # Flask's, for as long as its context
         status = int(line[:3])
-        is_whole = status == HTTPStatus.NOT_MODIFIED or any(name == "Content-Length" for name, _ in headers)
+        is_whole = "Content-Length" in dict(headers) or status == HTTPStatus.NOT_MODIFIED
         return start_response(line, headers, exc_info)
 
     def tell() -> None:

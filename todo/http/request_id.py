@@ -37,7 +37,8 @@ def _identify(
 ) -> Iterable[bytes]:
     """Around the whole application: a hook of Flask's and its headers cost several times as much."""
     sent = environ.get("HTTP_X_REQUEST_ID", "")
-    request_id = environ[REQUEST_ID] = sent if re.fullmatch(PATTERN, sent) else f"{getrandbits(128):032x}"
+    is_sane = sent and re.fullmatch(PATTERN, sent)
+    request_id = environ[REQUEST_ID] = sent if is_sane else f"{getrandbits(128):032x}"
 
     def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         return start_response(status, [*headers, (HEADER, request_id)], exc_info)

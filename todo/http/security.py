@@ -38,6 +38,7 @@ EXPOSED = (
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 PREFLIGHT_KEPT = 600  # seconds
 
+_PORT = re.compile(":[0-9]*$")
 _NAME = re.compile(r"\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]")
 _ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
 _EXTENSION = "todo.trusted_hosts"
@@ -82,7 +83,7 @@ def _check_host() -> None:
     host = request.host
     if host in trusted:
         return
-    name = re.sub(":[0-9]*$", "", host).lower()
+    name = _PORT.sub("", host).lower()
     if name in trusted or ANY in trusted:
         return
     labels = name.split(".")
@@ -99,10 +100,8 @@ def _add_headers(
     application: "WSGIApplication", environ: "WSGIEnvironment", start_response: "StartResponse"
 ) -> Iterable[bytes]:
     def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        own_policy = any(name == POLICY[0] for name, _ in headers)
-        return start_response(
-            status, [*headers, *HEADERS] if own_policy else [*headers, *HEADERS, POLICY], exc_info
-        )
+        added = HEADERS if POLICY[0] in dict(headers) else (*HEADERS, POLICY)
+        return start_response(status, [*headers, *added], exc_info)
 
     return application(environ, start)
 

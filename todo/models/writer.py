@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextvars import copy_context
+from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
@@ -34,7 +35,7 @@ class _Task:
         self.result: Any = None
         self.error: BaseException | None = None
         self.leads = False
-        self.woken = threading.Event()  # because it is done, or is to lead
+        self.woken: SimpleQueue[None] = SimpleQueue()  # because it is done, or is to lead
 
 
 class Writer:
@@ -62,7 +63,7 @@ class Writer:
             task.leads, self._is_led = not self._is_led, True
         with turn.paused():
             if not task.leads:
-                task.woken.wait()
+                task.woken.get()
             if task.leads:
                 self._lead()
         if task.error is not None:
@@ -89,9 +90,9 @@ class Writer:
             self._is_led = bool(self.waiting)
             for task in self.waiting[:1]:
                 task.leads = True
-                task.woken.set()
+                task.woken.put(None)
         for task in tasks:
-            task.woken.set()
+            task.woken.put(None)
 
     def _take(self) -> list[_Task]:
         with self._mutex:
