@@ -3,7 +3,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest.mock import patch
 from urllib.parse import parse_qs, unquote
 
@@ -74,11 +74,14 @@ class TestPlainForm(unittest.TestCase):
 
 
 class TestListing(unittest.TestCase):
-    def setUp(self) -> None:
-        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
-        self.file = folder / "db.sqlite"
-        self.client = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{self.file}"}).test_client()
-        data.fill(str(self.file), "sqlite", ROWS, varied=True)
+    file: ClassVar[Path]
+    client: ClassVar[FlaskClient]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.file = Path(cls.enterClassContext(tempfile.TemporaryDirectory()), "db.sqlite")
+        cls.client = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{cls.file}"}).test_client()
+        data.fill(str(cls.file), "sqlite", ROWS, varied=True)
 
     def test_each_request_finds_what_is_expected(self) -> None:
         for operation in listing.operations():

@@ -15,7 +15,7 @@ def pieces(whole: str, size: int) -> Iterator[str]:
 
 
 class TestText(unittest.TestCase):
-    @settings(max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "30")))
+    @settings(max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "20")))
     @given(st.text(), st.integers(1, 5))
     def test_any_text_in_any_pieces(self, whole: str, size: int) -> None:
         whole = whole.encode(errors="replace").decode()

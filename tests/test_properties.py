@@ -18,7 +18,7 @@ WALL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?")
 
 # A busy machine is no fault of the code's.
 in_its_own_time = settings(
-    max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "30")),
+    max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "20")),
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
