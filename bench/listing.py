@@ -14,7 +14,7 @@ from operator import sub
 from pathlib import Path
 
 from bench.operations import OPERATIONS, Operation, Request, Rest
-from todo.query import STRETCH, TODOS, Listing, ListQuery
+from todo.query import TODOS, Listing, ListQuery
 from todo.schemas import TodoOut
 
 SECONDS = 1  # of a turn
@@ -22,8 +22,8 @@ LIMIT = 100
 LATE = 150  # todos before the last one, where the late page begins
 SPAN = timedelta(days=730)  # of the times before now, and of deadlines behind it too (see bench.data)
 FEW = 120  # of however many todos
-# Just too few for the stretch that is looked at first, and enough for a page of 40 out of 1,000.
-HARDEST, HARDEST_LIMIT = 1 / (STRETCH + 2), 40
+# What one todo in so many meets, and the page that is full of it out of 1,000 too.
+RARE = {22: 40, 110: 8}
 ALL = "all of them"
 BATCHES, BATCH = 16, 200
 _INSERT = "INSERT INTO todos (title, description, deadline_at, created_at, updated_at) VALUES (?, ?, ?, ?, ?)"
@@ -51,11 +51,12 @@ def expected(operation: Operation) -> int | None:
         return 1
     if operation.name.startswith("q="):
         return None
-    return {"none": 0, "hardest": HARDEST_LIMIT}.get(operation.name.rpartition(", ")[2], LIMIT)
+    rare = {f"one in {number}": limit for number, limit in RARE.items()}
+    return ({"none": 0} | rare).get(operation.name.rpartition(", ")[2], LIMIT)
 
 
 def _bounds() -> Iterator[Operation]:
-    """Each bound so that it leaves half, few and none of the todos, and so many that it is hardest."""
+    """Each bound so that it leaves half, few and none of the todos, and some of those that are rare."""
     now = datetime.now(UTC).replace(tzinfo=None)
     deadlines = 2 * SPAN * 3 / 2  # a third has none
     # The bound that leaves a share of all todos, and one that leaves none.
@@ -67,13 +68,17 @@ def _bounds() -> Iterator[Operation]:
     shares: tuple[tuple[str, Callable[[int], float], int], ...] = (
         ("half", lambda _: 1 / 2, LIMIT),
         ("few", lambda rows: FEW / rows, LIMIT),
-        ("hardest", lambda _: HARDEST, HARDEST_LIMIT),
+        *((f"one in {number}", partial(_share, number), limit) for number, limit in RARE.items()),
     )
     for name, bound, none in bounds:
         for size, share, limit in shares:
             title = f"{name}, {size}"
             yield Operation(title, title, partial(_bounded, name, bound, share, limit), varied=1)
         yield _reading(f"{name}, none", f"{name}={none}")
+
+
+def _share(number: int, _: int) -> float:
+    return 1 / number
 
 
 def _bounded(

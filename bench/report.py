@@ -55,7 +55,8 @@ LISTING_TEXT = """\
 On SQLite, all in one run, lists with limit=100: requests a second (p50, p99 in milliseconds) on so many
 todos, how many of them an answer has, and the time on the most in times of that on the fewest, which is to
 be at most 1.5, but for `q`. The todos are varied: a third is completed, in no order, and so are deadlines,
-titles and changes. A bound leaves so many of all todos; with one in 22 it is the hardest to serve.
+titles and changes. A bound leaves so many of all todos; what is rare is read in pages that 1,000 todos
+can fill too.
 """
 INDEXES_TEXT = """
 ### What an index costs

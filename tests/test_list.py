@@ -1,7 +1,8 @@
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
+from unittest.mock import patch
 from urllib.parse import parse_qs, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -208,20 +209,32 @@ class TestList(KeptAppTest):
                     self.assertEqual([[key] for key in order] or [[]], found)
 
     def test_a_page_of_many_equal_values_does_not_sort_them_all(self) -> None:
+        found = self.read_in_few_steps([("Milk", None)] * 5000 + [("Water", None)], sort="-title")
+        self.assertEqual([5007, *range(7, 26)], found)
+
+    def test_a_page_of_what_one_in_twenty_is_does_not_collect_them_all(self) -> None:
+        time = "2027-01-31 18:00:00.000000"
+        todos = [("Milk", None if number % 20 else time) for number in range(40_000)]
+        with patch("todo.query.SMALL", 1):
+            found = self.read_in_few_steps(todos, deadline_from="2027-01-31")
+        self.assertEqual(list(range(7, 407, 20)), found)
+
+    def read_in_few_steps(self, todos: Sequence[tuple[str, str | None]], **parameters: str) -> list[int]:
+        """The ids on the first two pages of `todos`; fails where SQLite takes a step for each todo."""
         with self.app.app_context():
             connection: Any = db.engine.raw_connection().driver_connection
         if not isinstance(connection, sqlite3.Connection):
             self.skipTest("Servers tell no steps.")
         connection.execute("DELETE FROM todos")
-        connection.executemany("INSERT INTO todos (title) VALUES (?)", [("Milk",)] * 5000 + [("Water",)])
+        connection.executemany("INSERT INTO todos (title, deadline_at) VALUES (?, ?)", todos)
         connection.commit()
         steps = []
         connection.set_progress_handler(lambda: steps.append(1), 100)
-        pages = self.pages(sort="-title", limit="10")
+        pages = self.pages(limit="10", **parameters)
         found = [todo["id"] for _ in range(2) for todo in next(pages).get_json()]
         connection.set_progress_handler(None, 100)
-        self.assertEqual([5007, *range(7, 26)], found)
-        self.assertLess(len(steps) * 100, 5000)
+        self.assertLess(len(steps) * 100, len(todos))
+        return found
 
     def test_the_link_is_absolute_and_keeps_every_other_parameter(self) -> None:
         query = {"q": "%i", "limit": "1", "sort": "-title", "total": "true", "completed": "false"}

@@ -147,7 +147,7 @@ class TestReads(unittest.TestCase):
         todos = [client.post(PATH, json=row).get_json() for row in rows]
         for read in reads:
             # Each is small enough for a table of a few rows to be larger.
-            with patch.object(query, "STRETCH", 1):
+            with patch.multiple(query, STRETCH=1, FARTHER=4, SMALL=1):
                 expect(client, todos, read)
 
 

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
+from math import isqrt
 from types import SimpleNamespace
 from typing import Annotated, Any, NamedTuple, Self
 
@@ -209,8 +210,12 @@ FILTERS: dict[str, Filter] = {
     ),
 }
 
-# How many rows of the order are looked at for each that is wanted.
-STRETCH = 20
+# How many rows of the order are looked at for each that is wanted, and on behalf of how many at least.
+STRETCH = 10
+SMALL = 40
+# How many next, where so many of the first match that it may do: these, times the root of how many are
+# wanted. On a million todos, to look at more takes longer than to collect all that match.
+FARTHER = 1000
 # The columns on which the index that gives an order can filter too.
 _INDEXED_WITH = {"id": {"completed"}, "deadline_at": {"completed", "deadline_at"}}
 _BY_ID = Sort((SortKey(TODOS.c.id, descending=False),))
@@ -304,19 +309,24 @@ class _Branch(NamedTuple):
     """The selects of a part of the list: of all of it, or of its beginning."""
 
     first: Statement[TodoOut]
-    # Where the first finds too little: what goes on behind it, or else reads all of the part.
+    # Where the first finds too little, also when it looks farther: what goes on behind it, or else reads
+    # all of the part.
     second: Statement[TodoOut] | None = None
     goes_on: bool = False
 
     def read(self, connection: Connection, values: dict[str, Any], size: int) -> list[TodoOut]:
         """Read its first `size` todos; `values` are those of the filters and of the position."""
-        values |= {"size": size, "before": size - 1, "stretch": size * STRETCH}
+        stretch = max(size, SMALL) * STRETCH
+        values |= {"size": size, "before": size - 1, "stretch": stretch}
         todos = self.first.all(connection, values)
         if len(todos) == size or self.second is None:
             return todos
         if self.goes_on:
             return todos + self.second.all(connection, values | {"size": size - len(todos)})
-        return self.second.all(connection, values)
+        farther = FARTHER * isqrt(size)
+        if len(todos) * farther >= size * stretch:
+            todos = self.first.all(connection, values | {"stretch": farther})
+        return todos if len(todos) == size else self.second.all(connection, values)
 
 
 @lru_cache(maxsize=1000)
