@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 from flask import Response, request
@@ -42,22 +43,26 @@ KEY_PATTERN = rf"^[!-~]{{1,{KEY_LENGTH}}}$(?!\n)"
 # What each answer gets anew.
 _NOT_KEPT = {"content-length"}
 
+T = TypeVar("T")
 
-def once(write: Callable[[Connection], Response], *, writing: bool = False) -> Response:
-    """Answer with `write` in a transaction (see there for `writing`), or as it did to the same key before.
+
+def once(
+    write: Callable[[Connection], T], answer: Callable[[T], Response], *, writing: bool = False
+) -> Response:
+    """`write` in a transaction (see there for `writing`) and `answer`, or answer as before to the same key.
 
     Raises ValidationFailed for a malformed key, IdempotencyKeyReused where the key came with another
     request, and IdempotencyInProgress where that request is still under way.
     """
     key = request.headers.get(HEADER)
     if key is None:
-        return database.run(write, writing=writing)
+        return answer(database.run(write, writing=writing))  # while others write already
     if not re.match(KEY_PATTERN, key):
         raise ValidationFailed(Fault(detail=f"{HEADER} must be 1 to {KEY_LENGTH} visible ASCII characters"))
     request_hash = hashlib.sha256(f"{request.path}\n".encode() + request.get_data()).digest()
     while True:
         try:
-            return database.run(partial(_once, write, key, request_hash), writing=True)
+            return database.run(partial(_once, write, answer, key, request_hash), writing=True)
         except _Taken:
             continue
 
@@ -72,7 +77,11 @@ class _Taken(Exception):  # noqa: N818 - no error
 
 
 def _once(
-    write: Callable[[Connection], Response], key: str, request_hash: bytes, connection: Connection
+    write: Callable[[Connection], T],
+    answer: Callable[[T], Response],
+    key: str,
+    request_hash: bytes,
+    connection: Connection,
 ) -> Response:
     now = utc_now()
     old = connection.scalars(_OLD, {"before": now - KEPT}).all()
@@ -102,12 +111,12 @@ def _once(
         if database_code(error) in LOCK_TIMEOUTS:
             raise IdempotencyInProgress from None
         raise
-    response = write(connection)
+    response = answer(write(connection))
     headers = [header for header in response.headers if header[0].lower() not in _NOT_KEPT]
-    answer = {
+    kept = {
         "status": response.status_code,
         "headers": msgspec.json.encode(headers),
         "body": response.get_data(),
     }
-    connection.execute(_ANSWER, {"the_key": key, **answer})
+    connection.execute(_ANSWER, {"the_key": key, **kept})
     return response

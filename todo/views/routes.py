@@ -116,7 +116,7 @@ def get_todo(todo_id: int | None) -> Response:
 def create_todo() -> Response:
     """Create a todo."""
     todo = body.read(TodoCreate)
-    response = idempotency.once(lambda connection: _created(*_create_all(connection, [todo])))
+    response = idempotency.once(lambda connection: _create_all(connection, [todo])[0], _created)
     if idempotency.is_first(response):
         _count("created")
         _count("completed", todo.completed is True)
@@ -157,11 +157,10 @@ def run_batch() -> Response:
     operations = body.read(Batch, MAX_BATCH_BYTES).operations
     results: list[TodoOut | dict[str, Any]] = []
 
-    def run_all(connection: Connection) -> Response:
+    def run_all(connection: Connection) -> None:
         results[:] = _run_all(connection, operations)
-        return _json({"results": results})
 
-    response = idempotency.once(run_all, writing=True)
+    response = idempotency.once(run_all, lambda _: _json({"results": results}), writing=True)
     if idempotency.is_first(response):
         writes = [operation for operation in operations if not isinstance(operation, DeleteOperation)]
         _count("created", sum(isinstance(operation, CreateOperation) for operation in writes))
