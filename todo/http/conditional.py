@@ -33,14 +33,13 @@ def tagged(response: Response, tag: str) -> Response:
     The tag may be a weak one (`W/`).
     """
     response.headers["ETag"] = tag
+    sent = request.headers.get("If-None-Match")
     if (
-        "If-None-Match" in request.headers
+        sent is not None
         and request.method in {"GET", "HEAD"}
-        and request.if_none_match.contains_weak(tag.removeprefix("W/").strip('"'))
+        and (sent == tag or request.if_none_match.contains_weak(tag.removeprefix("W/").strip('"')))
     ):
-        response.status_code = 304
-        response.set_data(b"")
-        del response.headers["Content-Type"], response.headers["Content-Length"]
+        response.status_code = 304  # which is sent without a body and its headers
     return response
 
 
