@@ -13,6 +13,7 @@ from contextlib import closing
 from types import FrameType
 from typing import Any, NamedTuple
 
+from flask import send_file
 from werkzeug.test import create_environ
 from werkzeug.wsgi import ClosingIterator
 
@@ -131,6 +132,12 @@ class TestCost(unittest.TestCase):
                 # The server sends a list with the headers of the answer, and anything else behind them.
                 with closing(ClosingIterator(answer := self.app(environ, start_nothing))):
                     self.assertEqual(is_whole, isinstance(answer, list))
+
+    def test_a_file_that_is_sent_is_closed(self) -> None:
+        file = io.BytesIO(b"Buy milk")
+        self.app.add_url_rule("/file", view_func=lambda: send_file(file, "text/plain"))
+        self.assertEqual([b"Buy milk"], self.app(create_environ("/file"), start_nothing))
+        self.assertTrue(file.closed)
 
 
 def start_nothing(*_: Any) -> Any:

@@ -184,10 +184,10 @@ def _keep_to_a_core(folder: Path, cores: Iterable[int]) -> None:
         lock = os.open(folder / f"core-{core}", os.O_CREAT | os.O_WRONLY)  # for as long as the process lives
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            os.sched_setaffinity(0, {core})
+        except OSError:  # another worker has it, or this process may not use it any more
             os.close(lock)
         else:
-            os.sched_setaffinity(0, {core})
             return
 
 

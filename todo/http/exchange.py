@@ -68,5 +68,5 @@ def _in_memory(answer: Iterable[bytes]) -> list[bytes]:
     try:
         return [b"".join(answer)]
     finally:
-        if isinstance(answer, ClosingIterator):
+        if hasattr(answer, "close"):
             answer.close()
