@@ -8,6 +8,7 @@ from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 from tests.api import TODOS, ApiTest, kept_app
+from todo.clock import timestamp
 from todo.models import db
 from todo.models.todo import Todo
 
@@ -75,6 +76,18 @@ OUT_OF_THE_CALENDAR = (
     (BRISBANE, "9999-12-31T14:00:00Z"),
     (BRISBANE, "9999-12-31T23:59:59.999999Z"),
 )
+
+
+class TestTimestamp(unittest.TestCase):
+    def test_it_is_in_utc_to_the_millisecond(self) -> None:
+        for now, text in (
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_999_999_999, "1970-01-01T00:00:01.999Z"),
+            (1_803_837_600_012_345_678, "2027-02-28T18:00:00.012Z"),
+            (0, "1970-01-01T00:00:00.000Z"),  # the clock was set
+        ):
+            with self.subTest(now), patch("time.time_ns", return_value=now):
+                self.assertEqual(text, timestamp())
 
 
 class TestDeadline(ApiTest):

@@ -16,7 +16,7 @@ from flask import Flask, Request
 from flask.logging import default_handler
 from msgspec import UNSET, Struct, UnsetType
 
-from todo.clock import utc_now
+from todo.clock import timestamp
 from todo.config import PREFIX, StartupError
 from todo.http import exchange
 from todo.http.problem import REQUEST_ID
@@ -59,7 +59,7 @@ class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line, the traceback in it."""
         message = Message(
-            time=_now(),
+            time=timestamp(),
             level=record.levelname,
             message=record.getMessage(),
             request_id=getattr(record, "request_id", "-"),
@@ -95,7 +95,7 @@ def tell_requests(app: Flask) -> None:
 def _tell(request: Request, status: int, duration: float, *, as_json: bool) -> None:
     environ = request.environ
     told = (
-        _now(),
+        timestamp(),
         _quoted(environ.get("REMOTE_ADDR") or "-"),
         request.method,
         _quoted(request.path),
@@ -111,7 +111,3 @@ def _tell(request: Request, status: int, duration: float, *, as_json: bool) -> N
 
 def _quoted(text: str) -> str:
     return text if _PLAIN.fullmatch(text) else quote(text, safe=_SAFE)[:MAX_PATH]
-
-
-def _now() -> str:
-    return f"{utc_now().isoformat(timespec='milliseconds')}Z"
