@@ -22,8 +22,8 @@ LIMIT = 100
 LATE = 150  # todos before the last one, where the late page begins
 SPAN = timedelta(days=730)  # of the times before now, and of deadlines behind it too (see bench.data)
 FEW = 120  # of however many todos
-# What one todo in so many meets, and the page that is full of it out of 1,000 too.
-RARE = {22: 40, 110: 8}
+# A share of all todos, and the page that is full of it out of 1,000 too.
+RARE = {"one in 22": (1 / 22, 40), "one in 110": (1 / 110, 8)}
 ALL = "all of them"
 BATCHES, BATCH = 16, 200
 _INSERT = "INSERT INTO todos (title, description, deadline_at, created_at, updated_at) VALUES (?, ?, ?, ?, ?)"
@@ -51,8 +51,8 @@ def expected(operation: Operation) -> int | None:
         return 1
     if operation.name.startswith("q="):
         return None
-    rare = {f"one in {number}": limit for number, limit in RARE.items()}
-    return ({"none": 0} | rare).get(operation.name.rpartition(", ")[2], LIMIT)
+    limits = {"none": 0} | {size: limit for size, (_, limit) in RARE.items()}
+    return limits.get(operation.name.rpartition(", ")[2], LIMIT)
 
 
 def _bounds() -> Iterator[Operation]:
@@ -68,7 +68,7 @@ def _bounds() -> Iterator[Operation]:
     shares: tuple[tuple[str, Callable[[int], float], int], ...] = (
         ("half", lambda _: 1 / 2, LIMIT),
         ("few", lambda rows: FEW / rows, LIMIT),
-        *((f"one in {number}", partial(_share, number), limit) for number, limit in RARE.items()),
+        *((size, partial(_same, share), limit) for size, (share, limit) in RARE.items()),
     )
     for name, bound, none in bounds:
         for size, share, limit in shares:
@@ -77,8 +77,8 @@ def _bounds() -> Iterator[Operation]:
         yield _reading(f"{name}, none", f"{name}={none}")
 
 
-def _share(number: int, _: int) -> float:
-    return 1 / number
+def _same(share: float, _: int) -> float:
+    return share
 
 
 def _bounded(

@@ -93,15 +93,14 @@ def tell_requests(app: Flask) -> None:
 
 
 def _tell(request: Request, status: int, duration: float, *, as_json: bool) -> None:
-    environ = request.environ
     told = (
         timestamp(),
-        _quoted(environ.get("REMOTE_ADDR") or "-"),
+        _quoted(request.remote_addr or "-"),
         request.method,
         _quoted(request.path),
         status,
         round(duration * 1000, 3),
-        environ[REQUEST_ID],
+        request.environ[REQUEST_ID],
     )
     line = msgspec.json.encode(Line(*told)) + b"\n" if as_json else (_TEXT % told).encode()
     # At once and without the locks of `logging`, which cost more than all the rest.

@@ -77,8 +77,6 @@ def _add_converter(state: BlueprintSetupState) -> None:
 
 @api.before_request
 def _refuse_unknown_parameters() -> None:
-    if not request.query_string:
-        return
     if request.endpoint != "api.list_todos":
         parameters.refuse()
     elif request.method == "OPTIONS":  # which has no view to do it
