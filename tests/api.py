@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 from tests import database_server
 from tests.base import TodoTest
 from todo import create_app
-from todo.models.database import transaction
+from todo.models.database import Transaction
 
 TODOS = "/api/v1/todos"
 JSON = "application/json"
@@ -28,7 +28,7 @@ def empty_app(**settings: Any) -> Flask:
 def kept_app(**settings: Any) -> Flask:
     """`empty_app`, for a test that changes nothing of the app itself: others with these settings share it."""
     app = _keep(**settings)
-    with app.app_context(), transaction(writing=True) as connection:
+    with app.app_context(), Transaction(writing=True) as connection:
         database_server.empty_tables(connection)
     return app
 

@@ -105,7 +105,7 @@ class ServerTest(ApiTest):
 class TestSessions(ServerTest):
     def test_every_session_is_strict_and_bounded(self) -> None:
         app = self.use(BUSY_TIMEOUT=1234, STATEMENT_TIMEOUT=5000)
-        with app.app_context(), database.transaction() as kept, db.engine.connect() as fresh:
+        with app.app_context(), database.Transaction() as kept, db.engine.connect() as fresh:
             for connection in (kept, fresh):
                 for statement, expected in SESSION[self.name]:
                     with self.subTest(statement):
@@ -151,7 +151,7 @@ class TestSearch(ServerTest):
         cased = [char for char in cased if char.casefold() != char or char.upper() != char]
         rows = [{"title": f"a{char}b", "description": f"A{char.casefold()}B"} for char in cased]
         title, description = TABLE.c.title, TABLE.c.description
-        with self.app.app_context(), database.transaction(writing=True) as connection:
+        with self.app.app_context(), database.Transaction(writing=True) as connection:
             connection.execute(insert(TABLE), rows)
             for condition in (contains(title, description), contains(description, title)):
                 missed = connection.scalars(select(title).where(~condition)).all()
@@ -231,7 +231,7 @@ class TestLocks(ServerTest):
 
     def test_more_requests_than_connections_are_answered_503(self) -> None:
         self.use(POOL_SIZE=1, CONNECT_TIMEOUT=300)
-        with self.app.app_context(), database.transaction():
+        with self.app.app_context(), database.Transaction():
             self.assertUnavailable(self.app.test_client().get(TODOS))
         self.assertEqual(200, self.client.get(TODOS).status_code)
 

@@ -15,7 +15,7 @@ from tests.api import TODOS, ApiTest
 from tests.transfers import MOMENT
 from todo import create_app
 from todo.listing import STREAM_CHUNK
-from todo.models.database import transaction
+from todo.models.database import Transaction
 from todo.query import TODOS as TABLE
 
 ICS = f"{TODOS}.ics"
@@ -164,7 +164,7 @@ class TestManyTodos(unittest.TestCase):
         self.database = Path(folder.name) / "db.sqlite"
         app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{self.database}", "TESTING": True})
         times = {"created_at": MOMENT, "updated_at": MOMENT, "deadline_at": MOMENT + timedelta(1)}
-        with app.app_context(), transaction(writing=True) as connection:
+        with app.app_context(), Transaction(writing=True) as connection:
             connection.execute(insert(TABLE), [{"title": f"Todo {i}"} | times for i in range(MANY)])
         self.client = app.test_client()
 

@@ -7,7 +7,7 @@ from typing import Any
 from tests import starts
 from tests.file_database import FileDatabaseTest
 from todo.models import db
-from todo.models.database import transaction
+from todo.models.database import Transaction
 from todo.models.todo import Todo
 
 
@@ -27,7 +27,7 @@ class TestConnections(FileDatabaseTest):
     def test_every_connection_is_safe_and_patient(self) -> None:
         pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 1234}
         with self.start(BUSY_TIMEOUT=1234).app_context():
-            with transaction() as kept, db.engine.connect() as fresh:
+            with Transaction() as kept, db.engine.connect() as fresh:
                 for connection in (kept, fresh, db.session.connection()):
                     found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas}
                     self.assertEqual(pragmas, found)
@@ -46,7 +46,7 @@ class TestConnections(FileDatabaseTest):
             with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
                 self.shell().execute("PRAGMA busy_timeout = 0").execute("BEGIN IMMEDIATE")
             db.session.rollback()
-            with transaction(writing=True), self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
+            with Transaction(writing=True), self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
                 self.shell().execute("PRAGMA busy_timeout = 0").execute("BEGIN IMMEDIATE")
             db.session.remove()
 

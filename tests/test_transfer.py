@@ -19,7 +19,7 @@ from tests.server import PATIENCE, ROOT, environment
 from tests.transfers import MOMENT, Stored, content, fill, run, service, todos
 from todo import create_app
 from todo.clock import utc_now
-from todo.models.database import transaction
+from todo.models.database import Transaction
 from todo.query import TODOS
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "6"))
@@ -190,9 +190,9 @@ class TestImport(TransferTest):
         self.assertEqual(["a"], self.titles())
         # Another program may leave the UID of what it deletes.
         fill(self.app, [Stored(uid="u")])
-        with self.app.app_context(), transaction(writing=True) as connection:
+        with self.app.app_context(), Transaction(writing=True) as connection:
             connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-        with self.app.app_context(), transaction(writing=True) as connection:
+        with self.app.app_context(), Transaction(writing=True) as connection:
             connection.execute(delete(TODOS))
         self.take("u.json", '{"title": "again", "uid": "u"}')
         self.assertEqual([("again", "u")], [(todo.title, todo.uid) for todo in content(self.app)])

@@ -32,7 +32,7 @@ class TestTurn(unittest.TestCase):
         return "done"
 
     def wait(self) -> str:
-        with turn.paused():
+        with turn.Pause():
             self.began.set()
             self.may_end.wait(LONG)
         return "done"

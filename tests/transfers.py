@@ -13,7 +13,7 @@ from sqlalchemy import delete, insert, select
 
 from tests.api import empty_app
 from todo.listing import IMPORTS
-from todo.models.database import transaction
+from todo.models.database import Transaction
 from todo.query import TODOS
 from todo.schemas import _SPACE
 
@@ -39,7 +39,7 @@ def service(zone: str = "UTC") -> Flask:
 
 def fill(app: Flask, todos: Sequence[Stored]) -> None:
     """Have exactly these todos in the service."""
-    with app.app_context(), transaction(writing=True) as connection:
+    with app.app_context(), Transaction(writing=True) as connection:
         connection.execute(delete(IMPORTS))
         connection.execute(delete(TODOS))
         for todo in todos:
@@ -53,7 +53,7 @@ def fill(app: Flask, todos: Sequence[Stored]) -> None:
 def content(app: Flask) -> list[Stored]:
     """All todos, in the order of their ids."""
     statement = select(*TODOS.c, IMPORTS.c.uid).outerjoin_from(TODOS, IMPORTS).order_by(TODOS.c.id)
-    with app.app_context(), transaction() as connection:
+    with app.app_context(), Transaction() as connection:
         return [Stored(**row) for row in connection.execute(statement).mappings()]
 
 

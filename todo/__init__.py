@@ -1,6 +1,7 @@
 """A todo service: a strict REST API over SQLAlchemy."""
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
         metrics,
         problem,
         rate_limit,
-        request_id,
         security,
         turn,
     )
@@ -34,13 +34,14 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
 
     app = Flask(__name__, static_folder=None)
     app.url_map.merge_slashes = False
+    # Flask asks at each request, of each function that it calls, whether it is async.
+    app.ensure_sync = lru_cache(app.ensure_sync)  # type: ignore[method-assign]
     config.configure(app, config_overrides or {})
 
     database.prepare(app, check_schema=not cli.is_choosing())
 
     exchange.register(app)
     metrics.register(app)
-    request_id.register(app)
     log.register(app)
     security.register(app)
     keep_alive.register(app)

@@ -12,7 +12,7 @@ from todo.clock import service_zone
 from todo.formats import Form, Uids, csv, icalendar, json
 from todo.http import negotiation, pagination
 from todo.http.conditional import entity_tag, tag_of_stream, tagged
-from todo.models.database import transaction
+from todo.models.database import Transaction
 from todo.models.imported import Imported
 from todo.query import Listing, ListQuery
 from todo.schemas import TodoOut
@@ -43,7 +43,7 @@ def answer(query: ListQuery, form: Form, *, tag_all: bool = False) -> Response:
     size = STREAM_CHUNK if query.limit is UNSET else query.limit
     # Only what takes several statements needs a transaction that is more than one of them.
     several = query.total or query.sort is not UNSET or form.has_uid
-    with transaction(snapshot=several) as connection:
+    with Transaction(snapshot=several) as connection:
         todos = listing.read(connection, size + 1)
         uids = kept_uids(connection, todos) if form.has_uid else {}
         headers = {"X-Total-Count": str(listing.count(connection))} if query.total else {}
@@ -94,7 +94,7 @@ def _stream(start: bytes, listing: Listing, form: Form) -> Iterator[bytes]:
     more = True
     try:
         while more:
-            with transaction(snapshot=True) as connection:
+            with Transaction(snapshot=True) as connection:
                 chunk, more = encode_next(connection, listing, form)
             if chunk:
                 yield form.separator + chunk

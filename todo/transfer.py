@@ -35,7 +35,7 @@ from todo.formats import (
 from todo.http.body import faults, from_json
 from todo.http.problem import Fault, Problem
 from todo.listing import IMPORTS, STREAM_CHUNK, encode_next
-from todo.models.database import transaction
+from todo.models.database import Transaction
 from todo.query import TODOS, Listing, ListQuery
 from todo.schemas import TodoEntry
 
@@ -107,7 +107,7 @@ def export_todos(chosen: str | None, file: str) -> None:
 def _export(form: Form, output: BinaryIO) -> int:
     listing = Listing(ListQuery())
     written = 0
-    with transaction(snapshot=True) as connection:
+    with Transaction(snapshot=True) as connection:
         count = listing.count(connection)
         with click.progressbar(length=count, label="Export", file=sys.stderr, hidden=no_terminal()) as bar:
             output.write(form.head)
@@ -325,7 +325,7 @@ def _take(staged: _Staged, *, dry_run: bool) -> int:
     `updated_at` is now, so that who asks for what is `updated_since` hears of them.
     """
     created = 0
-    with transaction(writing=not dry_run, snapshot=True) as connection:
+    with Transaction(writing=not dry_run, snapshot=True) as connection:
         if connection.dialect.name == "sqlite":
             # Indexes are written all over: pages that don't fit are written again and again.
             connection.exec_driver_sql(f"PRAGMA cache_size = {-_CACHE}")

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 
 from todo.clock import utc_now
 from todo.http.problem import Forbidden, Unauthorized
-from todo.models.database import transaction
+from todo.models.database import Transaction
 from todo.models.token import Token, hash_secret
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
@@ -80,7 +80,7 @@ def _bearer() -> str:
 
 def _find(secret: str) -> Row[*tuple[Any, ...]] | None:
     secret_hash = hash_secret(secret)
-    with transaction() as connection:
+    with Transaction() as connection:
         token = connection.execute(_SELECT, {"secret_hash": secret_hash}).first()
     if token is None or not hmac.compare_digest(token.secret_hash, secret_hash):
         return None
@@ -91,5 +91,5 @@ def _touch(token: Row[*tuple[Any, ...]]) -> None:
     now = utc_now()
     if token.last_used_at is None or token.last_used_at < now - LAST_USED_STEP:
         # A database that can't be written may still be read.
-        with suppress(DBAPIError), transaction() as connection:
+        with suppress(DBAPIError), Transaction() as connection:
             connection.execute(_TOUCH, {"token_id": token.id, "before": now - LAST_USED_STEP, "now": now})

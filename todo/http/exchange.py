@@ -1,4 +1,4 @@
-"""The exchange of a request and its answer, and who is told of it when it is over.
+"""The exchange of a request and its answer: what every answer has, and who is told when it is over.
 
 Around Flask, for its hooks cost several times as much.
 """
@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Request
 from werkzeug.wsgi import ClosingIterator
 
+from todo.http import request_id, security
+
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
@@ -22,7 +24,7 @@ _EXTENSION = "todo.observers"
 
 
 def register(app: Flask) -> None:
-    """Measure every exchange of `app`, to the end of its answer."""
+    """Give every request to `app` its id and every answer its headers, and measure how long it takes."""
     observers = app.extensions[_EXTENSION] = []
     app.wsgi_app = partial(_exchange, app.wsgi_app, observers)  # type: ignore[method-assign]
 
@@ -39,6 +41,7 @@ def _exchange(
     start_response: "StartResponse",
 ) -> Iterable[bytes]:
     began = time.perf_counter()
+    identity = request_id.identify(environ)
     request: Any = None
     status = 0
     is_whole = False
@@ -47,8 +50,9 @@ def _exchange(
         nonlocal request, status, is_whole
         request = environ["werkzeug.request"]  # Flask's, for as long as its context
         status = int(line[:3])
-        is_whole = "Content-Length" in dict(headers) or status == HTTPStatus.NOT_MODIFIED
-        return start_response(line, headers, exc_info)
+        given = dict(headers)
+        is_whole = "Content-Length" in given or status == HTTPStatus.NOT_MODIFIED
+        return start_response(line, [*headers, identity, *security.headers(given)], exc_info)
 
     def tell() -> None:
         duration = time.perf_counter() - began

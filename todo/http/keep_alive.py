@@ -23,12 +23,13 @@ def register(app: Flask) -> None:
 
 
 def _receive() -> None:
-    if "CONTENT_LENGTH" not in request.environ and "HTTP_TRANSFER_ENCODING" not in request.environ:
+    sent = request.environ
+    if "CONTENT_LENGTH" not in sent and "HTTP_TRANSFER_ENCODING" not in sent:
         return
     # A body of unknown length would be cut at the limit; one byte more shows that it is longer.
     request.max_content_length = MAX_RECEIVED + 1
     try:
-        with turn.paused():
+        with turn.Pause():
             fits = len(request.get_data()) <= MAX_RECEIVED
     except RequestEntityTooLarge:
         fits = False

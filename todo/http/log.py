@@ -12,7 +12,7 @@ from functools import partial
 from urllib.parse import quote
 
 import msgspec
-from flask import Flask, Request
+from flask import Flask, Request, has_request_context, request
 from flask.logging import default_handler
 from msgspec import UNSET, Struct, UnsetType
 
@@ -79,11 +79,19 @@ def register(app: Flask) -> None:
             f"LOG_FORMAT is {form!r}: set it ({PREFIX}LOG_FORMAT in the environment) to one of "
             f"{', '.join(FORMATS)}."
         )
+    default_handler.addFilter(_stamp)
     default_handler.setFormatter(
         JsonFormatter()
         if form == "json"
         else logging.Formatter("%(asctime)s %(levelname)s %(request_id)s %(message)s")
     )
+
+
+def _stamp(record: logging.LogRecord) -> bool:
+    # A line of the log stays one line, whatever stands in the address.
+    record.msg = str(record.msg).encode("unicode_escape").decode()
+    record.request_id = request.environ.get(REQUEST_ID, "-") if has_request_context() else "-"
+    return True
 
 
 def tell_requests(app: Flask) -> None:

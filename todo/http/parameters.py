@@ -26,8 +26,6 @@ def read(kind: type[S]) -> S:
 
     Raises ValidationFailed with a fault for each parameter that is unknown, repeated or malformed.
     """
-    if not request.query_string:
-        return kind()
     known = fields(kind)
     values: dict[str, Any] = {}
     faults: list[Fault] = []

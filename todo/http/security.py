@@ -1,19 +1,15 @@
 """What guards every answer: the names that the service goes by, its proxies, and headers for browsers."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
 
-from flask import Flask, current_app, request
+from flask import Flask, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from todo.config import PREFIX, StartupError
 from todo.http import idempotency, request_id
 from todo.http.problem import Fault, ValidationFailed
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 ANY = "*"
@@ -24,6 +20,7 @@ HEADERS = (
 )
 # What is no page is data, which no browser is to run or frame.
 POLICY = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+_OF_DATA = (*HEADERS, POLICY)
 # What pages of CORS_ORIGINS may send and read, besides what any page may.
 SENT = ("Authorization", "Content-Type", idempotency.HEADER, "If-Match", "If-None-Match", request_id.HEADER)
 EXPOSED = (
@@ -49,7 +46,7 @@ def register(app: Flask) -> None:
 
     Raises StartupError where a setting names no host or no origin.
     """
-    app.extensions[_EXTENSION] = set(LOOPBACK)
+    trusted = app.extensions[_EXTENSION] = set(LOOPBACK)
     trust(app, app.config["HOST"])
     for name in _listed(app.config["TRUSTED_HOSTS"] or ""):
         if name != ANY and not _NAME.fullmatch(name):
@@ -60,8 +57,7 @@ def register(app: Flask) -> None:
         trust(app, name)
     # Flask would read it in its own way, which knows no IPv6 address and minds the case.
     app.config["TRUSTED_HOSTS"] = None
-    app.before_request(_check_host)
-    app.wsgi_app = partial(_add_headers, app.wsgi_app)  # type: ignore[method-assign]
+    app.before_request(partial(_check_host, trusted))
     if proxies := app.config["PROXIES"]:
         proxied = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)
         app.wsgi_app = proxied  # type: ignore[method-assign]
@@ -74,12 +70,16 @@ def trust(app: Flask, host: str) -> None:
     app.extensions[_EXTENSION].add(f"[{host}]" if ":" in host and "[" not in host else host.lower())
 
 
+def headers(given: Container[str]) -> Iterable[tuple[str, str]]:
+    """Return what an answer that has the headers `given` is to have besides them."""
+    return HEADERS if POLICY[0] in given else _OF_DATA
+
+
 def _listed(text: str) -> list[str]:
     return [item for item in map(str.strip, text.lower().split(",")) if item]
 
 
-def _check_host() -> None:
-    trusted: set[str] = current_app.extensions[_EXTENSION]
+def _check_host(trusted: Container[str]) -> None:
     host = request.host
     if host in trusted:
         return
@@ -94,16 +94,6 @@ def _check_host() -> None:
                 "of it: use its own, or add this one to the setting TRUSTED_HOSTS"
             )
         )
-
-
-def _add_headers(
-    application: "WSGIApplication", environ: "WSGIEnvironment", start_response: "StartResponse"
-) -> Iterable[bytes]:
-    def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        added = HEADERS if POLICY[0] in dict(headers) else (*HEADERS, POLICY)
-        return start_response(status, [*headers, *added], exc_info)
-
-    return application(environ, start)
 
 
 def _allow_origins(app: Flask, origins: Iterable[str]) -> None:

@@ -8,8 +8,7 @@ they take turns. Who waits for something else pauses, and who takes long loses i
 
 import threading
 import time
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -74,12 +73,12 @@ def _serve(
         _TURN.give()
 
 
-@contextmanager
-def paused() -> Iterator[None]:
+class Pause:
     """Let the others work while this thread waits for something, if it is its turn at all."""
-    had_turn = _TURN.give()
-    try:
-        yield
-    finally:
-        if had_turn:
+
+    def __enter__(self) -> None:
+        self._had_turn = _TURN.give()
+
+    def __exit__(self, *_: object) -> None:
+        if self._had_turn:
             _TURN.take()

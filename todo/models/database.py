@@ -84,38 +84,59 @@ def prepare(app: Flask, *, check_schema: bool = True) -> None:
             migration.check(found)
 
 
-@contextmanager
-def transaction(*, writing: bool = False, snapshot: bool = False) -> Iterator[Connection]:
+class Transaction:
     """One transaction: committed (on SQLite that means: on disk) or, on an error, as if never begun.
 
     With `writing` it may act on what it reads: on SQLite others can't write from its beginning on, on
     a server they can't write the rows that it reads for update. With `snapshot`, all it reads is of
-    one moment. Without them it is for a single statement.
+    one moment. Without them it is for a single statement. `with Transaction() as connection`.
 
     Raises Unavailable where the database file is not as it should be, and PoolTimeoutError
     where other transactions have all connections.
     """
-    connections: _Connections = current_app.extensions["todo.connections"]
-    connection = connections.take()
-    try:
-        if writing or snapshot:
-            _begin(connection, snapshot=not writing)
-        yield connection
-        if connections.is_server:
-            connection.commit()
-        else:
-            # It may have been begun behind SQLAlchemy's back, or not at all.
-            driver_connection: Any = connection.connection.driver_connection
-            if driver_connection.in_transaction:
-                sqlite.commit(connection)
-    except BaseException:
-        connection.rollback()
-        # SQLAlchemy takes a commit that failed for an end, SQLite not always: it may be tried again.
-        if not connection.invalidated:
-            connection.connection.rollback()
-        raise
-    finally:
-        connections.give_back(connection)
+
+    def __init__(self, *, writing: bool = False, snapshot: bool = False) -> None:
+        self._is_long = writing or snapshot
+        self._is_snapshot = not writing
+        self._connections: _Connections = current_app.extensions["todo.connections"]
+
+    def __enter__(self) -> Connection:
+        connection = self._connection = self._connections.take()
+        if self._is_long:
+            try:
+                _begin(connection, snapshot=self._is_snapshot)
+            except BaseException:
+                self._roll_back()
+                raise
+        return connection
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:
+            self._roll_back()
+            return
+        connection = self._connection
+        try:
+            if self._connections.is_server:
+                connection.commit()
+            else:
+                # It may have been begun behind SQLAlchemy's back, or not at all.
+                driver_connection: Any = connection.connection.dbapi_connection
+                if driver_connection.in_transaction:
+                    sqlite.commit(connection)
+        except BaseException:
+            self._roll_back()
+            raise
+        self._connections.give_back(connection)
+
+    def _roll_back(self) -> None:
+        connection = self._connection
+        try:
+            connection.rollback()
+            # SQLAlchemy takes a commit that failed for an end, SQLite not always: it may be tried again.
+            if not connection.invalidated:
+                connection.connection.rollback()
+        finally:
+            self._connections.give_back(connection)
 
 
 def run(work: Callable[[Connection], T], *, writing: bool = False) -> T:
@@ -126,14 +147,14 @@ def run(work: Callable[[Connection], T], *, writing: bool = False) -> T:
     for _ in range(1, ATTEMPTS):
         began = time.monotonic()
         try:
-            with transaction(writing=writing) as connection:
+            with Transaction(writing=writing) as connection:
                 return work(connection)
         except DBAPIError as error:
             if database_code(error) not in CONFLICTS:
                 raise
         # Those that broke each other off must not meet again.
         time.sleep(random.uniform(0, 2) * (time.monotonic() - began))  # noqa: S311 - no secret
-    with transaction(writing=writing) as connection:
+    with Transaction(writing=writing) as connection:
         return work(connection)
 
 
@@ -154,7 +175,7 @@ def change(
 
 def _begin(connection: Connection, *, snapshot: bool = False) -> None:
     """Begin now, rather than with the first write, unless a transaction is under way already."""
-    driver_connection: Any = connection.connection.driver_connection
+    driver_connection: Any = connection.connection.dbapi_connection
     kind = SERVERS.get(connection.dialect.name)
     if kind:
         under_way = kind.in_transaction(driver_connection)

@@ -25,8 +25,8 @@ class File:
     """A database file, which may be deleted, put back or replaced while it is in use."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self.log = Path(f"{path}-wal")
+        self.path = str(path)
+        self.log = f"{path}-wal"
         self._opened: _Identity | None = None
         self._opened_log: _Identity | None = None
 
@@ -40,8 +40,8 @@ class File:
         # SQLite would take the log of the file that was there for one of this file, and ruin it.
         if identity != self._opened and self._opened_log and self._opened_log == _identify(self.log):
             raise Unavailable(
-                f"The database file was replaced, but not its log: remove {self.log.name} "
-                f"and {self.path.name}-shm, or put the first file back."
+                f"The database file was replaced, but not its log: remove {Path(self.log).name} "
+                f"and {Path(self.path).name}-shm, or put the first file back."
             )
         return identity
 
@@ -51,7 +51,7 @@ class File:
         return self._opened
 
 
-def _identify(path: Path) -> _Identity | None:
+def _identify(path: str) -> _Identity | None:
     try:
         status = os.stat(path)  # noqa: PTH116 - at each request, and Path's own costs it twice
     except OSError:
@@ -125,7 +125,7 @@ def wrapped(error: sqlite3.Error, statement: str) -> DBAPIError:
 
 def commit(connection: Connection) -> None:
     """Commit what was begun, by the driver or by SQLAlchemy. Raises DBAPIError."""
-    driver_connection: Any = connection.connection.driver_connection
+    driver_connection: Any = connection.connection.dbapi_connection
     try:
         driver_connection.commit()
     except sqlite3.Error as error:

@@ -49,7 +49,8 @@ class Statement(Generic[T]):
     def all(self, connection: Connection, values: Values) -> list[T]:
         """Carry it out and read all rows. Raises DBAPIError."""
         if connection.dialect.name == "sqlite":
-            return self._read_sqlite(self._carry_out(connection, values))
+            text, names, fixed = self._text(tuple(values))
+            return self._read_sqlite(_execute(connection, text, _in_order(names, fixed | values)))
         return self._read_server(connection.execute(self._statement, values))
 
     def first(self, connection: Connection, values: Values) -> T | None:
@@ -65,10 +66,6 @@ class Statement(Generic[T]):
         if connection.dialect.name == "sqlite":
             return self._read_sqlite(self._insert_all(connection, values))
         return self._read_server(connection.execute(self._statement, values))
-
-    def _carry_out(self, connection: Connection, values: Values) -> Rows:
-        text, names, fixed = self._text(tuple(values))
-        return _execute(connection, text, _in_order(names, fixed | values))
 
     def _insert_all(self, connection: Connection, values: Sequence[Values]) -> Rows:
         """Insert by one execution: SQLite keeps a journal of each with RETURNING, as dear as the row."""
@@ -87,7 +84,7 @@ class Statement(Generic[T]):
 
 
 def _execute(connection: Connection, text: str, parameters: Sequence[Any]) -> Rows:
-    driver_connection: Any = connection.connection.driver_connection
+    driver_connection: Any = connection.connection.dbapi_connection
     try:
         rows: Rows = driver_connection.execute(text, parameters).fetchall()
     except sqlite3.Error as error:
@@ -96,9 +93,8 @@ def _execute(connection: Connection, text: str, parameters: Sequence[Any]) -> Ro
 
 
 def _in_order(names: Iterable[str], values: Values) -> list[Any]:
-    return [_to_sqlite(values[name]) for name in names]
-
-
-def _to_sqlite(value: Any) -> Any:
-    """Give a time the form in which SQLAlchemy keeps it too."""
-    return value.isoformat(" ", "microseconds") if isinstance(value, datetime) else value
+    """Return the values of `names`, times in the form in which SQLAlchemy keeps them too."""
+    return [
+        value.isoformat(" ", "microseconds") if isinstance(value, datetime) else value
+        for value in map(values.__getitem__, names)
+    ]

@@ -61,7 +61,7 @@ class Writer:
         with self._mutex:
             self.waiting.append(task)
             task.leads, self._is_led = not self._is_led, True
-        with turn.paused():
+        with turn.Pause():
             if not task.leads:
                 task.woken.get()
             if task.leads:
@@ -107,7 +107,7 @@ class Writer:
         return self._connection
 
     def _begin(self, connection: Connection) -> None:
-        driver_connection: Any = connection.connection.driver_connection
+        driver_connection: Any = connection.connection.dbapi_connection
         deadline = time.monotonic() + self._busy_timeout / 1000
         driver_connection.execute("PRAGMA busy_timeout = 0")
         is_busy = True
@@ -132,7 +132,7 @@ class Writer:
 
 def _carry_out(task: _Task, connection: Connection) -> None:
     """Do the work of `task`; raises only what has undone the whole transaction."""
-    driver_connection: Any = connection.connection.driver_connection
+    driver_connection: Any = connection.connection.dbapi_connection
     driver_connection.execute("SAVEPOINT task")
     try:
         task.result = task.context.run(task.work, connection)

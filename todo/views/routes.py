@@ -15,7 +15,7 @@ from todo.http import auth, body, idempotency, metrics, parameters
 from todo.http.conditional import Precondition, entity_tag, tagged
 from todo.http.problem import Fault, NotFound, Problem
 from todo.models import database
-from todo.models.database import transaction
+from todo.models.database import Transaction
 from todo.query import TODOS, ListQuery, reading_todos
 from todo.schemas import (
     MAX_BATCH_BYTES,
@@ -77,6 +77,8 @@ def _add_converter(state: BlueprintSetupState) -> None:
 
 @api.before_request
 def _refuse_unknown_parameters() -> None:
+    if not request.query_string:
+        return
     if request.endpoint != "api.list_todos":
         parameters.refuse()
     elif request.method == "OPTIONS":  # which has no view to do it
@@ -107,7 +109,7 @@ def list_todos() -> Response:
 @api.get("/todos/<id:todo_id>")
 def get_todo(todo_id: int | None) -> Response:
     """Get a todo."""
-    with transaction() as connection:
+    with Transaction() as connection:
         todo = _find(connection, todo_id)
     return _todo(todo)
 
