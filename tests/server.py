@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -61,11 +62,15 @@ def answers(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Find a port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """Find a port of the loopback interface that nobody listens on.
+
+    It is at random, for others that look for one at the same time, and below those of clients.
+    """
+    while True:
+        port = 10_000 + secrets.randbelow(22_768)
+        with suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def environment(**changes: str) -> dict[str, str]:

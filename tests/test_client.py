@@ -16,8 +16,11 @@ from unittest.mock import patch
 import pexpect  # type: ignore[import-untyped]
 from click.testing import CliRunner, Result
 
+from tests import beside
 from tests.server import PATIENCE, ROOT, Server, environment, free_port
 from todo import client
+
+load_tests = beside.load_tests
 
 COMMAND = [sys.executable, "-m", "todo.client"]
 

@@ -16,8 +16,11 @@ from urllib.parse import urlsplit
 
 from werkzeug.http import parse_options_header
 
+from tests import beside
 from tests.clients import at_once
 from tests.server import PATIENCE, Answer, Server
+
+load_tests = beside.load_tests
 
 PATH = "/api/v1/todos"
 BATCH = f"{PATH}/batch"

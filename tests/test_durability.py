@@ -16,10 +16,13 @@ from pathlib import Path
 from threading import Event
 from typing import ClassVar
 
+from tests import beside
 from tests.clients import TODOS, Todos, at_once, change_at_random, create_until
 from tests.file_database import FileDatabaseTest
 from tests.forks import FORKS
 from tests.server import Answer, Server
+
+load_tests = beside.load_tests
 
 SECONDS = float(os.environ.get("SOAK_SECONDS", "0.3"))
 ROUNDS = int(os.environ.get("SOAK_ROUNDS", "1"))

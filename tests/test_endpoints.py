@@ -5,7 +5,10 @@ import unittest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from tests import beside
 from tests.server import PATIENCE, ROOT, Server, environment
+
+load_tests = beside.load_tests
 
 # Tests fetch nothing: .ci/run has npx fetch httpyac first, and so can anyone.
 HTTPYAC = ("npx", "--yes", "--offline", "httpyac")

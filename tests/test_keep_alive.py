@@ -3,10 +3,13 @@ from http.client import HTTPConnection
 from io import BytesIO
 from typing import ClassVar
 
+from tests import beside
 from tests.api import KeptAppTest
 from tests.server import PATIENCE, Server
 from todo.http.body import MAX_BYTES
 from todo.http.keep_alive import MAX_RECEIVED
+
+load_tests = beside.load_tests
 
 JSON = "application/json"
 # Answers that need no body, or not all of it: path, media type, size, status.

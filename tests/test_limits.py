@@ -9,9 +9,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
+from tests import beside
 from tests.api import TODOS
 from tests.nginx import PROGRAM, nginx
 from tests.server import PATIENCE, Server, request
+
+load_tests = beside.load_tests
 
 SLOW_SECONDS = float(os.environ.get("SLOW_SECONDS", "0"))
 SLOW_CLIENTS = 200

@@ -9,9 +9,12 @@ from typing import Any, ClassVar, NoReturn
 
 from flask.logging import default_handler
 
+from tests import beside
 from tests.api import TODOS, empty_app
 from tests.server import PATIENCE, Server
 from todo.config import StartupError
+
+load_tests = beside.load_tests
 
 # Requests with what must not stand in the log, or not as it is.
 PATHS = (

@@ -15,9 +15,12 @@ from tempfile import TemporaryDirectory
 from urllib.parse import quote
 from urllib.request import urlopen
 
+from tests import beside
 from tests.api import TODOS, ApiTest
 from tests.server import PATIENCE, Server, free_port
 from todo import create_app
+
+load_tests = beside.load_tests
 
 SCRAPE_SECONDS = float(os.environ.get("SCRAPE_SECONDS", "0"))
 

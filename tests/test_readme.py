@@ -9,8 +9,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from tests import beside
 from tests.server import PATIENCE, ROOT, Server, environment
 from todo.config import PREFIX, SETTINGS
+
+load_tests = beside.load_tests
 
 README = (ROOT / "README.md").read_text()
 PAGES = sorted(ROOT.glob("*.md"))

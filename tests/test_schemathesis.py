@@ -10,7 +10,10 @@ import sysconfig
 import unittest
 from pathlib import Path
 
+from tests import beside
 from tests.server import ROOT, Server
+
+load_tests = beside.load_tests
 
 SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
 EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "1"))  # for each operation

@@ -16,9 +16,12 @@ from typing import NamedTuple
 from click.testing import CliRunner
 from flask.cli import cli
 
+from tests import beside
 from tests.server import COMMAND, PATIENCE, ROOT, Server, answers, environment, free_port
 from todo import create_app
 from todo.config import StartupError
+
+load_tests = beside.load_tests
 
 HEALTH = "/api/v1/health"
 LINUX = Path("/proc/self/task").exists()
@@ -179,6 +182,7 @@ class TestProcesses(unittest.TestCase):
             elsewhere = server.database.rename(server.database.with_suffix(".away"))
             os.kill(before[0], signal.SIGKILL)
             wait_until(lambda: len(set(server.workers) - {before[0]}) == 2)
+            wait_until(lambda: answers(server.port))  # the other one may be as young
             for _ in range(8):
                 self.assertEqual(200, server.request("GET", HEALTH).status)
                 self.assertEqual(503, server.request("GET", "/api/v1/todos").status)

@@ -11,7 +11,10 @@ from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
+from tests import beside
 from tests.server import PATIENCE, Server
+
+load_tests = beside.load_tests
 
 PATH = "/api/v1/todos"
 TODOS = int(os.environ.get("STREAMED_TODOS", "40000"))
