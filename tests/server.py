@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.message import Message
 from http.client import HTTPConnection
@@ -71,6 +71,15 @@ def free_port() -> int:
         with suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until `condition` holds. Raises AssertionError where it does not for long."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("It did not come about.")
+        time.sleep(0.01)
 
 
 def environment(**changes: str) -> dict[str, str]:
@@ -191,3 +200,9 @@ class Server:
         """The ids of the processes that answer requests (on Linux)."""
         main = self.pid
         return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
+
+    @property
+    def listening(self) -> int:
+        """How many of these do so already: each has a socket of its own (on Linux)."""
+        sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+        return sum(own.endswith(f":{self.port:04X}") and state == "0A" for _, own, _, state, *_ in sockets)

@@ -20,7 +20,7 @@ from tests import beside
 from tests.clients import TODOS, Todos, at_once, change_at_random, create_until
 from tests.file_database import FileDatabaseTest
 from tests.forks import FORKS
-from tests.server import Answer, Server
+from tests.server import Answer, Server, wait_until
 
 load_tests = beside.load_tests
 
@@ -182,6 +182,7 @@ class TestWorkers(unittest.TestCase):
         """A full disk for who may not mount one: files may not grow in the processes of a running server."""
         server = self.server
         self.assertEqual(201, server.request("POST", TODOS, {"title": "first"}).status)
+        wait_until(lambda: server.listening == 2)
         limits = [
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
             for pid in server.workers

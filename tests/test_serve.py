@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from flask.cli import cli
 
 from tests import beside
-from tests.server import COMMAND, PATIENCE, ROOT, Server, answers, environment, free_port
+from tests.server import COMMAND, PATIENCE, ROOT, Server, answers, environment, free_port, wait_until
 from todo import create_app
 from todo.config import StartupError
 
@@ -178,11 +178,11 @@ class TestProcesses(unittest.TestCase):
     def test_a_killed_worker_is_replaced_and_makes_no_new_database(self) -> None:
         with Server(TODO_WORKERS="2") as server:
             server.request("POST", "/api/v1/todos", {"title": "x"})
+            wait_until(lambda: server.listening == 2)
             before = server.workers
             elsewhere = server.database.rename(server.database.with_suffix(".away"))
             os.kill(before[0], signal.SIGKILL)
             wait_until(lambda: len(set(server.workers) - {before[0]}) == 2)
-            wait_until(lambda: answers(server.port))  # the other one may be as young
             for _ in range(8):
                 self.assertEqual(200, server.request("GET", HEALTH).status)
                 self.assertEqual(503, server.request("GET", "/api/v1/todos").status)
@@ -220,15 +220,6 @@ class TestProcesses(unittest.TestCase):
             server.wait()
             wait_until(lambda: not any(map(runs, workers)))
             server.start()
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds. Raises AssertionError where it does not for long."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError("It did not come about.")
-        time.sleep(0.01)
 
 
 def runs(pid: int) -> bool:

@@ -8,6 +8,7 @@ from unittest.mock import patch
 
 from flask import Flask
 
+from tests.server import PATIENCE
 from todo.http import turn
 
 THREADS = 8
@@ -46,9 +47,7 @@ class TestTurn(unittest.TestCase):
         return self.app.test_client().get(path).text
 
     def test_one_thread_at_a_time_works(self) -> None:
-        with ThreadPoolExecutor(THREADS) as threads:
-            self.assertEqual(["done"] * 200, list(threads.map(self.get, ["/work"] * 200)))
-        self.assertEqual(1, self.most)
+        self.assert_one_at_a_time()
 
     def test_none_waits_for_one_that_waits(self) -> None:
         with patch.object(turn, "LONGEST", 2 * LONG):  # nothing else lets them through
@@ -57,9 +56,13 @@ class TestTurn(unittest.TestCase):
     def test_none_waits_for_long_for_one_that_takes_long(self) -> None:
         self.assertLess(self.time_beside("/search"), LONG / 2)
         self.most = 0
-        with ThreadPoolExecutor(THREADS) as threads:
-            list(threads.map(self.get, ["/work"] * 50))
-        self.assertEqual(1, self.most)  # it did not upset the turns
+        self.assert_one_at_a_time()  # it did not upset the turns
+
+    def assert_one_at_a_time(self) -> None:
+        # A busy machine may keep a thread from its work for longer than a turn is.
+        with patch.object(turn, "LONGEST", PATIENCE), ThreadPoolExecutor(THREADS) as threads:
+            self.assertEqual(["done"] * 100, list(threads.map(self.get, ["/work"] * 100)))
+        self.assertEqual(1, self.most)
 
     def time_beside(self, path: str) -> float:
         """How long ten requests take, one after the other, while one for `path` is not done."""
