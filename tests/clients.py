@@ -42,7 +42,7 @@ def change_at_random(port: int, seed: int, shared: int, seconds: float) -> tuple
         if todo_id == 0:
             todo = expect(201, request(port, "POST", TODOS, {"title": title}))
             mine[todo["id"]] = todo
-        elif chance.random() < 0.4:
+        elif chance.random() < 0.2:
             deleted = expect(200, request(port, "DELETE", f"{TODOS}/{todo_id}"))
             if deleted != mine.pop(todo_id):
                 raise AssertionError(f"{deleted} is not the todo as it was")

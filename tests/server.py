@@ -1,5 +1,6 @@
 """A running server for tests: `flask --app todo serve`, in processes that are forked (see `tests.forks`)."""
 
+import faulthandler
 import json
 import multiprocessing
 import os
@@ -95,6 +96,7 @@ def _serve(log: Path, variables: dict[str, str]) -> None:
     with log.open("wb") as output:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
+    faulthandler.register(signal.SIGUSR1)  # to tell where it is
     os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(variables)
@@ -168,7 +170,9 @@ class Server:
         """Wait for its end, and return its exit status. Raises TimeoutError where it does not end."""
         self.process.join(PATIENCE)
         if self.process.exitcode is None:
-            raise TimeoutError("The server does not end.")
+            os.kill(self.pid, signal.SIGUSR1)
+            time.sleep(1)
+            raise TimeoutError(f"The server does not end: {self.output}")
         return self.process.exitcode
 
     def kill(self) -> None:

@@ -4,6 +4,8 @@ import signal
 import socket
 import sqlite3
 import subprocess
+import sys
+import threading
 import time
 import unittest
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from flask.cli import cli
 from tests import beside
 from tests.server import COMMAND, PATIENCE, ROOT, Server, answers, environment, free_port, wait_until
 from todo import create_app
+from todo.cli import ENDING, stop_when_told
 from todo.config import StartupError
 
 load_tests = beside.load_tests
@@ -175,6 +178,22 @@ class TestStop(unittest.TestCase):
 
 @unittest.skipUnless(LINUX, "finds the processes in /proc")
 class TestProcesses(unittest.TestCase):
+    def test_a_signal_that_the_server_misses_is_told_again(self) -> None:
+        told: list[int] = []
+
+        def miss_two() -> None:
+            told.append(len(told))
+            if len(told) == 3:
+                sys.exit()  # the thread
+
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, blocked)
+        thread = threading.Thread(target=stop_when_told, args=(miss_two,))
+        thread.start()
+        signal.pthread_kill(thread.ident or 0, signal.SIGTERM)
+        thread.join(PATIENCE)
+        self.assertEqual([0, 1, 2], told)
+
     def test_a_killed_worker_is_replaced_and_makes_no_new_database(self) -> None:
         with Server(TODO_WORKERS="2") as server:
             server.request("POST", "/api/v1/todos", {"title": "x"})

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from datetime import timedelta
 from functools import partial
@@ -37,7 +37,7 @@ THREADS = 256
 MEMORY = "/dev/shm"  # noqa: S108 - the folder in it is made for this user alone
 
 MAX_HEAD = 64 * 1024  # bytes, of a request line and its headers
-
+ENDING = {signal.SIGINT, signal.SIGTERM}  # what tells a process to end
 
 # Commands for a database whose schema is of another release.
 FOR_ANY_SCHEMA = {"db", "backup", "restore"}
@@ -118,7 +118,6 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     # A worker that takes the place of a dead one is forked with the app as it is: made anew, it
     # would begin a new database where the file was deleted, and fail where it is locked.
     multiprocessing.set_start_method("fork")
-    _fork_without_signals()
     in_memory = database.in_memory(db.engine)  # in one connection, which no other thread can share
     cores = _cores()
     workers = 1 if in_memory else app.config["WORKERS"] or len(cores)
@@ -137,6 +136,9 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
         respawn_failed_workers=True,
     )
     server.on_shutdown(database.checkpoint)
+    # For all threads, and in each worker from its first moment on; they have threads that wait for them.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+    threading.Thread(target=stop_when_told, args=(server.signal_handler_interrupt,), daemon=True).start()
     with TemporaryDirectory(
         prefix="todo-metrics-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None
     ) as folder:
@@ -152,13 +154,15 @@ def _cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def _fork_without_signals() -> None:
-    """Block in each new worker, from its first moment on, the signals that would end it."""
-    signals = {signal.SIGINT, signal.SIGTERM}
-    os.register_at_fork(
-        before=partial(signal.pthread_sigmask, signal.SIG_BLOCK, signals),
-        after_in_parent=partial(signal.pthread_sigmask, signal.SIG_UNBLOCK, signals),
-    )
+def stop_when_told(stop: Callable[[], None]) -> None:
+    """Call `stop` once a signal tells this process to end, until it does.
+
+    The server can miss one, for good, while it replaces a worker that has died.
+    """
+    signal.sigwait(ENDING)
+    while True:
+        stop()
+        time.sleep(0.1)
 
 
 def _load(app: Flask, folder: Path, own_cores: Iterable[int]) -> Flask:
