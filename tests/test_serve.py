@@ -4,13 +4,12 @@ import signal
 import socket
 import sqlite3
 import subprocess
-import sys
 import threading
 import time
 import unittest
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
@@ -184,11 +183,15 @@ class TestProcesses(unittest.TestCase):
         def miss_two() -> None:
             told.append(len(told))
             if len(told) == 3:
-                sys.exit()  # the thread
+                raise EOFError
+
+        def wait() -> None:
+            with suppress(EOFError):
+                stop_when_told(miss_two)
 
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
         self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, blocked)
-        thread = threading.Thread(target=stop_when_told, args=(miss_two,))
+        thread = threading.Thread(target=wait)
         thread.start()
         signal.pthread_kill(thread.ident or 0, signal.SIGTERM)
         thread.join(PATIENCE)
