@@ -1,7 +1,7 @@
-"""Tests that mostly wait for processes of their own, run in a second process beside the other tests.
+"""Tests that mostly wait for processes of their own, run in two processes beside that of the other tests.
 
-Where all tests are discovered they take half of the time so, if there are two cores. A module takes part
-by `load_tests = beside.load_tests`; named on the command line, or on a database server, its tests run
+Where all tests are discovered they take two thirds of the time so. A module takes part by
+`load_tests = beside.load_tests`; named on the command line, or on a database server, its tests run
 as others do.
 """
 
@@ -14,7 +14,7 @@ from tests.forks import FORKS
 # By the id of each test, what is to be told of it: the name of a method of TestResult, and a text.
 Outcomes = dict[str, list[tuple[str, str]]]
 
-_SECOND = ProcessPoolExecutor(1, mp_context=FORKS)  # which starts with what it is first given to do
+_OTHERS = ProcessPoolExecutor(2, mp_context=FORKS)  # which start with what they are first given to do
 
 
 def load_tests(_: unittest.TestLoader, tests: unittest.TestSuite, pattern: str | None) -> unittest.TestSuite:
@@ -28,12 +28,12 @@ def load_tests(_: unittest.TestLoader, tests: unittest.TestSuite, pattern: str |
 
 
 def _begin(tests: list[unittest.TestCase]) -> list["_Told"]:
-    outcomes = _SECOND.submit(_run, [test.id() for test in tests])
+    outcomes = _OTHERS.submit(_run, [test.id() for test in tests])
     return [_Told(test, outcomes) for test in tests]
 
 
 def _run(ids: list[str]) -> Outcomes:
-    """Run, in the second process, the tests of a class."""
+    """Run, in another process, the tests of a class."""
     result = unittest.TestResult()
     unittest.defaultTestLoader.loadTestsFromNames(ids).run(result)
     outcomes: Outcomes = {test_id: [] for test_id in ids}
@@ -50,7 +50,7 @@ def _run(ids: list[str]) -> Outcomes:
 
 
 class _Told(unittest.TestCase):
-    """A test that runs in the second process: tells what came of it."""
+    """A test that runs in another process: tells what came of it."""
 
     def __init__(self, test: unittest.TestCase, outcomes: Future[Outcomes]) -> None:
         super().__init__("run")

@@ -1,4 +1,4 @@
-"""What came of tests in the second process is told as if they had run in the first."""
+"""What came of tests in other processes is told as if they had run in this one."""
 
 import unittest
 

@@ -136,7 +136,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
         respawn_failed_workers=True,
     )
     server.on_shutdown(database.checkpoint)
-    # For all threads, and in each worker from its first moment on; they have threads that wait for them.
+    # In each thread, and in each worker from its first moment on; one thread of each process waits for them.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     threading.Thread(target=stop_when_told, args=(server.signal_handler_interrupt,), daemon=True).start()
     with TemporaryDirectory(
