@@ -46,14 +46,19 @@ class TestBeside(unittest.TestCase):
         samples = unittest.TestSuite(map(loader.loadTestsFromTestCase, SAMPLES))
         beside.load_tests(loader, samples, "test*.py").run(result)
         self.assertEqual(7, result.testsRun)
-        errors = [(test.id().rpartition(".")[2], text) for test, text in result.errors]
-        self.assertEqual(["test_error", "test_one", "test_other"], [name for name, _ in errors])
-        for (_, text), words in zip(errors, ("at fault", "not ready", "not ready"), strict=True):
-            self.assertIn(words, text)
-        failures = [(test.id().rpartition(".")[2], text) for test, text in result.failures]
-        self.assertEqual(["test_failure", "test_subtests", "test_subtests"], [name for name, _ in failures])
-        for (_, text), words in zip(failures, ("1 != 2", "1 != 0", "1 != 2"), strict=True):
-            self.assertIn(words, text)
+        for found, expected in (
+            (
+                result.errors,
+                [("test_error", "at fault"), ("test_one", "not ready"), ("test_other", "not ready")],
+            ),
+            (
+                result.failures,
+                [("test_failure", "1 != 2"), ("test_subtests", "1 != 0"), ("test_subtests", "1 != 2")],
+            ),
+        ):
+            for (test, text), (name, words) in zip(found, expected, strict=True):
+                self.assertEqual(name, test.id().rpartition(".")[2])
+                self.assertIn(words, text)
         self.assertEqual(["no need"], [reason for _, reason in result.skipped])
 
     def test_what_is_named_runs_here(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from tests.api import TODOS
 from tests.database_server import postgresql
 from tests.nginx import PROGRAM, nginx
-from tests.server import PATIENCE, Answer, Server, request
+from tests.server import Answer, Server, request, wait_until
 
 CLIENTS = 4
 PAUSE = min(1.0, float(os.environ.get("SOAK_SECONDS", "0")) / 10)  # seconds between two events
@@ -126,7 +126,5 @@ class TestRolling(unittest.TestCase):
     def start(self, instance: Server) -> None:
         """Start an instance, and wait until it is ready."""
         instance.start()
-        deadline = time.monotonic() + PATIENCE
-        while instance.request("GET", "/readyz").status != 200:
-            self.assertLess(time.monotonic(), deadline)
+        wait_until(lambda: instance.request("GET", "/readyz").status == 200)
         time.sleep(PAUSE)
