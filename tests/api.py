@@ -10,7 +10,7 @@ from werkzeug.test import TestResponse
 from tests import database_server
 from tests.base import TodoTest
 from todo import create_app
-from todo.models.database import Transaction
+from todo.database import Transaction
 
 TODOS = "/api/v1/todos"
 JSON = "application/json"

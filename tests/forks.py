@@ -8,7 +8,7 @@ FORKS.set_forkserver_preload(
         "tests.clients",
         "flask_limiter.commands",  # which Flask imports with every command
         "granian.server",
-        "todo.cli",
+        "todo.cli.serve",
         "todo.http.rate_limit",
         "todo.openapi",
         "todo.views.routes",

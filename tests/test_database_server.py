@@ -16,12 +16,12 @@ from sqlalchemy.pool import NullPool
 from werkzeug.test import TestResponse
 
 from tests.api import TODOS, ApiTest, empty_app
-from todo import create_app
+from todo import create_app, database
 from todo.clock import utc_now
 from todo.config import StartupError
-from todo.models import database, db
-from todo.models.idempotency import IdempotencyKey
-from todo.models.search import contains
+from todo.database.text_search import contains
+from todo.models import db
+from todo.models.idempotency_key import IdempotencyKey
 from todo.models.todo import Todo
 
 BATCH = f"{TODOS}/batch"

@@ -14,8 +14,8 @@ from werkzeug.test import TestResponse
 from tests.api import TODOS, ApiTest
 from tests.transfers import MOMENT
 from todo import create_app
+from todo.database import Transaction
 from todo.listing import STREAM_CHUNK
-from todo.models.database import Transaction
 from todo.query import TODOS as TABLE
 
 ICS = f"{TODOS}.ics"

@@ -14,10 +14,10 @@ PACKAGE = Path(__file__).parent.parent / "todo"
 # From the ground up. A module is on the first floor that matches its name.
 FLOORS = (
     r"clock|config|http\.problem|http\.turn|http",
-    r"models(\..+)?|migrations(\..+)?",
+    r"models(\..+)?|database(\..+)?|migrations(\..+)?",
     r"schemas|query|listing|formats(\..+)?|http\..+",
     r"views(\..+)?",
-    r"openapi|cli|backup|transfer|client",
+    r"openapi|cli(\..+)?|client",
     r"",
 )
 ROOT = len(FLOORS) - 1

@@ -10,7 +10,7 @@ from tests.api import KeptAppTest
 from todo import create_app
 from todo.clock import utc_now
 from todo.models import db
-from todo.models.idempotency import IdempotencyKey
+from todo.models.idempotency_key import IdempotencyKey
 
 PATH = "/api/v1/todos"
 BATCH = f"{PATH}/batch"

@@ -22,8 +22,8 @@ from tests.server import PATIENCE, ROOT, environment
 from tests.test_database_server import ServerTest
 from todo import create_app
 from todo.config import StartupError
-from todo.models import db, migration
-from todo.models.migration import State
+from todo.database.schema import State
+from todo.models import db
 
 # What the first release made with `create_all()`, to the letter.
 FIRST_RELEASE = """CREATE TABLE todos (
@@ -152,7 +152,7 @@ class TestVersions(FileDatabaseTest):
 
     def state(self) -> State:
         with create_engine(f"sqlite:///{self.path}", poolclass=NullPool).connect() as connection:
-            return migration.state(connection)
+            return schema.state(connection)
 
     def test_states(self) -> None:
         self.assertIs(State.EMPTY, self.state())
@@ -167,7 +167,7 @@ class TestVersions(FileDatabaseTest):
     def test_migrations_make_what_the_models_are(self) -> None:
         with memory() as created, memory() as migrated:
             db.metadata.create_all(created)
-            migration.migrate(migrated)
+            schema.migrate(migrated)
             self.assertEqual(describe(created), [row for row in describe(migrated) if "alembic" not in row])
 
     def test_a_schema_of_another_release_is_refused_by_a_sentence(self) -> None:
@@ -219,7 +219,7 @@ class TestVersions(FileDatabaseTest):
         self.client.post("/api/v1/todos", json={"title": "kept"})
         later = self.folder / "later"
         shutil.copytree(ROOT / "todo", later / "todo", ignore=shutil.ignore_patterns("__pycache__"))
-        model = later / "todo/models/imported.py"
+        model = later / "todo/models/imported_uid.py"
         model.write_text(model.read_text() + "    note: Mapped[str | None] = mapped_column(text_of(9))\n")
 
         def flask(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -257,7 +257,7 @@ class TestOnServer(ServerTest):
         created, migrated = map(connect, self.databases(2))
         with created as left, migrated as right:
             db.metadata.create_all(left)
-            migration.migrate(right)
+            schema.migrate(right)
             self.assertEqual(describe(left), [row for row in describe(right) if "alembic" not in row])
 
     def test_processes_that_start_at_once_on_an_empty_database_all_come_up(self) -> None:
@@ -265,7 +265,7 @@ class TestOnServer(ServerTest):
         self.assertEqual([starts.ROUNDS] * starts.PROCESSES, starts.at_once(urls))
         for url in urls:
             with connect(url) as connection:
-                self.assertIs(State.HEAD, migration.state(connection))
+                self.assertIs(State.HEAD, schema.state(connection))
                 count = connection.exec_driver_sql("SELECT count(*) FROM todos").scalar()
                 self.assertEqual(starts.PROCESSES, count)
 
@@ -280,6 +280,6 @@ class TestOnServer(ServerTest):
             app = create_app({"SQLALCHEMY_DATABASE_URI": url})
             self.assertEqual(1, len(app.test_client().get("/api/v1/todos").get_json()))
             app.extensions["todo.connections"].close()
-            self.assertIs(State.HEAD, migration.state(connection))
+            self.assertIs(State.HEAD, schema.state(connection))
             fresh = self.enterContext(connect(os.environ["TEST_DATABASE_URL"]))
             self.assertEqual(describe(fresh), describe(connection))

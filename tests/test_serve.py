@@ -20,7 +20,7 @@ from flask.cli import cli
 from tests import beside
 from tests.server import COMMAND, PATIENCE, ROOT, Server, answers, environment, free_port, wait_until
 from todo import create_app
-from todo.cli import ENDING, stop_when_told
+from todo.cli.serve import ENDING, stop_when_told
 from todo.config import StartupError
 
 load_tests = beside.load_tests

@@ -6,8 +6,8 @@ from typing import Any
 
 from tests import starts
 from tests.file_database import FileDatabaseTest
+from todo.database import Transaction
 from todo.models import db
-from todo.models.database import Transaction
 from todo.models.todo import Todo
 
 

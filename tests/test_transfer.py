@@ -19,7 +19,7 @@ from tests.server import PATIENCE, ROOT, environment
 from tests.transfers import MOMENT, Stored, content, fill, run, service, todos
 from todo import create_app
 from todo.clock import utc_now
-from todo.models.database import Transaction
+from todo.database import Transaction
 from todo.query import TODOS
 
 EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "6"))

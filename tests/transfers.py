@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select
 
 from tests.api import empty_app
+from todo.database import Transaction
 from todo.listing import IMPORTS
-from todo.models.database import Transaction
 from todo.query import TODOS
 from todo.schemas import _SPACE
 

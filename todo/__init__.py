@@ -17,19 +17,18 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     # Imported here and not above, so that the client, a module of this package too, starts without them.
     from flask import Flask
 
-    from todo import cli, config, openapi
+    from todo import cli, config, database, openapi
     from todo.http import (
         auth,
-        exchange,
         keep_alive,
         log,
         metrics,
+        middleware,
         problem,
         rate_limit,
         security,
         turn,
     )
-    from todo.models import database
     from todo.views import docs, feeds, routes, system, web
 
     app = Flask(__name__, static_folder=None)
@@ -40,7 +39,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
 
     database.prepare(app, check_schema=not cli.is_choosing())
 
-    exchange.register(app)
+    middleware.register(app)
     metrics.register(app)
     log.register(app)
     security.register(app)

@@ -9,11 +9,11 @@ from msgspec import UNSET
 from sqlalchemy import Connection, Table, select
 
 from todo.clock import service_zone
+from todo.database import Transaction
 from todo.formats import Form, Uids, csv, icalendar, json
 from todo.http import negotiation, pagination
 from todo.http.conditional import entity_tag, tag_of_stream, tagged
-from todo.models.database import Transaction
-from todo.models.imported import Imported
+from todo.models.imported_uid import Imported
 from todo.query import Listing, ListQuery
 from todo.schemas import TodoOut
 

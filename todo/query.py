@@ -33,9 +33,9 @@ from sqlalchemy.sql.expression import UpdateBase
 from sqlalchemy.types import TypeEngine
 
 from todo.clock import Instant, WallTime, format_instant, wall_now
+from todo.database.statement import Rows, Statement
+from todo.database.text_search import contains
 from todo.http.problem import Fault, ValidationFailed
-from todo.models.search import contains
-from todo.models.statement import Rows, Statement
 from todo.models.todo import Todo, read_instant
 from todo.schemas import TodoOut
 

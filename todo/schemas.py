@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
 from todo.clock import Instant, WallTime
-from todo.models.imported import UID_LENGTH
+from todo.models.imported_uid import UID_LENGTH
 from todo.models.todo import DESCRIPTION_LENGTH, TITLE_LENGTH
 
 MAX_OPERATIONS = 1000

@@ -11,8 +11,8 @@ from sqlalchemy import Row, bindparam, or_, select, update
 from sqlalchemy.exc import DBAPIError
 
 from todo.clock import utc_now
+from todo.database import Transaction
 from todo.http.problem import Forbidden, Unauthorized
-from todo.models.database import Transaction
 from todo.models.token import Token, hash_secret
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}

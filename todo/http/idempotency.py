@@ -17,6 +17,7 @@ from flask import Response, request
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
+from todo import database
 from todo.clock import utc_now
 from todo.http.problem import (
     LOCK_TIMEOUTS,
@@ -26,8 +27,7 @@ from todo.http.problem import (
     ValidationFailed,
     database_code,
 )
-from todo.models import database
-from todo.models.idempotency import KEY_LENGTH, IdempotencyKey
+from todo.models.idempotency_key import KEY_LENGTH, IdempotencyKey
 
 HEADER = "Idempotency-Key"
 KEPT = timedelta(hours=24)

@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from todo.clock import timestamp
 from todo.config import PREFIX, StartupError
-from todo.http import exchange
+from todo.http import middleware
 from todo.http.problem import REQUEST_ID
 
 FORMATS = ("text", "json", "off")
@@ -97,7 +97,7 @@ def _stamp(record: logging.LogRecord) -> bool:
 def tell_requests(app: Flask) -> None:
     """Write a line for each request to `app`, unless the setting is off; before the first one."""
     if app.config["LOG_FORMAT"] != "off":
-        exchange.observe(app, partial(_tell, as_json=app.config["LOG_FORMAT"] == "json"))
+        middleware.observe(app, partial(_tell, as_json=app.config["LOG_FORMAT"] == "json"))
 
 
 def _tell(request: Request, status: int, duration: float, *, as_json: bool) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flask import Flask, Request
 from sqlalchemy import Engine
 
-from todo.http import exchange
+from todo.http import middleware
 from todo.models import db
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def register(app: Flask) -> None:
     """Measure every request to `app`."""
     with app.app_context():
         engine = db.engine
-    exchange.observe(app, partial(_measure, engine))
+    middleware.observe(app, partial(_measure, engine))
 
 
 def begin() -> None:

@@ -1,4 +1,4 @@
-"""Run migrations on the connection that `todo.models.migration` gives."""
+"""Run migrations on the connection that `todo.database.schema` gives."""
 
 from alembic import context
 

@@ -9,13 +9,12 @@ from flask.blueprints import BlueprintSetupState
 from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from werkzeug.routing import BaseConverter
 
-from todo import listing
+from todo import database, listing
 from todo.clock import utc_now
+from todo.database import Transaction
 from todo.http import auth, body, idempotency, metrics, parameters
 from todo.http.conditional import Precondition, entity_tag, tagged
 from todo.http.problem import Fault, NotFound, Problem
-from todo.models import database
-from todo.models.database import Transaction
 from todo.query import TODOS, ListQuery, reading_todos
 from todo.schemas import (
     MAX_BATCH_BYTES,

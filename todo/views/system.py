@@ -5,10 +5,11 @@ from flask import Blueprint, Response, current_app
 from sqlalchemy import Connection, false, update
 from sqlalchemy.exc import DBAPIError
 
+from todo import database
+from todo.database import schema
+from todo.database.schema import State
 from todo.http import metrics, parameters
 from todo.http.problem import Unavailable, unavailability
-from todo.models import database, migration
-from todo.models.migration import State
 from todo.query import TODOS
 from todo.schemas import Ready
 
@@ -36,7 +37,7 @@ def show_readiness() -> Response:
 def _check_schema(connection: Connection) -> None:
     """Raise DBAPIError where it can't be written, Unavailable where it is of another release."""
     connection.execute(_WRITE)
-    if migration.state(connection) is not State.HEAD:
+    if schema.state(connection) is not State.HEAD:
         raise Unavailable(
             "The schema of the database is of another release. Run flask --app todo db upgrade, or the "
             "release that it is of."

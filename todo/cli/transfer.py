@@ -19,6 +19,7 @@ from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from todo.clock import format_instant, service_zone, utc_now
+from todo.database import Transaction
 from todo.formats import (
     Entry,
     Form,
@@ -35,7 +36,6 @@ from todo.formats import (
 from todo.http.body import faults, from_json
 from todo.http.problem import Fault, Problem
 from todo.listing import IMPORTS, STREAM_CHUNK, encode_next
-from todo.models.database import Transaction
 from todo.query import TODOS, Listing, ListQuery
 from todo.schemas import TodoEntry
 

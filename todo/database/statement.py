@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Select
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.expression import UpdateBase
 
-from todo.models.sqlite import wrapped
+from todo.database.sqlite import wrapped
 
 T = TypeVar("T")
 Values = dict[str, Any]

@@ -24,7 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.pool import StaticPool
 
 from todo.config import StartupError
-from todo.models import db, sqlite
+from todo.database import sqlite
+from todo.models import db
 
 if TYPE_CHECKING:
     from alembic.config import Config

@@ -26,7 +26,7 @@ _EXTENSION = "todo.observers"
 def register(app: Flask) -> None:
     """Give every request to `app` its id and every answer its headers, and measure how long it takes."""
     observers = app.extensions[_EXTENSION] = []
-    app.wsgi_app = partial(_exchange, app.wsgi_app, observers)  # type: ignore[method-assign]
+    app.wsgi_app = partial(_respond, app.wsgi_app, observers)  # type: ignore[method-assign]
 
 
 def observe(app: Flask, observer: Observer) -> None:
@@ -34,7 +34,7 @@ def observe(app: Flask, observer: Observer) -> None:
     app.extensions[_EXTENSION].append(observer)
 
 
-def _exchange(
+def _respond(
     application: "WSGIApplication",
     observers: Iterable[Observer],
     environ: "WSGIEnvironment",

@@ -15,8 +15,8 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from todo.database.sqlite import File, commit
 from todo.http import turn
-from todo.models.sqlite import File, commit
 
 T = TypeVar("T")
 

@@ -15,12 +15,13 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import NullPool
 
 from todo.config import StartupError
+from todo.database import dialects, schema, sqlite
+from todo.database.dialects import SERVERS
+from todo.database.group_commit import Writer
+from todo.database.schema import State
+from todo.database.statement import Statement
 from todo.http.problem import Unavailable, database_code
-from todo.models import db, migration, server, sqlite
-from todo.models.migration import State
-from todo.models.server import SERVERS
-from todo.models.statement import Statement
-from todo.models.writer import Writer
+from todo.models import db
 
 # What a transaction is broken off with for the sake of another one, so that it may be tried again:
 # a serialization failure and a deadlock on PostgreSQL; a deadlock and a change meanwhile on MariaDB.
@@ -44,12 +45,12 @@ def prepare(app: Flask, *, check_schema: bool = True) -> None:
     kind = None
     try:
         url = make_url(app.config["SQLALCHEMY_DATABASE_URI"])
-        kind = server.of(url)
+        kind = dialects.of(url)
         # What a request sends must not come into the log with an error.
         options: dict[str, Any] = {"hide_parameters": True}
         if kind:
             app.config["SQLALCHEMY_DATABASE_URI"] = url.set(drivername=kind.driver)
-            options |= server.engine_options(kind, app.config)
+            options |= dialects.engine_options(kind, app.config)
         elif sqlite.file_of(url):
             options["max_overflow"] = -1  # POOL_SIZE is counted here, and the writer has one more
         options |= app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
@@ -76,12 +77,12 @@ def prepare(app: Flask, *, check_schema: bool = True) -> None:
             weakref.finalize(app, writer.close)
         with _passing_connection(engine) as connection:
             if kind:
-                server.check(connection, kind)
-            found = migration.state(connection)
+                dialects.check(connection, kind)
+            found = schema.state(connection)
         if found in {State.EMPTY, State.UNVERSIONED}:
             upgrade_schema()
         elif check_schema:
-            migration.check(found)
+            schema.check(found)
 
 
 class Transaction:
@@ -261,14 +262,14 @@ def upgrade_schema() -> bool:
         settings = {**current_app.config, "STATEMENT_TIMEOUT": PATIENCE}
         engine = create_engine(engine.url, poolclass=NullPool, connect_args=kind.connect_args(settings))
     with _passing_connection(engine) as connection:
-        return migration.upgrade(connection)
+        return schema.upgrade(connection)
 
 
 def check_schema() -> None:
     """Raise StartupError where the schema is not that of this release, or the database can't be used."""
     with _passing_connection(db.engine) as connection:
-        found = migration.state(connection)
-    migration.check(found)
+        found = schema.state(connection)
+    schema.check(found)
 
 
 @contextmanager

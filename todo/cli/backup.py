@@ -15,9 +15,10 @@ import click
 from flask.cli import with_appcontext
 from sqlalchemy import URL, Connection, inspect
 
-from todo.models import db, migration, server, sqlite
-from todo.models.migration import State
-from todo.transfer import no_terminal, plain_errors, replacing
+from todo.cli.transfer import no_terminal, plain_errors, replacing
+from todo.database import dialects, schema, sqlite
+from todo.database.schema import State
+from todo.models import db
 
 _PIECE = 1024 * 1024  # bytes
 _BEGINNINGS = {
@@ -86,7 +87,7 @@ def restore(file: Path, *, overwrite: bool) -> None:
         else:
             _copy(file, path, "Restore")
         with db.engine.connect() as connection:
-            found, todos = migration.state(connection), _count(connection)
+            found, todos = schema.state(connection), _count(connection)
     click.echo(f"Todos: {todos}.", err=True)
     if found is not State.HEAD:
         click.echo("The backup is of another release: run flask --app todo db upgrade.", err=True)
@@ -149,7 +150,7 @@ def _tools(connection: Connection) -> _Tools:
     if connection.dialect.name == "postgresql":
         major, *_ = connection.dialect.server_version_info or (0,)
         return _postgresql(connection.engine.url, (int(major),))
-    return _mariadb(connection.engine.url, server.SERVERS["mariadb"].oldest)
+    return _mariadb(connection.engine.url, dialects.SERVERS["mariadb"].oldest)
 
 
 def _postgresql(url: URL, oldest: tuple[int, ...]) -> _Tools:
@@ -233,7 +234,7 @@ def _mariadb(url: URL, oldest: tuple[int, ...]) -> _Tools:
 def _swap(connection: Connection, database: str, loaded: str, replaced: str) -> None:
     new = set(inspect(connection).get_table_names(loaded))
     old = set(inspect(connection).get_table_names(database)) & (
-        new | set(db.metadata.tables) | {migration.VERSIONS}
+        new | set(db.metadata.tables) | {schema.VERSIONS}
     )
     moves = [f"`{database}`.`{table}` TO `{replaced}`.`{table}`" for table in sorted(old)]
     moves += [f"`{loaded}`.`{table}` TO `{database}`.`{table}`" for table in sorted(new)]

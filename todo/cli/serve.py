@@ -1,4 +1,4 @@
-"""The commands of `flask --app todo`."""
+"""The command `serve`."""
 
 import errno
 import fcntl
@@ -10,25 +10,23 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import timedelta
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import click
-from flask import Flask, current_app
-from flask.cli import AppGroup, FlaskGroup, ScriptInfo, pass_script_info, with_appcontext
-from sqlalchemy import Engine, select
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from flask import Flask
+from flask.cli import ScriptInfo, pass_script_info, with_appcontext
+from sqlalchemy import Engine
+from sqlalchemy.exc import DBAPIError
 
-from todo import backup, transfer
-from todo.clock import utc_now
+from todo import database
 from todo.config import StartupError
+from todo.database import sqlite
 from todo.http import log, metrics, security
 from todo.http.problem import Unavailable
-from todo.models import database, db, migration, sqlite
-from todo.models.token import NAME_LENGTH, Token, hash_secret, make_secret
+from todo.models import db
 
 KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once it is told to end
 # Of each worker: a client that sends or reads slowly keeps one of them waiting.
@@ -38,53 +36,6 @@ MEMORY = "/dev/shm"  # noqa: S108 - the folder in it is made for this user alone
 
 MAX_HEAD = 64 * 1024  # bytes, of a request line and its headers
 ENDING = {signal.SIGINT, signal.SIGTERM}  # what tells a process to end
-
-# Commands for a database whose schema is of another release.
-FOR_ANY_SCHEMA = {"db", "backup", "restore"}
-
-
-class Commands(AppGroup):
-    """The commands of an app, most of which need the schema of this release."""
-
-    def __init__(self, app: Flask) -> None:
-        super().__init__(app.name)
-        self.app = app
-
-    def list_commands(self, context: click.Context) -> list[str]:
-        """List the commands that are for the schema that is there."""
-        names = super().list_commands(context)
-        with self.app.app_context():
-            try:
-                database.check_schema()
-            except StartupError:
-                return [name for name in names if name in FOR_ANY_SCHEMA]
-        return names
-
-    def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """Return a command. Raises StartupError where it is not for the schema that is there."""
-        command = super().get_command(context, name)
-        if command is not None and name not in FOR_ANY_SCHEMA:
-            with self.app.app_context():
-                database.check_schema()
-        return command
-
-
-def is_choosing() -> bool:
-    """Tell whether `flask` makes the app to look for a command in it, and has not begun one."""
-    context = click.get_current_context(silent=True)
-    return context is not None and isinstance(context.command, FlaskGroup)
-
-
-def register(app: Flask) -> None:
-    """Add the commands to `app`."""
-    app.cli = Commands(app)
-    app.cli.add_command(schema)
-    app.cli.add_command(serve)
-    app.cli.add_command(token)
-    app.cli.add_command(backup.backup)
-    app.cli.add_command(backup.restore)
-    app.cli.add_command(transfer.export_todos)
-    app.cli.add_command(transfer.import_todos)
 
 
 @click.command()
@@ -247,97 +198,3 @@ def _resolve(host: str, port: int) -> str:
             reason = f"{host}:{port} can't be listened on ({error.strerror}): choose another host or port"
         raise StartupError(f"{reason} (make run HOST=… PORT=…, or --host and --port).") from None
     return str(address[0])
-
-
-@click.group("db")
-def schema() -> None:
-    """Bring the schema of the database to that of this release."""
-
-
-@schema.command("upgrade")
-@with_appcontext
-def upgrade_schema() -> None:
-    """Upgrade the schema. A SQLite file is copied to FILE.before-upgrade-1 (-2, …) first."""
-    upgraded = database.upgrade_schema()
-    click.echo("The schema is upgraded." if upgraded else "The schema is that of this release already.")
-
-
-@schema.command("revision")
-@click.argument("message")
-def write_revision(message: str) -> None:
-    """Write a migration that has what the models have and the migrations don't, for a developer to edit."""
-    migration.write_revision(message)
-
-
-def _short_name(_: click.Context, __: click.Parameter, name: str) -> str:
-    if len(name) > NAME_LENGTH or not name.isprintable() or not name.strip():
-        raise click.BadParameter(f"take 1 to {NAME_LENGTH} printable characters.")
-    return name
-
-
-@click.group()
-def token() -> None:
-    """Make, list and revoke the tokens that let clients in (see the setting REQUIRE_TOKEN)."""
-
-
-@token.command("create")
-@click.argument("name", callback=_short_name)
-@click.option("--read-only", is_flag=True, help="It may read, and not write.")
-@click.option("--feed", is_flag=True, help="It opens the calendar feed alone, in the feed's address.")
-@click.option(
-    "--expires", type=click.IntRange(1, 36500), metavar="DAYS", help="It is valid for so many days."
-)
-@with_appcontext
-def create_token(name: str, expires: int | None, *, read_only: bool, feed: bool) -> None:
-    """Make a token called NAME, and show it this once."""
-    secret = make_secret()
-    now = utc_now()
-    db.session.add(
-        Token(
-            name=name,
-            secret_hash=hash_secret(secret),
-            read_only=read_only or feed,
-            feed=feed,
-            expires_at=None if expires is None else now + timedelta(days=expires),
-        )
-    )
-    try:
-        db.session.commit()
-    except IntegrityError:
-        raise click.ClickException(
-            f"There is a token {name} already: revoke it first, or take another name."
-        ) from None
-    if feed:
-        config = current_app.config
-        click.echo(f"http://{config['HOST']}:{config['PORT']}/api/v1/todos.ics?token={secret}")
-    else:
-        click.echo(secret)
-
-
-@token.command("list")
-@with_appcontext
-def list_tokens() -> None:
-    """List the tokens: what each may do, and when it was made, last used, and expires."""
-    rows: list[tuple[str, ...]] = [("NAME", "MAY", "MADE", "LAST USED", "EXPIRES")]
-    for known in db.session.scalars(select(Token).order_by(Token.name)):
-        may = "feed" if known.feed else "read" if known.read_only else "read, write"
-        times = (known.created_at, known.last_used_at, known.expires_at)
-        rows.append(
-            (known.name, may, *("never" if time is None else f"{time:%Y-%m-%d %H:%M}Z" for time in times))
-        )
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-
-
-@token.command("revoke")
-@click.argument("name")
-@with_appcontext
-def revoke_token(name: str) -> None:
-    """Revoke the token called NAME, at once."""
-    revoked = db.session.scalar(select(Token).where(Token.name == name))
-    if revoked is None:
-        raise click.ClickException(f"There is no token {name}: see flask --app todo token list.")
-    db.session.delete(revoked)
-    db.session.commit()
-    click.echo(f"{name} is revoked.")
