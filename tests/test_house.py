@@ -90,7 +90,7 @@ def mentions(source: str) -> Iterator[str]:
             continue
         for _, value in ast.iter_fields(node):
             for word in value if isinstance(value, list) else [value]:
-                if isinstance(word, str) and "todo" in word.removeprefix("todo.").lower():
+                if isinstance(word, str) and "todo" in word.removeprefix("todo").lstrip(".").lower():
                     yield word
 
 

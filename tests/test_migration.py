@@ -22,6 +22,7 @@ from tests.server import PATIENCE, ROOT, environment
 from tests.test_database_server import ServerTest
 from todo import create_app
 from todo.config import StartupError
+from todo.database import schema
 from todo.database.schema import State
 from todo.models import db
 
