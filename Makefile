@@ -16,16 +16,16 @@ run: $(VENV)/installed $(DRIVER:%=$(VENV)/installed-%)
 	@exec $(BIN)/flask --app todo serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/installed-dev test-postgresql test-mariadb
-	$(BIN)/python -W error -m unittest discover -s tests
+	$(BIN)/pytest -q -n auto
 
 # The API's tests on a PostgreSQL from a package, and on the MariaDB that TEST_MARIADB_URL names.
 test-postgresql test-mariadb: test-%: $(VENV)/installed-dev
-	$(BIN)/python -W error -m tests.on_server $*
+	$(BIN)/pytest -q -n auto --database=$*
 
 # In a browser, which takes minutes.
 CHROMIUM ?= /usr/bin/chromium
 pages: $(VENV)/installed-dev
-	CHROMIUM=$(CHROMIUM) $(BIN)/python -W error -m unittest tests.test_docs tests.test_page tests.test_page_access tests.test_page_faults tests.test_page_speed
+	CHROMIUM=$(CHROMIUM) $(BIN)/pytest -q -n auto tests/page
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .
@@ -36,21 +36,22 @@ check: $(VENV)/installed-dev
 # Tests for long enough, and with examples enough, to meet what is rare: writers at once, kill -9, a
 # database server that is gone, a list of a million, a page of 100,000 todos, an instance behind nginx
 # that dies; and the commands of the Dockerfile.
+SOAK := $(BIN)/pytest -q --timeout=1800
 soak: $(VENV)/installed-dev
-	STREAMED_TODOS=1000000 $(BIN)/python -W error -m unittest -v tests.test_streaming
-	CHROMIUM=$(CHROMIUM) PAGE_TODOS=100000 PAGE_WIDTHS="320 480 768 1280 1920" $(BIN)/python -W error -m unittest -v tests.test_page_speed tests.test_page_access.TestAxe
-	SLOW_SECONDS=10 $(BIN)/python -W error -m unittest -v tests.test_limits
-	SCRAPE_SECONDS=60 $(BIN)/python -W error -m unittest -v tests.test_metrics
-	MODEL_EXAMPLES=50 PROPERTY_EXAMPLES=100 $(BIN)/python -W error -m unittest -v $(PROPERTIES)
-	INCREMENTS=50 SCHEMATHESIS_EXAMPLES=3 $(BIN)/python -W error -m unittest -v tests.test_concurrency tests.test_schemathesis
-	INCREMENTS=50 SCHEMATHESIS_EXAMPLES=3 MODEL_EXAMPLES=50 $(BIN)/python -W error -m tests.on_server postgresql test_concurrency test_schemathesis test_model
-	INCREMENTS=50 SCHEMATHESIS_EXAMPLES=3 MODEL_EXAMPLES=50 $(BIN)/python -W error -m tests.on_server mariadb test_concurrency test_schemathesis test_model
-	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(BIN)/python -W error -m unittest -v tests.test_durability tests.test_sqlite_file.TestStart tests.test_migration.TestVersions tests.test_outage tests.test_rolling tests.test_deploy.TestDockerfile
+	STREAMED_TODOS=1000000 $(SOAK) tests/server/test_streaming.py
+	CHROMIUM=$(CHROMIUM) PAGE_TODOS=100000 PAGE_WIDTHS="320 480 768 1280 1920" $(SOAK) tests/page/test_speed.py tests/page/test_access.py::TestAxe
+	SLOW_SECONDS=10 $(SOAK) tests/server/test_limits.py
+	SCRAPE_SECONDS=60 $(SOAK) tests/server/test_metrics.py
+	MODEL_EXAMPLES=50 PROPERTY_EXAMPLES=100 $(SOAK) $(PROPERTIES)
+	INCREMENTS=50 SCHEMATHESIS_EXAMPLES=3 $(SOAK) tests/server/test_concurrency.py tests/api/test_schemathesis.py
+	INCREMENTS=50 SCHEMATHESIS_EXAMPLES=3 MODEL_EXAMPLES=50 $(SOAK) --database=postgresql tests/server/test_concurrency.py tests/api/test_model.py
+	INCREMENTS=50 SCHEMATHESIS_EXAMPLES=3 MODEL_EXAMPLES=50 $(SOAK) --database=mariadb tests/server/test_concurrency.py tests/api/test_model.py
+	SOAK_SECONDS=30 SOAK_ROUNDS=20 $(SOAK) tests/database/test_durability.py tests/database/test_sqlite_file.py::TestStart tests/database/test_migration.py::TestVersions tests/database/test_outage.py tests/server/test_rolling.py tests/tools/test_deploy.py::TestDockerfile
 
 # Sequences of operations against a model, and what holds of any request or text, many more than in `make test`.
-PROPERTIES := tests.test_model tests.test_properties tests.test_formats_text tests.test_transfer.TestRoundTrip
+PROPERTIES := tests/api/test_model.py tests/api/test_properties.py tests/formats/test_text.py tests/formats/test_transfer.py::TestRoundTrip
 explore: $(VENV)/installed-dev
-	MODEL_EXAMPLES=500 PROPERTY_EXAMPLES=1000 $(BIN)/python -W error -m unittest -v $(PROPERTIES)
+	MODEL_EXAMPLES=500 PROPERTY_EXAMPLES=1000 $(SOAK) $(PROPERTIES)
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
@@ -63,7 +64,7 @@ bench: $(VENV)/installed-bench bench/node/node_modules
 
 # Requests made from the OpenAPI document, many more than in `make test`.
 fuzz: $(VENV)/installed-dev
-	@$(BIN)/python -m tests.test_schemathesis 20000
+	@$(BIN)/python -m tests.api.test_schemathesis 20000
 
 # Clients generated from the OpenAPI document; it takes Node.js.
 interop: $(VENV)/installed-dev $(VENV)/interop/installed
@@ -72,7 +73,7 @@ interop: $(VENV)/installed-dev $(VENV)/interop/installed
 # What calendars, Taskwarrior and a spreadsheet make of the files; it takes the system's packages
 # taskwarrior and LibreOffice Calc.
 readers: $(VENV)/installed-dev $(VENV)/readers/installed
-	READERS=$(CURDIR)/$(VENV)/readers/bin $(BIN)/python -W error -m unittest -v tests.test_formats_readers
+	READERS=$(CURDIR)/$(VENV)/readers/bin $(SOAK) tests/formats/test_readers.py
 
 # Lock the Pipfile's packages; the lock names no index, so that everyone's own is used.
 lock: $(VENV)/pipenv

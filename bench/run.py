@@ -222,7 +222,7 @@ def databases(database: str, given: str | None) -> Iterator[Callable[[int], str]
     if database == "sqlite":
         yield lambda _: ""
         return
-    from tests import database_server  # noqa: PLC0415 - of the packages for development
+    from tests.support import database_server  # noqa: PLC0415 - of the packages for development
 
     with ExitStack() as stack:
         server = make_url(given) if given else stack.enter_context(database_server.postgresql())

@@ -10,7 +10,7 @@ from pathlib import Path
 from shutil import copy
 from tempfile import TemporaryDirectory
 
-from tests.server import Server
+from tests.support.server import Server
 
 HERE = Path(__file__).parent
 

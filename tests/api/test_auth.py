@@ -1,0 +1,188 @@
+import re
+import unittest
+from datetime import timedelta
+from typing import Any, ClassVar
+
+import pytest
+
+from tests.support.api import JSON, TODOS, ApiTest, empty_app
+from todo.clock import utc_now
+from todo.models import db
+from todo.models.token import Token
+from todo.views.web import FILES, VERSION
+
+pytestmark = pytest.mark.database
+
+# Who asks, and what a read and a write are answered.
+CLIENTS = {
+    "no token": (401, 401),
+    "basic": (401, 401),
+    "wrong": (401, 401),
+    "revoked": (401, 401),
+    "expired": (401, 401),
+    "feed": (401, 401),
+    "reader": (200, 403),
+    "writer": (200, 200),
+}
+READS = tuple(
+    (method, path)
+    for path in (TODOS, f"{TODOS}/1", f"{TODOS}.csv", f"{TODOS}.ics", "/readyz", "/metrics")
+    for method in ("GET", "HEAD")
+)
+WRITES: tuple[tuple[str, str, Any], ...] = (
+    ("POST", TODOS, {"title": "x"}),
+    ("PUT", f"{TODOS}/1", {}),
+    ("PATCH", f"{TODOS}/1", {}),
+    ("DELETE", f"{TODOS}/99", None),
+    ("POST", f"{TODOS}/batch", {"operations": [{"op": "delete", "id": 99}]}),
+)
+OPEN = (
+    "/api/v1/health",
+    "/api/v1/openapi.json",
+    "/docs",
+    "/docs/docs.js",
+    "/",
+    f"/static/{VERSION}/{FILES[0]}",
+)
+SECRET = re.compile(r"todo_[\w-]{43}$")
+CALENDAR = "/api/v1/todos.ics"
+
+
+class AuthTest(ApiTest):
+    SETTINGS: ClassVar[dict[str, Any]] = {"REQUIRE_TOKEN": True}
+
+    def run_command(self, *arguments: str, exit_code: int = 0) -> str:
+        result = self.app.test_cli_runner().invoke(args=["token", *arguments])
+        self.assertEqual(exit_code, result.exit_code, result.output)
+        return result.output
+
+    def make(self, *arguments: str) -> str:
+        secret = SECRET.search(self.run_command("create", *arguments))
+        assert secret is not None
+        return secret[0]
+
+
+class TestAccess(AuthTest):
+    def setUp(self) -> None:
+        super().setUp()
+        secrets = {
+            "wrong": "todo_" + "x" * 43,
+            "revoked": self.make("revoked"),
+            "expired": self.make("expired", "--expires", "1"),
+            "feed": self.make("feed", "--feed"),
+            "reader": self.make("reader", "--read-only"),
+            "writer": self.make("writer", "--expires", "1"),
+        }
+        self.run_command("revoke", "revoked")
+        with self.app.app_context():
+            expired = db.session.query(Token).filter_by(name="expired").one()
+            expired.expires_at = utc_now() - timedelta(seconds=1)
+            db.session.commit()
+        self.headers = {name: {"Authorization": f"Bearer {secret}"} for name, secret in secrets.items()}
+        self.headers |= {"no token": {}, "basic": {"Authorization": "Basic eDp5"}}
+        self.client.post(TODOS, json={"title": "x"}, headers=self.headers["writer"])
+
+    def assert_answers(self, status: int, client: str, method: str, path: str, **more: Any) -> None:
+        with self.subTest(client=client, method=method, path=path):
+            response = self.client.open(path, method=method, headers=self.headers[client], **more)
+            if status == 200:
+                self.assertIn(response.status_code, (200, 201))
+                return
+            self.assertEqual(status, response.status_code)
+            self.assertTrue(response.headers["WWW-Authenticate"].startswith("Bearer"))
+            if method != "HEAD":
+                self.assertProblem(status, response)
+
+    def test_who_may_read_and_write(self) -> None:
+        for client, (read, write) in CLIENTS.items():
+            for method, path in READS:
+                self.assert_answers(read, client, method, path)
+            for method, path, body in WRITES:
+                self.assert_answers(write, client, method, path, json=body)
+            for path in OPEN:
+                for method in ("GET", "HEAD"):
+                    self.assert_answers(200, client, method, path)
+            for path in {path for _, path in READS} | {f"{TODOS}/batch"}:
+                self.assert_answers(200, client, "OPTIONS", path)
+
+    def test_the_tables_have_every_route(self) -> None:
+        writes = {(method, path.replace("/99", "/1")) for method, path, _ in WRITES}
+        tried = {*READS} | writes
+        tried |= {(method, path) for path in OPEN for method in ("GET", "HEAD")}
+        for rule in self.app.url_map.iter_rules():
+            if rule.endpoint in {"docs.get_asset", "web.get_file"}:  # one of their files stands for all
+                continue
+            for method in (rule.methods or set()) - {"OPTIONS"}:
+                self.assertIn((method, rule.rule.replace("<id:todo_id>", "1")), tried)
+
+    def test_every_other_route_needs_one(self) -> None:
+        for rule in self.app.url_map.iter_rules():
+            address = re.sub(r"<any\('(.*?)'.*?>", r"\1", re.sub("<id:.*?>", "1", rule.rule))
+            for method in (rule.methods or set()) - {"OPTIONS"}:
+                with self.subTest(method=method, address=address):
+                    response = self.client.open(address, method=method, data="{}", content_type=JSON)
+                    self.assertEqual(200 if address in OPEN else 401, response.status_code)
+
+    def test_a_feed_opens_with_its_own_secret_alone(self) -> None:
+        for client, status in (("feed", 200), ("writer", 401), ("wrong", 401), ("revoked", 401)):
+            with self.subTest(client=client):
+                secret = self.headers[client]["Authorization"].removeprefix("Bearer ")
+                self.assertEqual(status, self.client.get(f"{CALENDAR}?token={secret}").status_code)
+                self.assertNotEqual(200, self.client.get(f"/api/v1/todos.csv?token={secret}").status_code)
+        self.assertEqual(200, self.client.get(CALENDAR, headers=self.headers["reader"]).status_code)
+        self.assertEqual(401, self.client.get(CALENDAR).status_code)
+        self.run_command("revoke", "feed")
+        secret = self.headers["feed"]["Authorization"].removeprefix("Bearer ")
+        self.assertEqual(401, self.client.get(f"{CALENDAR}?token={secret}").status_code)
+
+    def test_the_challenge_tells_a_bad_token_from_none(self) -> None:
+        for client, error in (("no token", None), ("expired", "invalid_token")):
+            response = self.client.get(TODOS, headers=self.headers[client])
+            challenge = "Bearer" if error is None else f'Bearer error="{error}"'
+            self.assertEqual(challenge, response.headers["WWW-Authenticate"])
+        refused = self.client.post(TODOS, json={}, headers=self.headers["reader"])
+        self.assertEqual('Bearer error="insufficient_scope"', refused.headers["WWW-Authenticate"])
+
+    def test_the_document_says_so(self) -> None:
+        document = self.client.get("/api/v1/openapi.json").get_json()
+        listing, creation = (document["paths"][TODOS][method] for method in ("get", "post"))
+        self.assertEqual([{"token": []}], listing["security"])
+        self.assertIn("401", listing["responses"])
+        self.assertLess({"401", "403"}, set(creation["responses"]))
+        self.assertEqual([], document["paths"]["/api/v1/health"]["get"]["security"])
+
+
+class TestCommands(AuthTest):
+    def test_the_list_tells_all_but_the_secret(self) -> None:
+        secret = self.make("phone", "--expires", "30")
+        self.make("calendar", "--feed")
+        self.client.get(TODOS, headers={"Authorization": f"Bearer {secret}"})
+        heading, calendar, phone = self.run_command("list").splitlines()
+        time = r"\d{4}-\d\d-\d\d \d\d:\d\dZ"
+        self.assertRegex(heading, r"^NAME +MAY +MADE +LAST USED +EXPIRES$")
+        self.assertRegex(calendar, rf"^calendar +feed +{time} +never +never$")
+        self.assertRegex(phone, rf"^phone +read, write +{time} +{time} +{time}$")
+
+    def test_only_a_hash_is_kept(self) -> None:
+        secret = self.make("phone")
+        with self.app.app_context():
+            row = db.session.execute(db.select(*Token.__table__.c)).one()
+        self.assertNotIn(secret.removeprefix("todo_"), repr(row))
+
+    def test_mistakes_are_told(self) -> None:
+        self.make("phone")
+        for arguments, exit_code, message in (
+            (("create", "phone"), 1, "There is a token phone already"),
+            (("revoke", "tablet"), 1, "There is no token tablet"),
+            (("create", " "), 2, "printable characters"),
+            (("create", "x" * 81), 2, "printable characters"),
+            (("create", "tablet", "--expires", "0"), 2, "--expires"),
+        ):
+            with self.subTest(arguments=arguments):
+                self.assertIn(message, self.run_command(*arguments, exit_code=exit_code))
+
+
+class TestOff(unittest.TestCase):
+    def test_without_the_setting_no_token_is_asked_for(self) -> None:
+        client = empty_app().test_client()
+        self.assertEqual(201, client.post(TODOS, json={"title": "x"}).status_code)

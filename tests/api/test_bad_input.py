@@ -1,0 +1,443 @@
+"""Bad input: each row is a scenario, a request, and what its answer must name as at fault.
+
+A row of members is sent as part of an otherwise good body; none of them may change anything.
+"""
+
+import io
+import json
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from tests.support.api import JSON, TODOS, ApiTest
+from todo.models import db
+from todo.models.todo import Todo
+
+pytestmark = pytest.mark.database
+
+GOOD = b'{"title": "Buy milk"}'
+
+MALFORMED = {
+    "no body": b"",
+    "white space": b" \n",
+    "a brace": b"{",
+    "null": b"null",
+    "true": b"true",
+    "an array": b"[]",
+    "an array of todos": b"[" + GOOD + b"]",
+    "a string": b'"Buy milk"',
+    "a number": b"7",
+    "text": b"Buy milk",
+    "a form": b"title=Buy+milk",
+    "single quotes": b"{'title': 'Buy milk'}",
+    "a trailing comma": b'{"title": "Buy milk",}',
+    "a comment": b'{"title": "Buy milk" /* today */}',
+    "two objects": GOOD + GOOD,
+    "an object and more": GOOD + b" x",
+    "a zero byte after it": GOOD + b"\0",
+    "NaN": b'{"title": NaN}',
+    "Infinity": b'{"title": "x", "completed": Infinity}',
+    "-Infinity": b'{"title": "x", "completed": -Infinity}',
+    "UTF-16": GOOD.decode().encode("utf-16"),
+    "UTF-16 without a mark": GOOD.decode().encode("utf-16-le"),
+    "UTF-32": GOOD.decode().encode("utf-32"),
+    "Latin-1": '{"title": "Käse"}'.encode("latin-1"),
+    "a surrogate in UTF-8": b'{"title": "\xed\xa0\x80"}',
+    "an overlong form in UTF-8": b'{"title": "\xc0\xaf"}',
+    "a lone surrogate": rb'{"title": "\ud800"}',
+    "a lone low surrogate": rb'{"title": "\udc00\ud800"}',
+    "a lone surrogate as a name": rb'{"title": "x", "\ud800": 1}',
+    "a lone surrogate as a name twice": rb'{"title": "x", "\ud800": 1, "\ud800": 2}',
+    "a raw control character": b'{"title": "a\x01b"}',
+    "a raw zero byte": b'{"title": "a\x00b"}',
+    "half an escape": rb'{"title": "\u00"}',
+    "an integer of 5,000 digits": b'{"title": ' + b"9" * 5000 + b"}",
+    "a negative integer of 5,000 digits": b'{"title": "x", "completed": -' + b"9" * 5000 + b"}",
+}
+
+# How deep is too deep for the parser differs by the version of Python, and with it what is named.
+NESTED = {
+    "5,000 nested arrays": b"[" * 5000 + b"]" * 5000,
+    "5,000 nested arrays as a title": b'{"title": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+    "5,000 nested objects": b'{"title": ' * 5000 + b"1" + b"}" * 5000,
+    "60,000 opening brackets": b"[" * 60_000,
+}
+
+REPEATED = {
+    "a member": (b'{"title": "a", "title": "b"}', ["#/title"]),
+    "a member with one value": (b'{"title": "a", "title": "a"}', ["#/title"]),
+    "two members": (
+        b'{"title": "a", "completed": true, "title": "b", "completed": true}',
+        ["#/title", "#/completed"],
+    ),
+    "the second null": (b'{"title": "a", "deadline_at": 1, "deadline_at": null}', ["#/deadline_at"]),
+    "another member at fault too": (
+        b'{"title": "a", "title": "b", "completed": 1}',
+        ["#/title", "#/completed"],
+    ),
+    "an escaped spelling of a member": (rb'{"title": "a", "titl\u0065": "b"}', ["#/title"]),
+    "an unknown member": (b'{"title": "a", "colour": 1, "colour": 2}', ["#/colour"]),
+    "in an object in a member": (b'{"title": {"a": 1, "a": 2}}', ["#/title"]),
+}
+
+WRONG: dict[str, list[Any]] = {
+    "title": [
+        *("x" * 81, "\N{PILE OF POO}" * 81, "x" * 60_000),
+        *("", " ", " " * 80, "\u00a0\u2003\u3000", "\u2028"),
+        *(None, 7, 0, 1.5, True, False, [], ["x"], {}, {"title": "x"}, 10**4000),
+        *("\0", "a\0b", "a\nb", "a\n", "a\r\n", "a\tb", "\x1b[31mred", "a\x7f", "a\x85b", "a\x9f"),
+    ],
+    "description": [
+        *("x" * 121, "\N{PILE OF POO}" * 121),
+        *(7, 0, 1.5, True, False, [], ["x"], {}),
+        *("\0", "a\0b", "a\x0bb", "\x1b[31mred", "a\x7f", "a\x85b"),
+    ],
+    "completed": [1, 0, 1.0, -1, "false", "true", "", "yes", None, [], [True], {}],
+    "deadline_at": [
+        *("tomorrow", "", " ", "now", "T", "2023", "2023-02", "12:00:00"),
+        *("2023-02-30", "2023-02-30T00:00:00", "2023-02-29T00:00:00", "1900-02-29", "2023-04-31"),
+        *("2023-13-01", "2023-00-01", "2023-01-00", "2023-01-32", "2023-1-1"),
+        *("10000-01-01", "10000-01-01T00:00:00", "+10000-01-01", "0000-01-01", "-0001-01-01", "99999999"),
+        *(
+            "2023-02-27T24:00:00",
+            "2023-02-27T23:60:00",
+            "2023-02-27T23:59:60",
+            "2023-02-27T",
+            "2023-02-27T12",
+        ),
+        *("2023-02-27T00:00:00.", "2023-02-27T00:00:00.1234567", "2023-02-27T00:00:00+25:00"),
+        *(
+            "2023-02-27T00:00:00+10:60",
+            "2023-02-27T00:00:00 Europe/Berlin",
+            "2023-02-27Z",
+            "Mon, 27 Feb 2023",
+        ),
+        *("2023-02-27\n", "2023-02-27T00:00:00\0", " 2023-02-27", "\u0662\u0660\u0662\u0663-02-27"),
+        *(0, 20230227, 1677456000.5, 10**25, True, False, [], ["2023-02-27"], {}),
+    ],
+}
+
+UNKNOWN = [
+    *("id", "created_at", "updated_at"),
+    *("_sa_instance_state", "__class__", "__init__", "metadata", "values"),
+    *("colour", "Title", "titles", "deadline", "$schema", "__proto__"),
+]
+
+# RFC 6901: `~` and `/` are escaped, and the rest as in a URI's fragment.
+POINTERS = {
+    "": "#/",
+    "a/b": "#/a~1b",
+    "a~b": "#/a~0b",
+    "Größe": "#/Gr%C3%B6%C3%9Fe",
+    "a b": "#/a%20b",
+    "\0": "#/%00",
+}
+
+MEDIA_TYPES = {
+    None: 415,
+    "": 415,
+    "text/plain": 415,
+    "text/json": 415,
+    "application/x-www-form-urlencoded": 415,
+    "multipart/form-data; boundary=x": 415,
+    "application/octet-stream": 415,
+    "application/jsonp": 415,
+    "json": 415,
+    "*/*": 415,
+    "application/json": 201,
+    "APPLICATION/JSON": 201,
+    "application/json; charset=utf-8": 201,
+}
+
+QUERIES = {
+    "completed=yes": ["completed"],
+    "completed=": ["completed"],
+    "completed": ["completed"],
+    "completed=1": ["completed"],
+    "completed=0": ["completed"],
+    "completed=True": ["completed"],
+    "completed=null": ["completed"],
+    "completed=%22true%22": ["completed"],
+    "completed=true%00": ["completed"],
+    "completed=true&completed=false": ["completed"],
+    "completed=true&completed=true": ["completed"],
+    "window=-1": ["window"],
+    "window=-0": ["window"],
+    "window=+1": ["window"],
+    "window=%2B1": ["window"],
+    "window=1.5": ["window"],
+    "window=1.0": ["window"],
+    "window=1e3": ["window"],
+    "window=1_000": ["window"],
+    "window=0x10": ["window"],
+    "window=": ["window"],
+    "window=%20": ["window"],
+    "window=1%20": ["window"],
+    "window=1%0A": ["window"],
+    "window=true": ["window"],
+    "window=NaN": ["window"],
+    "window=%D9%A1": ["window"],
+    "window=99999999999999999999": ["window"],
+    "window=9223372036854775807": ["window"],
+    "window=9223372036854775808": ["window"],
+    "window=1000000000": ["window"],
+    "window=" + "9" * 5000: ["window"],
+    "window=1&window=1": ["window"],
+    "colour=red": ["colour"],
+    "colour": ["colour"],
+    "=": [""],
+    "Completed=true": ["Completed"],
+    "completed%00=true": ["completed\0"],
+    "completed=true;window=1": ["completed"],
+    "colour=red&size=7": ["colour", "size"],
+    "completed=yes&window=-1&colour=red": ["completed", "window", "colour"],
+}
+
+# Whole numbers are todos that are not there; the rest is no address at all.
+NUMBERS = [
+    "0",
+    "-1",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775809",
+    "9" * 30,
+    "-" + "9" * 30,
+]
+NO_NUMBERS = [
+    "abc",
+    "1.5",
+    "1e3",
+    "%00",
+    "1%00",
+    "1%0A",
+    "1%20",
+    "+1",
+    "01",
+    "-0",
+    "0x1",
+    "%D9%A1",
+    "1/",
+    "1/x",
+    "",
+]
+
+
+class TestBody(ApiTest):
+    def setUp(self) -> None:
+        super().setUp()
+        self.todo = self.create(title="As it was")
+
+    def send(self, body: bytes, pointers: list[str]) -> None:
+        for method, path in (("POST", TODOS), ("PUT", f"{TODOS}/{self.todo['id']}")):
+            with self.subTest(method):
+                response = self.client.open(path, method=method, data=body, content_type=JSON)
+                self.assertFaults("pointer", pointers, response)
+
+    def tearDown(self) -> None:
+        self.assertEqual([self.todo], self.read_all())
+
+    def test_malformed(self) -> None:
+        for scenario, body in MALFORMED.items():
+            with self.subTest(scenario):
+                self.send(body, ["#"])
+
+    def test_nested(self) -> None:
+        for scenario, body in NESTED.items():
+            for method, path in (("POST", TODOS), ("PUT", f"{TODOS}/{self.todo['id']}")):
+                with self.subTest(scenario, method=method):
+                    response = self.client.open(path, method=method, data=body, content_type=JSON)
+                    self.assertEqual(1, len(self.assertProblem(400, response)["errors"]))
+
+    def test_a_member_sent_twice(self) -> None:
+        for scenario, (body, pointers) in REPEATED.items():
+            with self.subTest(scenario):
+                self.send(body, pointers)
+
+    def test_a_wrong_member(self) -> None:
+        for name, values in WRONG.items():
+            for value in values:
+                with self.subTest(name, value=repr(value)[:80]):
+                    self.send(json.dumps({"title": "x", name: value}).encode(), [f"#/{name}"])
+
+    def test_an_unknown_member(self) -> None:
+        for name in UNKNOWN:
+            for value in (1, "x", None):
+                with self.subTest(name, value=value):
+                    self.send(json.dumps({"title": "x", name: value}).encode(), [f"#/{quote(name)}"])
+
+    def test_the_pointer_of_an_odd_name(self) -> None:
+        for name, pointer in POINTERS.items():
+            with self.subTest(name):
+                self.send(json.dumps({"title": "x", name: 1}).encode(), [pointer])
+
+    def test_every_member_at_fault_is_named(self) -> None:
+        members = {
+            "title": " ",
+            "description": 7,
+            "completed": "yes",
+            "deadline_at": "soon",
+            "id": 1,
+            "colour": 2,
+        }
+        self.send(json.dumps(members).encode(), [f"#/{name}" for name in members])
+
+    def test_a_title_is_required(self) -> None:
+        for members, pointers in (
+            ({}, ["#/title"]),
+            ({"description": "x"}, ["#/title"]),
+            ({"completed": 1}, ["#/title", "#/completed"]),
+            ({"colour": "red"}, ["#/title", "#/colour"]),
+        ):
+            with self.subTest(members):
+                self.assertFaults("pointer", pointers, self.client.post(TODOS, json=members))
+
+    def test_a_malformed_body_is_told_how(self) -> None:
+        for scenario, words in (
+            ("no body", "is empty"),
+            ("an array", "must be a JSON object"),
+            ("a trailing comma", "line 1 column"),
+            ("NaN", "NaN is not"),
+            ("Latin-1", "must be UTF-8, and its byte 12 is not"),
+            ("a lone surrogate", "surrogate pair"),
+            ("a lone surrogate as a name twice", "surrogate pair"),
+            ("an integer of 5,000 digits", "digits"),
+        ):
+            with self.subTest(scenario):
+                response = self.client.post(TODOS, data=MALFORMED[scenario], content_type=JSON)
+                self.assertIn(words, self.assertProblem(400, response)["detail"])
+
+    def test_a_member_sent_twice_is_told_so(self) -> None:
+        response = self.client.post(TODOS, data=REPEATED["a member"][0], content_type=JSON)
+        self.assertEqual("title must be sent only once", self.assertProblem(400, response)["detail"])
+
+    def test_a_fault_says_what_to_send(self) -> None:
+        for members, words in (
+            ({"title": "x" * 81}, "title must be a string of 1 to 80 characters"),
+            ({"title": "x", "description": "x" * 121}, "at most 120 characters"),
+            ({"title": "x", "completed": 1}, "completed must be true or false"),
+            ({"title": "x", "deadline_at": "soon"}, "2027-01-31T18:00:00"),
+            ({"title": "x", "colour": 1}, "title, description, completed, deadline_at"),
+        ):
+            with self.subTest(words):
+                problem = self.assertProblem(400, self.client.post(TODOS, json=members))
+                self.assertIn(words, problem["detail"])
+                self.assertIn(words, problem["errors"][0]["detail"])
+
+
+class TestMediaTypeAndSize(ApiTest):
+    def test_media_type(self) -> None:
+        for media_type, status in MEDIA_TYPES.items():
+            with self.subTest(media_type):
+                response = self.client.post(TODOS, data=GOOD, content_type=media_type)
+                if status == 201:
+                    self.assertEqual(201, response.status_code, response.text)
+                else:
+                    problem = self.assertProblem(status, response)
+                    self.assertEqual("/problems/unsupported-media-type", problem["type"])
+                    self.assertIn("application/json", problem["detail"])
+
+    def test_a_form(self) -> None:
+        file = (io.BytesIO(b"milk"), "milk.txt")
+        for data in ({"title": "Buy milk"}, {"title": "Buy milk", "file": file}):
+            self.assertProblem(415, self.client.post(TODOS, data=data))
+
+    def test_no_body_and_no_media_type(self) -> None:
+        self.assertProblem(415, self.client.post(TODOS))
+
+    def test_size(self) -> None:
+        limit = 64 * 1024
+        for scenario, body, status in (
+            ("just at the limit", GOOD.ljust(limit), 201),
+            ("a byte more", GOOD.ljust(limit + 1), 413),
+            ("a title of 1 MB", json.dumps({"title": "x" * 1_000_000}).encode(), 413),
+        ):
+            for announced in (True, False):
+                with self.subTest(scenario, announced=announced):
+                    if announced:
+                        response = self.client.post(TODOS, data=body, content_type=JSON)
+                    else:
+                        response = self.client.post(
+                            TODOS,
+                            input_stream=io.BytesIO(body),
+                            content_type=JSON,
+                            headers={"Transfer-Encoding": "chunked"},
+                            environ_overrides={"wsgi.input_terminated": True},
+                        )
+                    if status == 201:
+                        self.assertEqual(201, response.status_code, response.text)
+                    else:
+                        problem = self.assertProblem(status, response)
+                        self.assertEqual("/problems/content-too-large", problem["type"])
+                        self.assertIn(str(limit), problem["detail"])
+
+
+class TestQuery(ApiTest):
+    def test_a_wrong_query(self) -> None:
+        for query, parameters in QUERIES.items():
+            with self.subTest(query[:80]):
+                self.assertFaults("parameter", parameters, self.client.get(f"{TODOS}?{query}"))
+
+    def test_a_query_that_is_no_list_of_parameters(self) -> None:
+        for query, words in (
+            ("%FF=1", "UTF-8"),
+            ("completed=%FF", "UTF-8"),
+            ("completed=%ED%A0%80", "UTF-8"),
+            ("completed=\xff", "UTF-8"),
+            ("&".join(["colour=red"] * 1000), "at most 100 parameters"),
+        ):
+            with self.subTest(query[:80]):
+                response = self.client.get(TODOS, environ_overrides={"QUERY_STRING": query})
+                problem = self.assertProblem(400, response)
+                self.assertIn(words, problem["detail"])
+                self.assertEqual([{"detail": problem["detail"]}], problem["errors"])
+
+    def test_an_unknown_parameter_names_the_known_ones(self) -> None:
+        problem = self.assertProblem(400, self.client.get(f"{TODOS}?colour=red"))
+        for words in ("colour", "completed", "window"):
+            self.assertIn(words, problem["detail"])
+
+    def test_no_other_address_takes_a_parameter(self) -> None:
+        todo = self.create()
+        one = f"{TODOS}/{todo['id']}"
+        for method, path, body in (
+            ("GET", "/api/v1/health", None),
+            ("GET", one, None),
+            ("POST", TODOS, {"title": "x"}),
+            ("PUT", one, {"title": "x"}),
+            ("DELETE", one, None),
+        ):
+            with self.subTest(method, path=path):
+                response = self.client.open(f"{path}?completed=true", method=method, json=body)
+                self.assertFaults("parameter", ["completed"], response)
+        self.assertEqual([todo], self.read_all())
+
+
+class TestId(ApiTest):
+    def test_an_id_of_no_todo(self) -> None:
+        for number in NUMBERS:
+            with self.subTest(number):
+                path = f"{TODOS}/{number}"
+                for response in (self.client.get(path), self.client.put(path, json={"title": "x"})):
+                    self.assertEqual("Todo not found", self.assertProblem(404, response)["error"])
+                response = self.client.delete(path)
+                self.assertEqual((200, {}), (response.status_code, response.json))
+
+    def test_an_id_that_begins_as_that_of_a_todo(self) -> None:
+        least, greatest = -(10**18), 10**18
+        with self.app.app_context():
+            db.session.add_all(Todo(id=number, title="x") for number in (least, greatest))
+            db.session.commit()
+        for number in (least, greatest):
+            self.assertEqual(number, self.client.get(f"{TODOS}/{number}").get_json()["id"])
+            for more in ("0", "00", "0" * 10):
+                self.assertProblem(404, self.client.get(f"{TODOS}/{number}{more}"))
+
+    def test_what_is_no_id(self) -> None:
+        self.create()
+        for text in NO_NUMBERS:
+            for method in ("GET", "PUT", "DELETE"):
+                with self.subTest(text, method=method):
+                    body = {"title": "x"} if method == "PUT" else None
+                    self.assertProblem(404, self.client.open(f"{TODOS}/{text}", method=method, json=body))
+        self.assertEqual("Buy milk", self.read_all()[0]["title"])

@@ -1,0 +1,144 @@
+"""What a request costs, as counts that no busy machine changes: statements, and calls of Python functions.
+
+The bounds are above what was counted, by a third for the calls: a change that goes beyond one has made
+the operation dearer. Where that is wanted, raise the bound; `make bench` tells what it costs in time.
+"""
+
+import io
+import json
+import sys
+import unittest
+from collections.abc import Mapping
+from contextlib import closing
+from types import FrameType
+from typing import Any, NamedTuple
+
+from flask import send_file
+from werkzeug.test import create_environ
+from werkzeug.wsgi import ClosingIterator
+
+from tests.support.api import JSON, TODOS
+from todo import create_app
+from todo.models import db
+
+MILK = {"title": "Buy milk", "description": "Two litres", "deadline_at": "2027-01-31T18:00:00"}
+BATCH = {"operations": [{"op": "create", "todo": MILK}] * 100}
+STORED = 1500  # more than are read at once
+
+
+class Cost(NamedTuple):
+    method: str
+    path: str
+    body: object
+    headers: Mapping[str, str]
+    statements: int
+    calls: int
+
+
+COSTS = (
+    Cost("GET", f"{TODOS}/1", None, {}, statements=1, calls=360),
+    Cost("PUT", f"{TODOS}/1", {"completed": True}, {}, statements=4, calls=440),
+    Cost("PATCH", f"{TODOS}/1", {"completed": True}, {"If-Match": "*"}, statements=5, calls=520),
+    Cost("PATCH", f"{TODOS}/1", {}, {}, statements=1, calls=420),
+    Cost("DELETE", f"{TODOS}/0", None, {}, statements=3, calls=370),
+    Cost("POST", TODOS, MILK, {}, statements=3, calls=500),
+    Cost("POST", TODOS, MILK, {"Idempotency-Key": "rent"}, statements=4, calls=630),  # again
+    Cost("GET", f"{TODOS}?limit=100", None, {}, statements=1, calls=790),
+    Cost("GET", f"{TODOS}?limit=1000", None, {}, statements=1, calls=3200),
+    Cost("GET", f"{TODOS}?completed=false&limit=100&total=true", None, {}, statements=4, calls=1090),
+    Cost("GET", TODOS, None, {}, statements=4, calls=4610),
+    Cost("POST", f"{TODOS}/batch", BATCH, {}, statements=3, calls=2200),
+)
+
+
+class TestCost(unittest.TestCase):
+    def setUp(self) -> None:
+        self.app = create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:", "TESTING": True})
+        with self.app.app_context():
+            connection: Any = db.engine.raw_connection().driver_connection
+        connection.executemany("INSERT INTO todos (title, deadline_at) VALUES (?, ?)", [
+            (f"Todo {n}", "2027-01-31 18:00:00.000000") for n in range(STORED)
+        ])  # fmt: skip
+        connection.commit()
+        self.statements: list[str] = []
+        # An UPDATE is reported a second time, for its trigger.
+        connection.set_trace_callback(self.statements.append)
+
+    def send(self, cost: Cost) -> int:
+        """Send the request with nothing around the app; return the number of calls."""
+        content = b"" if cost.body is None else json.dumps(cost.body).encode()
+        path, _, query = cost.path.partition("?")
+        environ = {
+            "REQUEST_METHOD": cost.method,
+            "SCRIPT_NAME": "",
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "SERVER_NAME": "localhost",
+            "SERVER_PORT": "80",
+            "SERVER_PROTOCOL": "HTTP/1.1",
+            "HTTP_HOST": "localhost",
+            "CONTENT_LENGTH": str(len(content)),
+            "wsgi.url_scheme": "http",
+            "wsgi.input": io.BytesIO(content),
+        }
+        if content:
+            environ["CONTENT_TYPE"] = JSON
+        environ |= {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in cost.headers.items()}
+        statuses: list[str] = []
+
+        def start_response(status: str, *_: Any) -> Any:
+            statuses.append(status)
+
+        calls = 0
+
+        def count(_: FrameType, event: str, __: Any) -> None:
+            nonlocal calls
+            calls += event == "call"
+
+        self.statements.clear()
+        former = sys.getprofile()
+        sys.setprofile(count)
+        try:
+            answer = self.app(environ, start_response)
+            for _ in answer:
+                pass
+            if not isinstance(answer, list):
+                answer.close()  # type: ignore[attr-defined]
+        finally:
+            sys.setprofile(former)
+        self.assertRegex(statuses[0], "^20[01] ")
+        return calls
+
+    def test_no_operation_costs_more_than_it_did(self) -> None:
+        for cost in COSTS:
+            with self.subTest(cost.method, path=cost.path, headers=cost.headers):
+                # The first ones fill caches: the application's, and the compiled statements.
+                calls = min(self.send(cost) for _ in range(3))
+                self.assertLessEqual(len(self.statements), cost.statements, self.statements)
+                self.assertLessEqual(calls, cost.calls)
+                self.assertGreater(2 * calls, cost.calls, "Lower the bound: it would not notice a doubling")
+
+    def test_only_a_stream_is_sent_in_pieces(self) -> None:
+        cases: tuple[tuple[str, str, Mapping[str, str], bool], ...] = (
+            ("GET", f"{TODOS}/1", {}, True),
+            ("GET", f"{TODOS}/1", {"If-None-Match": "*"}, True),
+            ("GET", f"{TODOS}/0", {}, True),
+            ("HEAD", f"{TODOS}?limit=1", {}, True),
+            ("GET", TODOS, {}, False),
+        )
+        for method, path, headers, is_whole in cases:
+            with self.subTest(method, path=path, headers=headers):
+                environ = create_environ(path, method=method, headers=headers)
+                # The server sends a list with the headers of the answer, and anything else behind them.
+                with closing(ClosingIterator(answer := self.app(environ, start_nothing))):
+                    self.assertEqual(is_whole, isinstance(answer, list))
+
+    def test_a_file_that_is_sent_is_closed(self) -> None:
+        file = io.BytesIO(b"Buy milk")
+        self.app.add_url_rule("/file", view_func=lambda: send_file(file, "text/plain"))
+        self.assertEqual([b"Buy milk"], self.app(create_environ("/file"), start_nothing))
+        self.assertTrue(file.closed)
+
+
+def start_nothing(*_: Any) -> Any:
+    """Be told of an answer by an application."""

@@ -1,0 +1,129 @@
+import tempfile
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+from werkzeug.test import TestResponse
+
+from tests.support.api import KeptAppTest
+from todo import create_app
+from todo.clock import utc_now
+from todo.models import db
+from todo.models.idempotency_key import IdempotencyKey
+
+pytestmark = pytest.mark.database
+
+PATH = "/api/v1/todos"
+BATCH = f"{PATH}/batch"
+MILK = {"title": "Buy milk", "description": "Zwei Liter, für Ünal"}
+BATCH_OF_TWO = {"operations": [{"op": "create", "todo": MILK}, {"op": "create", "todo": {"title": "Bread"}}]}
+
+
+class TestIdempotency(KeptAppTest):
+    def post(self, body: Any = MILK, *, key: str | None = "a-key", path: str = PATH) -> TestResponse:
+        return self.client.post(path, json=body, headers={} if key is None else {"Idempotency-Key": key})
+
+    def count(self) -> int:
+        return len(self.client.get(PATH).get_json())
+
+    def assertReplay(self, first: TestResponse, again: TestResponse) -> None:
+        """`again` must be `first` in all but what each answer has of its own."""
+        self.assertNotIn("Idempotency-Replayed", first.headers)
+        self.assertEqual("true", again.headers["Idempotency-Replayed"])
+        self.assertEqual(kept(first), kept(again))
+
+    def test_a_retry_gets_the_same_answer_and_does_nothing(self) -> None:
+        for path, body, status in ((PATH, MILK, 201), (BATCH, BATCH_OF_TWO, 200)):
+            with self.subTest(path):
+                first = self.post(body, key=path, path=path)
+                count = self.count()
+                self.assertEqual(status, first.status_code)
+                for _ in range(3):
+                    self.assertReplay(first, self.post(body, key=path, path=path))
+                self.assertEqual(count, self.count())
+
+    def test_the_answer_is_the_first_one_whatever_became_of_the_todo(self) -> None:
+        first = self.post()
+        self.client.put(first.headers["Location"], json={"title": "Changed"})
+        self.assertReplay(first, self.post())
+        self.client.delete(first.headers["Location"])
+        self.assertReplay(first, self.post())
+        self.assertEqual(0, self.count())
+
+    def test_other_keys_and_none_create_each_time(self) -> None:
+        for key in ("a", "b", "A", '"a"', "a" * 255, None, None):
+            response = self.post(key=key)
+            self.assertEqual(201, response.status_code)
+            self.assertNotIn("Idempotency-Replayed", response.headers)
+        self.assertEqual(7, self.count())
+
+    def test_a_key_used_again_with_another_request_is_422(self) -> None:
+        first = self.post()
+        for path, body in (
+            (PATH, MILK | {"completed": True}),
+            (PATH, {"title": "Buy milk"}),
+            (BATCH, BATCH_OF_TWO),
+        ):
+            with self.subTest(path=path, body=body):
+                response = self.post(body, path=path)
+                self.assertEqual(422, response.status_code)
+                self.assertEqual("/problems/idempotency-key-reused", response.get_json()["type"])
+        self.assertReplay(first, self.post())
+        self.assertEqual(1, self.count())
+
+    def test_a_malformed_key_is_400_and_never_counts_as_absent(self) -> None:
+        for key in ("", " ", "a b", "a" * 256, "é", "\u0080", "a\tb"):
+            with self.subTest(key[:10]):
+                self.assertEqual(400, self.post(key=key).status_code)
+        self.assertEqual(0, self.count())
+
+    def test_a_request_that_failed_leaves_its_key_free(self) -> None:
+        faulty = {"operations": [*BATCH_OF_TWO["operations"], {"op": "update", "id": 99, "todo": {}}]}
+        for body, path, status in (({"title": ""}, PATH, 400), (faulty, BATCH, 404)):
+            self.assertEqual(status, self.post(body, path=path).status_code)
+        self.assertEqual(0, self.count())
+        self.assertReplay(self.post(), self.post())
+
+    def test_keys_are_forgotten_after_24_hours(self) -> None:
+        first = self.post()
+        for age, replayed in (
+            (timedelta(hours=23, minutes=59), True),
+            (timedelta(hours=24, seconds=1), False),
+        ):
+            with self.subTest(age):
+                with self.app.app_context():
+                    db.session.execute(update(IdempotencyKey).values(created_at=utc_now() - age))
+                    db.session.commit()
+                response = self.post()
+                self.assertEqual(replayed, "Idempotency-Replayed" in response.headers)
+                self.assertEqual(replayed, first.get_json() == response.get_json())
+        self.assertEqual(2, self.count())
+
+    def test_other_methods_take_no_notice_of_it(self) -> None:
+        url = self.post().headers["Location"]
+        for method, body in (("PUT", {"completed": True}), ("PATCH", {"completed": False}), ("DELETE", None)):
+            response = self.client.open(url, method=method, json=body, headers={"Idempotency-Key": "a-key"})
+            self.assertEqual(200, response.status_code)
+            self.assertNotIn("Idempotency-Replayed", response.headers)
+        self.assertEqual(0, self.count())
+
+    def test_a_restart_forgets_nothing(self) -> None:
+        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        answers = []
+        for _ in range(2):
+            app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{folder}/todos.sqlite", "TESTING": True})
+            self.client = app.test_client()
+            answers.append(self.post())
+        self.assertReplay(*answers)
+        self.assertEqual(1, self.count())
+
+
+def kept(response: TestResponse) -> tuple[int, bytes, dict[str, str]]:
+    headers = {
+        name: value
+        for name, value in response.headers
+        if name not in {"X-Request-ID", "Idempotency-Replayed"}
+    }
+    return response.status_code, response.get_data(), headers

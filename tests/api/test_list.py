@@ -1,0 +1,400 @@
+import sqlite3
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from unittest.mock import patch
+from urllib.parse import parse_qs, urlencode, urlsplit
+from zoneinfo import ZoneInfo
+
+import pytest
+from werkzeug.http import parse_options_header
+from werkzeug.test import TestResponse
+
+from tests.support.api import KeptAppTest, kept_app
+from todo.models import db
+from todo.models.todo import Todo
+
+pytestmark = pytest.mark.database
+
+PATH = "/api/v1/todos"
+LONG_AGO = datetime(2001, 1, 1)
+LAST_MOMENT = datetime(9999, 12, 31, 23, 59, 59, 999_999)
+
+
+def at(day: int, microsecond: int = 0) -> datetime:
+    return datetime(2020, 1, day, microsecond=microsecond)
+
+
+def rows(tomorrow: datetime) -> list[Todo]:
+    """Six todos with the ids 1 to 6, made in the order of their ids and changed in the order of the days."""
+    members = (
+        ("Milk", "two litres", False, LONG_AGO, at(1)),
+        ("bread", None, True, LONG_AGO, at(2)),
+        ("ÜBER", "straße", False, None, at(3)),
+        ("100%_sure", "", False, LAST_MOMENT, at(4)),
+        ("Milk", "ΣΊΣΥΦΟΣ", True, LAST_MOMENT, at(5, 1)),
+        ("😀", None, False, tomorrow, at(6)),
+    )
+    return [
+        Todo(
+            id=key,
+            title=title,
+            description=description,
+            completed=completed,
+            deadline_at=deadline,
+            created_at=LONG_AGO,
+            updated_at=updated,
+        )
+        for key, (title, description, completed, deadline, updated) in enumerate(members, 1)
+    ]
+
+
+FILTERS: tuple[tuple[dict[str, str], list[int]], ...] = (
+    ({}, [1, 2, 3, 4, 5, 6]),
+    ({"completed": "true"}, [2, 5]),
+    ({"completed": "false"}, [1, 3, 4, 6]),
+    ({"window": "0"}, [1, 2]),
+    ({"window": "1"}, [1, 2, 6]),
+    ({"window": "3652058"}, [1, 2, 4, 5, 6]),
+    ({"overdue": "true"}, [1]),
+    ({"overdue": "false"}, [2, 3, 4, 5, 6]),
+    ({"deadline_from": "2001-01-01"}, [1, 2, 4, 5, 6]),
+    ({"deadline_from": "2001-01-01T00:00:00.000001"}, [4, 5, 6]),
+    ({"deadline_from": "2001-01-01T01:00:00+01:00"}, [1, 2, 4, 5, 6]),
+    ({"deadline_before": "2001-01-01"}, []),
+    ({"deadline_before": "2001-01-01T00:00:00.000001"}, [1, 2]),
+    ({"deadline_before": "2000-12-31T23:00:00-01:00"}, []),
+    ({"deadline_before": "9999-12-31T23:59:59.999999"}, [1, 2, 6]),
+    ({"updated_since": "2020-01-05"}, [5, 6]),
+    ({"updated_since": "2020-01-05T00:00:00.000001Z"}, [5, 6]),
+    ({"updated_since": "2020-01-05T00:00:00.000002Z"}, [6]),
+    ({"updated_since": "2020-01-06T10:00:00+10:00"}, [6]),
+    ({"updated_since": "2020-01-06T10:00:00.000001+10:00"}, []),
+    ({"q": "milk"}, [1, 5]),
+    ({"q": "LITRES"}, [1]),
+    ({"q": "über"}, [3]),
+    ({"q": "STRASSE"}, [3]),
+    ({"q": "σίσυφος"}, [5]),
+    ({"q": "😀"}, [6]),
+    ({"q": "%"}, [4]),
+    ({"q": "_"}, [4]),
+    ({"q": "0%_S"}, [4]),
+    ({"q": "\\"}, []),
+    ({"q": "*"}, []),
+    ({"q": "'"}, []),
+    ({"q": "true"}, []),
+    ({"q": "100"}, [4]),
+    ({"q": "kt"}, []),
+    ({"q": "milk", "completed": "true"}, [5]),
+    ({"overdue": "true", "completed": "true"}, []),
+    ({"window": "0", "completed": "true", "q": "R", "updated_since": "2020-01-02"}, [2]),
+    ({"deadline_from": "2001-01-01", "deadline_before": "2001-01-02", "overdue": "false"}, [2]),
+)
+
+SORTS = (
+    ("id", [1, 2, 3, 4, 5, 6]),
+    ("-id", [6, 5, 4, 3, 2, 1]),
+    ("title", [4, 1, 5, 2, 3, 6]),
+    ("-title", [6, 3, 2, 1, 5, 4]),
+    ("description", [4, 3, 1, 5, 2, 6]),
+    ("-description", [5, 1, 3, 4, 2, 6]),
+    ("completed", [1, 3, 4, 6, 2, 5]),
+    ("-completed", [2, 5, 1, 3, 4, 6]),
+    ("deadline_at", [1, 2, 6, 4, 5, 3]),
+    ("-deadline_at", [4, 5, 6, 1, 2, 3]),
+    ("created_at", [1, 2, 3, 4, 5, 6]),
+    ("-created_at", [1, 2, 3, 4, 5, 6]),
+    ("updated_at", [1, 2, 3, 4, 5, 6]),
+    ("-updated_at", [6, 5, 4, 3, 2, 1]),
+    ("title,-id", [4, 5, 1, 2, 3, 6]),
+    ("-deadline_at,title", [4, 5, 6, 1, 2, 3]),
+    ("-deadline_at,-title", [5, 4, 6, 2, 1, 3]),
+    ("completed,-deadline_at,id", [4, 6, 1, 3, 5, 2]),
+    ("-completed,description", [5, 2, 4, 3, 1, 6]),
+    ("description,completed", [4, 3, 1, 5, 6, 2]),
+    ("-description,-title,completed", [5, 1, 3, 4, 6, 2]),
+    ("created_at,-completed,-deadline_at,title", [5, 2, 4, 6, 1, 3]),
+    ("created_at,deadline_at", [1, 2, 6, 4, 5, 3]),
+    ("created_at,-deadline_at", [4, 5, 6, 1, 2, 3]),
+    ("-created_at,completed,description", [4, 3, 1, 6, 5, 2]),
+    ("title,title,-title", [4, 1, 5, 2, 3, 6]),
+    ("-id,title,completed", [6, 5, 4, 3, 2, 1]),
+)
+
+# Each is the one parameter at fault.
+BAD_VALUES = {
+    "completed": ("", "1", "0", "True", "TRUE", "yes", "null", " true"),
+    "overdue": ("", "1", "False"),
+    "total": ("", "1", "on"),
+    "window": ("", "-1", "1.0", "1e1", "+1", "01", "seven", "3652059", "9" * 30, "true", "٣"),
+    "limit": ("", "0", "-1", "1001", "1.0", "01", "all", "9" * 30, "true"),
+    "deadline_from": (
+        "",
+        "2023",
+        "2023-02-30",
+        "2023-2-3",
+        "now",
+        "2023-02-27T24:00:00",
+        "1677456000",
+        "null",
+    ),
+    "deadline_before": ("", "0000-01-01", "10000-01-01", "2023-02-27 10:00", "2023-02-27T10:00:00 01:00"),
+    "updated_since": ("", "yesterday", "2023-02-27T10", "2023-02-27T10:00:00.1234567Z"),
+    "q": ("", "a\0b"),
+    "sort": (
+        "",
+        "nope",
+        "-",
+        "--id",
+        "title,",
+        ",title",
+        "title, id",
+        "Title",
+        "title desc",
+        "5",
+        "true",
+        "null",
+    ),
+    "cursor": ("", "0", "null", "x" * 50, "é", "====", "AAAAAAAAAAAAWzFd"),
+}
+
+
+class TestList(KeptAppTest):
+    def setUp(self) -> None:
+        super().setUp()
+        with self.app.app_context():
+            db.session.add_all(rows(datetime.now(ZoneInfo("UTC")).replace(tzinfo=None) + timedelta(days=1)))
+            db.session.commit()
+
+    def get(self, expected_status: int = 200, /, **query: str) -> TestResponse:
+        response = self.client.get(f"{PATH}?{urlencode(query)}" if query else PATH)
+        self.assertEqual(expected_status, response.status_code, response.get_data())
+        return response
+
+    def ids(self, **query: str) -> list[int]:
+        return ids(self.get(**query))
+
+    def pages(self, **query: str) -> Iterator[TestResponse]:
+        """Every page of the list, found as a client finds it."""
+        page = self.get(**query)
+        yield page
+        while url := next_url(page):
+            page = self.client.get(url)
+            self.assertEqual(200, page.status_code, page.get_data())
+            yield page
+
+    def test_filters(self) -> None:
+        for query, expected in FILTERS:
+            with self.subTest(query):
+                self.assertEqual(expected, self.ids(**query))
+                page = self.get(limit="1", total="true", **query)
+                self.assertEqual(
+                    (expected[:1], str(len(expected))), (ids(page), page.headers["X-Total-Count"])
+                )
+
+    def test_sorts(self) -> None:
+        for sort, expected in SORTS:
+            with self.subTest(sort):
+                self.assertEqual(expected, self.ids(sort=sort))
+
+    def test_pages_of_every_size_and_sort_put_together_are_the_list(self) -> None:
+        for sort, expected in SORTS:
+            for limit in range(1, 8):
+                with self.subTest(sort=sort, limit=limit):
+                    pages = [ids(page) for page in self.pages(sort=sort, limit=str(limit))]
+                    self.assertEqual([expected[i : i + limit] for i in range(0, 6, limit)], pages)
+
+    def test_pages_of_every_filter_put_together_are_the_list(self) -> None:
+        for query, expected in FILTERS:
+            with self.subTest(query):
+                for sort, order in (("id", expected), ("-id", expected[::-1])):
+                    found = [ids(page) for page in self.pages(sort=sort, limit="1", **query)]
+                    self.assertEqual([[key] for key in order] or [[]], found)
+
+    def test_a_page_of_many_equal_values_does_not_sort_them_all(self) -> None:
+        found = self.read_in_few_steps([("Milk", None)] * 5000 + [("Water", None)], sort="-title")
+        self.assertEqual([5007, *range(7, 26)], found)
+
+    def test_a_page_of_what_one_in_twenty_is_does_not_collect_them_all(self) -> None:
+        time = "2027-01-31 18:00:00.000000"
+        todos = [("Milk", None if number % 20 else time) for number in range(40_000)]
+        with patch("todo.query.SMALL", 1):
+            found = self.read_in_few_steps(todos, deadline_from="2027-01-31")
+        self.assertEqual(list(range(7, 407, 20)), found)
+
+    def read_in_few_steps(self, todos: Sequence[tuple[str, str | None]], **parameters: str) -> list[int]:
+        """The ids on the first two pages of `todos`; fails where SQLite takes a step for each todo."""
+        with self.app.app_context():
+            connection: Any = db.engine.raw_connection().driver_connection
+        if not isinstance(connection, sqlite3.Connection):
+            self.skipTest("Servers tell no steps.")
+        connection.execute("DELETE FROM todos")
+        connection.executemany("INSERT INTO todos (title, deadline_at) VALUES (?, ?)", todos)
+        connection.commit()
+        steps = []
+        connection.set_progress_handler(lambda: steps.append(1), 100)
+        pages = self.pages(limit="10", **parameters)
+        found = [todo["id"] for _ in range(2) for todo in next(pages).get_json()]
+        connection.set_progress_handler(None, 100)
+        self.assertLess(len(steps) * 100, len(todos))
+        return found
+
+    def test_the_link_is_absolute_and_keeps_every_other_parameter(self) -> None:
+        query = {"q": "%i", "limit": "1", "sort": "-title", "total": "true", "completed": "false"}
+        with self.app.app_context():
+            db.session.add(Todo(title="%i", completed=False))
+            db.session.add(Todo(title="a%i", completed=False))
+            db.session.commit()
+        url = urlsplit(next_url(self.get(**query)) or "")
+        sent = parse_qs(url.query)
+        self.assertEqual(("http", "localhost", PATH), url[:3])
+        self.assertEqual(1, len(sent.pop("cursor")))
+        self.assertEqual({name: [value] for name, value in query.items()}, sent)
+
+    def test_a_link_keeps_the_text_of_a_search(self) -> None:
+        texts = ("&a=b", "+ +", "%25", "#é", '<">;')
+        with self.app.app_context():
+            db.session.add_all(Todo(title=text) for text in texts for _ in range(2))
+            db.session.commit()
+        for text in texts:
+            with self.subTest(text):
+                found = [page.get_json() for page in self.pages(q=text, limit="1")]
+                self.assertEqual([text, text], [todo["title"] for (todo,) in found])
+
+    def test_total_counts_all_that_match_on_every_page(self) -> None:
+        totals = [page.headers["X-Total-Count"] for page in self.pages(limit="2", total="true", window="1")]
+        self.assertEqual(["3", "3"], totals)
+        self.assertEqual("6", self.get(total="true").headers["X-Total-Count"])
+        for query in ({}, {"total": "false"}):
+            self.assertNotIn("X-Total-Count", self.get(**query).headers)
+
+    def test_the_list_without_a_limit_has_no_next_page_and_a_limit_that_suffices_neither(self) -> None:
+        for query in ({}, {"limit": "6"}, {"limit": "1000"}, {"limit": "1", "q": "bread"}):
+            with self.subTest(query):
+                self.assertNotIn("Link", self.get(**query).headers)
+
+    def test_a_cursor_may_change_its_limit_and_total_and_nothing_else(self) -> None:
+        sent = {"sort": "title", "completed": "false"}
+        cursor = self.cursor(limit="1", **sent)
+        for change in ({"limit": "1"}, {"limit": "5", "total": "true"}, {}):
+            self.assertEqual(
+                [1, 3, 6][: int(change.get("limit", 3))], self.ids(cursor=cursor, **sent, **change)
+            )
+        others: tuple[dict[str, str], ...] = (
+            {},
+            {"sort": "title"},
+            {"completed": "false"},
+            {"sort": "-title", "completed": "false"},
+            {"sort": "title,completed", "completed": "false"},
+            {"sort": "title,-id", "completed": "false"},
+            {"sort": "title", "completed": "true"},
+            {"sort": "title", "overdue": "false"},
+            {"sort": "title", "completed": "false", "q": "i"},
+        )
+        for query in others:
+            with self.subTest(query):
+                self.assertFaults(["cursor"], self.get(400, cursor=cursor, limit="1", **query))
+
+    def test_a_cursor_holds_across_processes_and_releases(self) -> None:
+        """Its value depends on the query and the row alone."""
+        cursors = {
+            "created_at": "8JJbY6Fa1dKMWyIyMDAxLTAxLTAxVDAwOjAwOjAwIiwxXQ",
+            "-completed,description": "04cQSVz1VNHJW3RydWUsIs6jzorOo86lzqbOn86jIiw1XQ",
+        }
+        for sort, expected in cursors.items():
+            with self.subTest(sort):
+                self.assertEqual(expected, self.cursor(sort=sort, limit="1"))
+
+    def test_a_page_begins_behind_a_row_that_is_gone(self) -> None:
+        first = self.get(limit="2", sort="title")
+        self.client.delete(f"{PATH}/1")
+        self.assertEqual([5, 2], ids(self.client.get(next_url(first) or "")))
+
+    def test_bad_values_are_400_and_name_the_parameter(self) -> None:
+        for name, values in BAD_VALUES.items():
+            for value in values:
+                with self.subTest(f"{name}={value}"):
+                    response = self.get(400, **{name: value})
+                    self.assertFaults([name], response)
+                    self.assertIn(name, response.get_json()["detail"])
+
+    def test_every_fault_of_a_query_is_named(self) -> None:
+        queries = {
+            "limit=0&window=x&sort=y": ["limit", "window", "sort"],
+            "page=2&limit=0": ["page", "limit"],
+            "limit=1&limit=1": ["limit"],
+            "limit=1&limit=2&limit=3": ["limit", "limit"],
+            "Completed=true": ["Completed"],
+            "completed": ["completed"],
+            "=": [""],
+            "completed[]=true": ["completed[]"],
+        }
+        for query, expected in queries.items():
+            with self.subTest(query):
+                self.assertFaults(expected, self.client.get(f"{PATH}?{query}"))
+
+    def test_an_unknown_parameter_is_told_the_known_ones(self) -> None:
+        detail = self.get(400, page_size="5").get_json()["detail"]
+        for name in BAD_VALUES:
+            self.assertIn(name, detail)
+
+    def test_a_query_that_is_no_text_is_400(self) -> None:
+        for query in ("q=%FF", "q=%C3", "q=%ED%A0%80", "&".join(f"a{i}=" for i in range(101))):
+            with self.subTest(query[:20]):
+                self.assertEqual(400, self.client.get(f"{PATH}?{query}").status_code)
+
+    def test_other_addresses_take_no_parameters(self) -> None:
+        for method, path in (
+            ("GET", "/api/v1/health"),
+            ("GET", f"{PATH}/1"),
+            ("PUT", f"{PATH}/1"),
+            ("PATCH", f"{PATH}/1"),
+            ("DELETE", f"{PATH}/1"),
+            ("POST", PATH),
+            ("POST", f"{PATH}/batch"),
+        ):
+            with self.subTest(method=method, path=path):
+                response = self.client.open(f"{path}?limit=1", method=method, json={"completed": True})
+                self.assertFaults(["limit"], response)
+        self.assertEqual([1, 2, 3, 4, 5, 6], self.ids())
+
+    def test_head_answers_as_get_without_a_body(self) -> None:
+        for query in ({}, {"limit": "2", "total": "true", "sort": "-title"}):
+            with self.subTest(query):
+                get, head = self.get(**query), self.client.head(f"{PATH}?{urlencode(query)}")
+                self.assertEqual((200, b""), (head.status_code, head.get_data()))
+                for headers in (get.headers, head.headers):
+                    del headers["X-Request-ID"]
+                self.assertEqual(list(get.headers), list(head.headers))
+
+    def test_overdue_and_window_compare_with_the_time_on_the_wall(self) -> None:
+        for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):
+            app = kept_app(TIMEZONE=zone)
+            now = datetime.now(ZoneInfo(zone)).replace(tzinfo=None)
+            with app.app_context():
+                db.session.add(Todo(id=1, title="past", deadline_at=now - timedelta(hours=1)))
+                db.session.add(Todo(id=2, title="to come", deadline_at=now + timedelta(hours=1)))
+                db.session.commit()
+            client = app.test_client()
+            for query, expected in (("overdue=true", [1]), ("overdue=false", [2]), ("window=0", [1])):
+                with self.subTest(zone=zone, query=query):
+                    self.assertEqual(expected, ids(client.get(f"{PATH}?{query}")))
+
+    def cursor(self, **query: str) -> str:
+        return parse_qs(urlsplit(next_url(self.get(**query)) or "").query)["cursor"][0]
+
+    def assertFaults(self, parameters: list[str], response: TestResponse) -> None:
+        problem: dict[str, Any] = response.get_json()
+        self.assertEqual(400, response.status_code, problem)
+        self.assertEqual("application/problem+json", response.content_type)
+        self.assertEqual(parameters, [fault.get("parameter") for fault in problem["errors"]])
+
+
+def ids(response: TestResponse) -> list[int]:
+    return [todo["id"] for todo in response.get_json()]
+
+
+def next_url(page: TestResponse) -> str | None:
+    """The address of the next page, None on the last one."""
+    link, options = parse_options_header(page.headers.get("Link"))
+    return link.removeprefix("<").removesuffix(">") if options.get("rel") == "next" else None

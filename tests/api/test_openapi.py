@@ -1,0 +1,213 @@
+import logging
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, NamedTuple
+
+import jsonschema_rs
+import openapi_spec_validator
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from tests.support.api import KeptAppTest, kept_app
+from todo import create_app
+from todo.http.problem import TYPES
+from todo.openapi import OPERATIONS
+from todo.views.web import VERSION
+
+TODOS = "/api/v1/todos"
+TODO = "/api/v1/todos/{todo_id}"
+BATCH = "/api/v1/todos/batch"
+NAMES = {"todo_id": "1", "asset": "docs.js", "version": VERSION, "file": "main.js"}
+BODIES: dict[tuple[str, str], Any] = {
+    ("post", TODOS): {"title": "x"},
+    ("put", TODO): {"title": "x"},
+    ("patch", TODO): {"title": "x"},
+    ("post", BATCH): {"operations": [{"op": "update", "id": 1, "todo": {}}]},
+}
+# What in a request brings a status about; 500 and 503 come from the database.
+CAUSES: dict[int, dict[str, Any]] = {
+    400: {"query_string": {"unknown": 1}},
+    404: {"names": {"todo_id": "absent", "asset": "absent", "version": "absent", "file": "absent"}},
+    406: {"headers": {"Accept": "text/html"}},
+    412: {"headers": {"If-Match": '"other"'}},
+    413: {"json": {"title": "x" * 2**20}},
+    415: {"data": "{}", "content_type": "text/plain"},
+    422: {"headers": {"Idempotency-Key": "taken"}, "json": {"title": "y"}},
+    428: {},
+    500: {},
+    503: {},
+}
+BATCH_CAUSES: dict[int, dict[str, Any]] = {
+    404: {"json": {"operations": [{"op": "update", "id": 2, "todo": {}}]}},
+    412: {"json": {"operations": [{"op": "delete", "id": 1, "if_match": '"other"'}]}},
+    422: {"headers": {"Idempotency-Key": "taken"}},
+}
+
+
+class Documented(NamedTuple):
+    path: str
+    method: str
+    responses: dict[str, Any]
+
+    def send(self, app: Flask, names: Mapping[str, Any] = NAMES, **request: Any) -> TestResponse:
+        """Send a request that is answered 200 or 201 if `names` and `request` do not change it."""
+        if (self.method, self.path) in BODIES and "data" not in request:
+            request = {"json": BODIES[self.method, self.path]} | request
+        return app.test_client().open(self.path.format_map(names), method=self.method.upper(), **request)
+
+
+def document(app: Flask) -> dict[str, Any]:
+    description: dict[str, Any] = app.test_client().get("/api/v1/openapi.json").get_json()
+    return description
+
+
+def documented(app: Flask) -> Iterator[Documented]:
+    for path, item in document(app)["paths"].items():
+        for method, operation in item.items():
+            yield Documented(path, method, operation["responses"])
+
+
+class TestOpenAPI(KeptAppTest):
+    def test_it_is_an_openapi_document(self) -> None:
+        openapi_spec_validator.validate(document(self.app))
+
+    def test_it_has_every_route_and_no_other(self) -> None:
+        routes = {
+            (re.sub("<(?:.*?:)?([^:>]+)>", r"{\1}", rule.rule), method.lower())
+            for rule in self.app.url_map.iter_rules()
+            for method in rule.methods or ()
+        }
+        self.assertEqual(routes, {(path, method) for path, method, _ in documented(self.app)})
+        self.assertEqual({rule.endpoint for rule in self.app.url_map.iter_rules()}, set(OPERATIONS))
+
+    def test_every_documented_operation_exists_and_no_other_method_does(self) -> None:
+        self.client.post(TODOS, json={"title": "x"})
+        methods: dict[str, set[str]] = {}
+        for operation in documented(self.app):
+            methods.setdefault(operation.path, set()).add(operation.method.upper())
+            with self.subTest(path=operation.path, method=operation.method):
+                self.assertIn(str(operation.send(self.app).status_code), operation.responses)
+        for path, allowed in methods.items():
+            for method in {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - allowed:
+                with self.subTest(path=path, method=method):
+                    response = Documented(path, method, {}).send(self.app)
+                    self.assertEqual(405, response.status_code)
+                    self.assertEqual(allowed, set(response.headers["Allow"].split(", ")))
+
+    def test_each_operation_says_what_it_is(self) -> None:
+        for path, item in document(self.app)["paths"].items():
+            for method, operation in item.items():
+                with self.subTest(path=path, method=method):
+                    self.assertRegex(operation["summary"], r"^[A-Z].*\.$")
+
+    def test_if_match_is_required_where_the_setting_says_so(self) -> None:
+        for required in (False, True):
+            for path, item in document(kept_app(REQUIRE_IF_MATCH=required))["paths"].items():
+                for method, operation in item.items():
+                    headers = {
+                        header["name"]: header["required"]
+                        for header in operation["parameters"]
+                        if header["in"] == "header"
+                    }
+                    with self.subTest(path=path, method=method, required=required):
+                        self.assertEqual(required, headers.get("If-Match", required))
+                        if "If-Match" in headers:
+                            self.assertEqual(required, "428" in operation["responses"])
+
+    def test_an_integer_is_one_however_it_is_written(self) -> None:
+        """JSON Schema has 1.0 for an integer."""
+        self.client.post(TODOS, json={"title": "x"})
+        for number, status in (
+            ("1.0", 200),
+            ("1e0", 200),
+            ("10E-1", 200),
+            ("1.0000000000000000000000000001", 400),
+            ("9223372036854775807.0", 200),
+            ("9223372036854775808.0", 200),
+            ("1e300", 200),
+            ("1e400", 400),
+            ("1e-99999999999999999999", 400),
+            ("true", 400),
+        ):
+            with self.subTest(number=number):
+                body = f'{{"operations": [{{"op": "delete", "id": {number}}}]}}'
+                response = self.client.post(BATCH, data=body, content_type="application/json")
+                self.assertEqual(status, response.status_code)
+
+
+class TestProblems(KeptAppTest):
+    """Each status of each operation in the document, brought about: its body is the one error body."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        self.components = document(self.app)["components"]
+
+    def service(self, status: int) -> Flask:
+        """A service that has one todo, in the state that brings `status` about. No error changes it."""
+        database = self.folder / f"{status}.sqlite"
+        place = database if status >= 500 else ":memory:"
+        app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{place}", "REQUIRE_IF_MATCH": status == 428})
+        first = app.test_client().post(TODOS, json={"title": "x"}, headers={"Idempotency-Key": "taken"})
+        self.assertEqual(201, first.status_code)
+        if status == 503:
+            database.unlink()
+        elif status == 500:
+            with closing(sqlite3.connect(database)) as connection:
+                connection.execute("DROP TABLE todos")
+        return app
+
+    def test_every_documented_error(self) -> None:
+        required = kept_app(REQUIRE_IF_MATCH=True)
+        services: dict[int, Flask] = {}
+        logging.disable()  # of failures that are meant
+        self.addCleanup(logging.disable, logging.NOTSET)
+        for operation in documented(required):
+            for status in map(int, operation.responses):
+                # Without the database nothing outside can make it fail; and 409 takes transactions at
+                # once, which SQLite has not.
+                if status < 400 or status == 409 or (status == 500 and "503" not in operation.responses):
+                    continue
+                with self.subTest(path=operation.path, method=operation.method, status=status):
+                    if status not in services:
+                        services[status] = self.service(status)
+                    cause = BATCH_CAUSES.get(status) if operation.path == BATCH else None
+                    response = operation.send(services[status], **(cause or CAUSES[status]))
+                    self.check(status, response, operation.responses[str(status)])
+        # Those of tokens, methods, and the rate limit have tests of their own, and servers that of 409.
+        self.assertEqual(set(TYPES) - {401, 403, 405, 409, 429}, set(services))
+
+    def test_errors_that_no_operation_has(self) -> None:
+        for method, path, status in (
+            ("GET", "/absent", 404),
+            ("GET", "/api/v1/todos/", 404),
+            ("DELETE", TODOS, 405),
+        ):
+            with self.subTest(method=method, path=path):
+                response = self.client.open(path, method=method)
+                self.check(status, response, {"$ref": f"#/components/responses/{TYPES[status].name}"})
+
+    def check(self, status: int, response: TestResponse, described: dict[str, Any]) -> None:
+        """Hold `response` against what the document says of it."""
+        self.assertEqual((status, "application/problem+json"), (response.status_code, response.content_type))
+        if "$ref" in described:
+            described = self.components["responses"][described["$ref"].rpartition("/")[2]]
+        for name, header in described["headers"].items():
+            if header["required"]:
+                self.assertIn(name, response.headers)
+        if response.request.method == "HEAD":
+            self.assertNotIn("content", described)
+            self.assertEqual(b"", response.data)
+            return
+        problem = response.get_json()
+        schema = described["content"]["application/problem+json"]["schema"]
+        jsonschema_rs.validate(schema | {"components": self.components}, problem)
+        self.assertEqual(
+            ["type", "title", "status", "detail", "error", "errors", "request_id"], list(problem)
+        )
+        self.assertEqual(problem["detail"], problem["error"])
+        self.assertEqual(response.headers["X-Request-ID"], problem["request_id"])

@@ -1,0 +1,173 @@
+"""Errors that no view raises, and what every answer carries."""
+
+import io
+import re
+from typing import NoReturn
+
+from flask.logging import default_handler
+
+from tests.support.api import JSON, TODOS, ApiTest, empty_app
+
+SECRET = "the password is swordfish"
+
+
+class TestFrameworkErrors(ApiTest):
+    def test_not_found(self) -> None:
+        for path in (
+            *("/nowhere", "/api", "/api/v1", "/api/v1/", "/api/v2/todos", "/static/nothing.css"),
+            *("/api/v1/todos/", "/api/v1//todos", "/api/v1/health/", "/API/v1/todos"),
+            *("/%00", "/%FF", "/static/%00", "/static/../todo/config.py", "/" + "x" * 10_000),
+        ):
+            with self.subTest(path[:80]):
+                self.assertEqual(
+                    "/problems/not-found", self.assertProblem(404, self.client.get(path))["type"]
+                )
+
+    def test_wrong_method(self) -> None:
+        for method, path, allowed in (
+            ("DELETE", TODOS, {"GET", "HEAD", "OPTIONS", "POST"}),
+            ("PUT", TODOS, {"GET", "HEAD", "OPTIONS", "POST"}),
+            ("POST", f"{TODOS}/1", {"GET", "HEAD", "OPTIONS", "PUT", "DELETE"}),
+            ("POST", "/api/v1/health", {"GET", "HEAD", "OPTIONS"}),
+            ("BREW", TODOS, {"GET", "HEAD", "OPTIONS", "POST"}),
+            ("TRACE", TODOS, {"GET", "HEAD", "OPTIONS", "POST"}),
+        ):
+            with self.subTest(method, path=path):
+                response = self.client.open(path, method=method, json={"title": "x"})
+                problem = self.assertProblem(405, response)
+                self.assertEqual("/problems/method-not-allowed", problem["type"])
+                named = set(response.headers["Allow"].split(", "))
+                self.assertLessEqual(allowed, named)
+                self.assertNotIn(method, named)
+                for name in allowed:
+                    self.assertIn(name, problem["detail"])
+
+    def test_a_stray_delete_leaves_the_list(self) -> None:
+        todo = self.create()
+        for path in (TODOS, f"{TODOS}/", f"{TODOS}?completed=true"):
+            self.assertIn(self.client.delete(path).status_code, (400, 404, 405))
+        self.assertEqual([todo], self.read_all())
+
+    def test_an_error_of_head_has_no_body(self) -> None:
+        for path, status in (("/nowhere", 404), (f"{TODOS}/1", 404), (f"{TODOS}?colour=red", 400)):
+            response = self.client.head(path)
+            self.assertEqual((status, b""), (response.status_code, response.data))
+            self.assertEqual("application/problem+json", response.content_type)
+
+    def test_any_error_of_the_framework(self) -> None:
+        """One that this service never raises itself is a problem too."""
+
+        app = empty_app()
+        client = app.test_client()
+
+        @app.get("/abort/<int:status>")
+        def abort(status: int) -> NoReturn:
+            app.aborter(status)
+
+        for status in sorted(set(app.aborter.mapping) - {404, 405}):
+            with self.subTest(status):
+                response = client.get(f"/abort/{status}")
+                self.assertEqual(
+                    (status, "application/problem+json"), (response.status_code, response.content_type)
+                )
+                problem = response.get_json()
+                self.assertEqual((status, problem["detail"]), (problem["status"], problem["error"]))
+
+
+class TestInternalError(ApiTest):
+    def setUp(self) -> None:
+        self.app = empty_app(TESTING=False)
+        self.client = self.app.test_client()
+
+        @self.app.route("/fail", methods=["GET", "POST"])
+        def fail() -> NoReturn:
+            raise RuntimeError(SECRET)
+
+        # A test runner that handles logs itself would keep Flask from adding its own.
+        self.app.logger.addHandler(default_handler)
+        self.addCleanup(self.app.logger.removeHandler, default_handler)
+
+    def test_it_tells_nothing_of_the_inside(self) -> None:
+        log = io.StringIO()
+        for method in ("GET", "POST"):
+            response = self.client.open("/fail", method=method, errors_stream=log)
+            problem = self.assertProblem(500, response)
+            self.assertEqual(("/problems/internal-error", []), (problem["type"], problem["errors"]))
+            for inside in ("swordfish", "RuntimeError", "Traceback", ".py", "tests", "/fail"):
+                self.assertNotIn(inside, response.text + str(response.headers))
+
+    def test_the_log_has_it_under_the_request_id(self) -> None:
+        for headers in ({}, {"X-Request-ID": "abc-123"}):
+            log = io.StringIO()
+            response = self.client.get("/fail", headers=headers, errors_stream=log)
+            request_id = self.assertProblem(500, response)["request_id"]
+            first_line, traceback = log.getvalue().split("\n", 1)
+            self.assertRegex(first_line, rf" ERROR {re.escape(request_id)} .*/fail")
+            self.assertIn("Traceback (most recent call last)", traceback)
+            self.assertIn(f"RuntimeError: {SECRET}", traceback)
+
+    def test_no_address_forges_a_line_of_the_log(self) -> None:
+        log = io.StringIO()
+        self.app.add_url_rule("/fail/<path:msg>", "fail_with", self.fail)
+        self.client.get("/fail/%0A%0DERROR%201b", errors_stream=log)
+        self.assertRegex(log.getvalue(), r"^[^\n\r]*/fail/\\n\\rERROR 1b[^\n\r]*\nTraceback")
+
+    def test_it_can_be_served_on(self) -> None:
+        self.client.get("/fail", errors_stream=io.StringIO())
+        self.assertEqual(200, self.client.get(TODOS).status_code)
+
+
+class TestHost(ApiTest):
+    def test_a_name_that_is_none_says_so(self) -> None:
+        for host in ("a..b", "x" * 300):
+            with self.subTest(host=host):
+                response = self.client.get(TODOS, headers={"Host": host})
+                self.assertIn("Host", self.assertProblem(400, response)["detail"])
+
+
+class TestRequestId(ApiTest):
+    def test_every_answer_has_one_of_its_own(self) -> None:
+        answers = [
+            self.client.open(path, method=method, data=body, content_type=JSON)
+            for method, path, body in (
+                ("GET", "/api/v1/health", b""),
+                ("GET", TODOS, b""),
+                ("POST", TODOS, b'{"title": "x"}'),
+                ("POST", TODOS, b"{"),
+                ("HEAD", TODOS, b""),
+                ("OPTIONS", TODOS, b""),
+                ("DELETE", TODOS, b""),
+                ("GET", "/nowhere", b""),
+            )
+        ]
+        ids = [response.headers["X-Request-ID"] for response in answers]
+        self.assertEqual(len(answers), len(set(ids)))
+        for request_id in ids:
+            self.assertRegex(request_id, r"^[0-9a-f]{16,}$")
+
+    def test_a_sane_one_is_kept(self) -> None:
+        for sent in ("a", "abc-123", "7", "4bf92f35-77b3-4da6-a3ce-929d0e0e4736", "A.b_c:d", "x" * 128):
+            for path in (TODOS, "/nowhere"):
+                with self.subTest(sent, path=path):
+                    response = self.client.get(path, headers={"X-Request-ID": sent})
+                    self.assertEqual([sent], response.headers.getlist("X-Request-ID"))
+
+    def test_any_other_is_replaced(self) -> None:
+        for sent in (
+            "",
+            " ",
+            "a b",
+            "a\tb",
+            "a,b",
+            "<b>",
+            "a;b",
+            '"a"',
+            "\xe9",
+            "%0d",
+            "x" * 129,
+            "x" * 10_000,
+        ):
+            for path in (TODOS, "/nowhere"):
+                with self.subTest(sent[:20], path=path):
+                    response = self.client.get(path, headers={"X-Request-ID": sent})
+                    self.assertRegex(response.headers["X-Request-ID"], r"^[0-9a-f]{16,}$")

@@ -1,0 +1,74 @@
+"""Requests that schemathesis makes from the OpenAPI document: a few as a test, all that it is sure to try
+with `make soak`, and many with `make fuzz`.
+"""
+
+import os
+import re
+import subprocess
+import sys
+import sysconfig
+import unittest
+from pathlib import Path
+
+from tests.support.server import ROOT, Server
+
+SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
+EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "1"))  # for each operation
+PHASES = "examples,fuzzing,stateful"
+if "SCHEMATHESIS_EXAMPLES" in os.environ:  # a thousand more, of all limits in the document
+    PHASES += ",coverage"
+
+
+def run(server: Server, *options: str) -> tuple[int, str]:
+    """Try every operation of `server`, and return the exit status and what there is to tell."""
+    process = subprocess.run(
+        [
+            SCHEMATHESIS,
+            "--config-file=tests/support/schemathesis.toml",
+            "--no-color",
+            "run",
+            f"{server.url}/api/v1/openapi.json",
+            *options,
+        ],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return process.returncode, process.stdout
+
+
+class TestSchemathesis(unittest.TestCase):
+    def test_the_service_is_as_its_document_says(self) -> None:
+        with Server() as server:
+            status, output = run(
+                server,
+                f"--max-examples={EXAMPLES}",
+                f"--phases={PHASES}",
+                "--generation-deterministic",
+                "--exclude-tag=HTTP",  # HEAD and OPTIONS take half of the time
+            )
+        self.assertEqual(0, status, output)
+        self.assertRegex(output, "Stateful .*in", "all phases")
+
+
+def fuzz(requests: int) -> int:
+    """Try at least so many requests, and return how many failed."""
+    sent = 0
+    while sent < requests:
+        with Server() as server:
+            status, output = run(
+                server, "--max-examples=100", "--continue-on-failure", "--generation-database=none"
+            )
+        print(output)  # noqa: T201
+        counted = re.search(r"(\d+) generated", output)
+        if status or counted is None:
+            return status or 1
+        sent += int(counted[1])
+    print(f"{sent} requests, none failed")  # noqa: T201
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(fuzz(int(sys.argv[1])))

@@ -1,0 +1,173 @@
+"""Host names, proxies, headers for browsers, and CORS."""
+
+import unittest
+from typing import Any
+
+from flask import request
+
+from tests.support.api import JSON, TODOS, ApiTest, empty_app, kept_app
+from todo import create_app
+from todo.config import StartupError
+
+ORIGIN = "https://app.example.org"
+
+
+class TestHosts(ApiTest):
+    def test_only_its_own_names(self) -> None:
+        for settings, host, status in (
+            ({}, "localhost", 200),
+            ({}, "LocalHost:6400", 200),
+            ({}, "127.0.0.1:6400", 200),
+            ({}, "[::1]:6400", 200),
+            ({}, "[::1]", 200),
+            ({}, "evil.example", 400),
+            ({}, "localhost.evil.example", 400),
+            ({}, "127.0.0.1.evil.example:6400", 400),
+            ({}, "[::2]", 400),
+            ({}, "", 400),
+            ({"HOST": "::"}, "[::]:80", 200),
+            ({"HOST": "todo.lan"}, "todo.lan:6400", 200),
+            ({"TRUSTED_HOSTS": "Todo.example, .example.net"}, "todo.example", 200),
+            ({"TRUSTED_HOSTS": "todo.example, .example.net"}, "a.b.EXAMPLE.net:8080", 200),
+            ({"TRUSTED_HOSTS": "todo.example, .example.net"}, "localhost", 200),
+            ({"TRUSTED_HOSTS": "todo.example, .example.net"}, "www.todo.example", 400),
+            ({"TRUSTED_HOSTS": "todo.example, .example.net"}, "notexample.net", 400),
+            ({"TRUSTED_HOSTS": "*"}, "evil.example", 200),
+        ):
+            client = kept_app(**settings).test_client()
+            for path in (TODOS, "/api/v1/health", "/"):
+                with self.subTest(settings, host=host, path=path):
+                    response = client.get(path, headers={"Host": host})
+                    self.assertEqual(status, response.status_code)
+                    if status == 400:
+                        self.assertIn("TRUSTED_HOSTS", self.assertProblem(400, response)["detail"])
+
+    def test_a_write_by_another_name_is_not_done(self) -> None:
+        refused = self.client.post(TODOS, json={"title": "x"}, headers={"Host": "evil.example"})
+        self.assertProblem(400, refused)
+        self.assertEqual([], self.read_all())
+
+
+class TestProxies(unittest.TestCase):
+    def seen(self, proxies: int, **headers: str) -> tuple[str | None, str]:
+        """The client's address and the address of the service, as a view sees them."""
+        app = empty_app(PROXIES=proxies, TRUSTED_HOSTS="todo.example")
+        app.add_url_rule("/seen", "seen", lambda: [request.remote_addr, request.url_root])
+        remote, root = app.test_client().get("/seen", headers=headers).get_json()
+        return remote, root
+
+    def test_only_so_many_are_believed(self) -> None:
+        forwarded = {
+            "X-Forwarded-For": "192.0.2.1, 192.0.2.2",
+            "X-Forwarded-Proto": "https",
+            "X-Forwarded-Host": "todo.example",
+        }
+        for proxies, expected in (
+            (0, ("127.0.0.1", "http://localhost/")),
+            (1, ("192.0.2.2", "https://todo.example/")),
+        ):
+            with self.subTest(proxies):
+                self.assertEqual(expected, self.seen(proxies, **forwarded))
+        self.assertEqual("192.0.2.1", self.seen(2, **forwarded)[0])
+
+    def test_the_forwarded_name_is_checked(self) -> None:
+        client = kept_app(PROXIES=1).test_client()
+        response = client.get(TODOS, headers={"X-Forwarded-Host": "evil.example"})
+        self.assertEqual(400, response.status_code)
+
+
+class TestHeaders(ApiTest):
+    def test_every_answer_has_them(self) -> None:
+        self.create()
+        for method, path, headers, status in (
+            ("GET", TODOS, {}, 200),
+            ("HEAD", TODOS, {}, 200),
+            ("OPTIONS", TODOS, {}, 200),
+            ("POST", TODOS, {}, 415),
+            ("GET", "/nowhere", {}, 404),
+            ("GET", f"{TODOS}?limit=1", {"If-None-Match": "*"}, 304),
+            ("GET", "/docs", {}, 200),
+            ("GET", "/", {}, 200),
+            ("GET", TODOS, {"Host": "evil.example"}, 400),
+        ):
+            with self.subTest(method, path=path):
+                response = self.client.open(path, method=method, headers=headers)
+                self.assertEqual(status, response.status_code)
+                for name, value in (
+                    ("X-Content-Type-Options", "nosniff"),
+                    ("Referrer-Policy", "no-referrer"),
+                    ("Cross-Origin-Resource-Policy", "same-origin"),
+                ):
+                    self.assertEqual([value], response.headers.getlist(name))
+                (policy,) = response.headers.getlist("Content-Security-Policy")
+                self.assertTrue(policy.startswith("default-src 'none';"))
+                self.assertIn("frame-ancestors 'none'", policy)
+
+
+class TestCORS(ApiTest):
+    def client_with(self, origins: str) -> Any:
+        return kept_app(CORS_ORIGINS=origins, REQUIRE_IF_MATCH=True).test_client()
+
+    def test_it_is_off(self) -> None:
+        for method in ("GET", "OPTIONS"):
+            headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
+            answer = self.client.open(TODOS, method=method, headers=headers)
+            self.assertNotIn("Access-Control", str(answer.headers))
+
+    def test_answers_and_problems_can_be_read(self) -> None:
+        client = self.client_with(f"http://localhost:3000, {ORIGIN.upper()}")
+        for path, status in ((TODOS, 200), ("/api/v1/nowhere", 404), (f"{TODOS}?colour=red", 400)):
+            answer = client.get(path, headers={"Origin": ORIGIN})
+            self.assertEqual(status, answer.status_code)
+            self.assertEqual(ORIGIN, answer.headers["Access-Control-Allow-Origin"])
+            self.assertIn("Origin", answer.headers.getlist("Vary"))
+            self.assertEqual(
+                "ETag, Idempotency-Replayed, Link, Location, Retry-After, X-Request-ID, X-Total-Count",
+                answer.headers["Access-Control-Expose-Headers"],
+            )
+            self.assertNotIn("Access-Control-Allow-Credentials", answer.headers)
+
+    def test_a_browser_may_write_after_it_asked(self) -> None:
+        client = self.client_with(ORIGIN)
+        for path, method in (
+            (TODOS, "POST"),
+            (f"{TODOS}/1", "PUT"),
+            (f"{TODOS}/1", "PATCH"),
+            (f"{TODOS}/1", "DELETE"),
+            (f"{TODOS}/batch", "POST"),
+        ):
+            sent = "authorization,content-type,idempotency-key,if-match,if-none-match,x-request-id"
+            asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": sent}
+            answer = client.options(path, headers={"Origin": ORIGIN} | asked)
+            with self.subTest(method, path=path):
+                self.assertEqual(200, answer.status_code)
+                self.assertEqual(ORIGIN, answer.headers["Access-Control-Allow-Origin"])
+                self.assertIn(method, answer.headers["Access-Control-Allow-Methods"].split(", "))
+                allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
+                self.assertEqual(set(sent.split(",")), set(allowed))
+
+    def test_no_other_origin(self) -> None:
+        client = self.client_with(ORIGIN)
+        for origin in ("https://evil.example", f"{ORIGIN}.evil.example", "http://app.example.org", "null"):
+            answer = client.post(TODOS, json={"title": "x"}, headers={"Origin": origin})
+            self.assertNotIn("Access-Control-Allow-Origin", answer.headers)
+        self.assertNotIn("Access-Control", str(client.get("/", headers={"Origin": ORIGIN}).headers))
+
+    def test_any_origin(self) -> None:
+        answer = self.client_with("*").get(TODOS, headers={"Origin": ORIGIN})
+        self.assertEqual("*", answer.headers["Access-Control-Allow-Origin"])
+        self.assertEqual(JSON, answer.content_type)
+
+
+class TestRefusals(unittest.TestCase):
+    def test_settings_that_name_nothing(self) -> None:
+        for setting, value in (
+            ("TRUSTED_HOSTS", "https://todo.example"),
+            ("TRUSTED_HOSTS", "todo.example:80"),
+            ("TRUSTED_HOSTS", "*.example"),
+            ("CORS_ORIGINS", "app.example.org"),
+            ("CORS_ORIGINS", "https://app.example.org/"),
+            ("CORS_ORIGINS", "https://.*"),
+        ):
+            with self.subTest(setting, value=value), self.assertRaisesRegex(StartupError, f"^{setting} has"):
+                create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:", setting: value})

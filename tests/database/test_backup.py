@@ -1,0 +1,162 @@
+"""Backups: taken while others write, checked, and restored whole or not at all."""
+
+import os
+import sqlite3
+import time
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Event
+
+import pytest
+from click.testing import Result
+from flask import Flask
+from sqlalchemy.exc import DBAPIError
+
+from tests.support import database_server
+from tests.support.clients import TODOS, create_until
+from tests.support.server import Server
+from todo import create_app
+from todo.models import db
+
+WRITERS = 4
+SECONDS = float(os.environ.get("SOAK_SECONDS", "0.1"))
+
+
+class BackupTest(unittest.TestCase):
+    """An app on the database of TEST_DATABASE_URL, or on a SQLite file, and a folder for backups."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.enterContext(TemporaryDirectory()))
+        self.file = self.folder / "backup"
+        self.on_server = os.environ.get("TEST_DATABASE_URL", "")
+        database_server.find_tools()
+
+    def open(self, url: str) -> Flask:
+        app = create_app({"SQLALCHEMY_DATABASE_URI": url, "TESTING": True})
+        self.addCleanup(app.extensions["todo.connections"].close)
+        return app
+
+    def new(self) -> Flask:
+        """An app on an empty database."""
+        if self.on_server:
+            database_server.empty(self.on_server)
+        return self.open(self.on_server or f"sqlite:///{self.folder}/new.sqlite")
+
+    def run_on(self, app: Flask, *arguments: str) -> Result:
+        """Run a command as another process would, with an app of its own."""
+        return self.open(app.config["SQLALCHEMY_DATABASE_URI"]).test_cli_runner().invoke(args=arguments)
+
+    def assertDone(self, result: Result) -> None:
+        self.assertEqual(0, result.exit_code, result.output)
+
+    def assertRefused(self, words: str, result: Result) -> None:
+        self.assertEqual(1, result.exit_code, result.output)
+        self.assertRegex(result.output, rf"\AError: [^\n]*{words}[^\n]*\.\n\Z")
+
+
+@pytest.mark.database
+class TestBackup(BackupTest):
+    def test_one_taken_during_writes_has_all_that_was_acknowledged_before(self) -> None:
+        stopped = Event()
+        with Server() as server, ThreadPoolExecutor(WRITERS) as pool:
+            writers = [pool.submit(create_until, stopped, server.port) for _ in range(WRITERS)]
+            try:
+                time.sleep(SECONDS)
+                before = server.request("GET", TODOS).json
+                app = self.open(server.environment["TODO_SQLALCHEMY_DATABASE_URI"])
+                self.assertDone(self.run_on(app, "backup", str(self.file)))
+                time.sleep(SECONDS)
+            finally:
+                stopped.set()
+            created = {key: todo for writer in writers for key, todo in writer.result().items()}
+            self.assertEqual([self.file], list(self.folder.iterdir()))
+            app.extensions["todo.connections"].close()
+        app = self.new()
+        self.assertDone(self.run_on(app, "restore", str(self.file)))
+        restored = app.test_client().get(TODOS).get_json()
+        self.assertLess(len(before), len(created))
+        self.assertEqual([], [todo for todo in before if todo not in restored])
+        for todo in restored:
+            self.assertEqual(created.get(todo["id"], todo), todo)
+        again = app.test_client().post(TODOS, json={"title": "after"}).get_json()
+        self.assertGreater(again["id"], restored[-1]["id"])
+
+    def test_todos_are_replaced_only_when_told(self) -> None:
+        app = self.new()
+        client = app.test_client()
+        client.post(TODOS, json={"title": "first \N{GRINNING FACE} \\ ' \"", "description": "a\nb"})
+        self.assertDone(self.run_on(app, "backup", str(self.file)))
+        first = client.get(TODOS).get_json()
+        client.post(TODOS, json={"title": "second"})
+        both = client.get(TODOS).get_json()
+        self.assertRefused("--overwrite", self.run_on(app, "restore", str(self.file)))
+        self.assertEqual(both, client.get(TODOS).get_json())
+        self.assertDone(self.run_on(app, "restore", "--overwrite", str(self.file)))
+        app = self.open(app.config["SQLALCHEMY_DATABASE_URI"])
+        self.assertEqual(first, app.test_client().get(TODOS).get_json())
+        # The rules hold there too.
+        with app.app_context(), self.assertRaises(DBAPIError), db.engine.begin() as connection:
+            connection.exec_driver_sql("INSERT INTO todos (title) VALUES (' ')")
+
+    def test_what_is_no_whole_backup_changes_nothing(self) -> None:
+        app = self.new()
+        client = app.test_client()
+        operations = [{"op": "create", "todo": {"title": "x" * 80}}] * 1000
+        client.post(f"{TODOS}/batch", json={"operations": operations})
+        self.assertDone(self.run_on(app, "backup", str(self.file)))
+        client.post(TODOS, json={"title": "last"})
+        todos = client.get(TODOS).get_json()
+        content = self.file.read_bytes()
+        for kept in (
+            content[: len(content) // 2],
+            content[: len(content) * 9 // 10],
+            content[:100],
+            b"",
+            b"x",
+        ):
+            with self.subTest(len(kept)):
+                self.file.write_bytes(kept)
+                result = self.run_on(app, "restore", "--overwrite", str(self.file))
+                self.assertRefused("", result)
+                self.assertEqual(todos, client.get(TODOS).get_json())
+
+    def test_the_program_of_the_server_is_needed(self) -> None:
+        if not self.on_server:
+            self.skipTest("SQLite needs none")
+        app = self.new()
+        path = os.environ["PATH"]
+        self.addCleanup(os.environ.update, PATH=path)
+        os.environ["PATH"] = str(self.folder)
+        self.assertRefused("is needed, and there is none", self.run_on(app, "backup", str(self.file)))
+        for name in ("pg_dump", "mariadb-dump"):
+            old = self.folder / name
+            old.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6 Distrib 5.5.1-MariaDB'\n")
+            old.chmod(0o755)
+        self.assertRefused("is needed, and .*9.6", self.run_on(app, "backup", str(self.file)))
+
+
+class TestSqlite(BackupTest):
+    def test_a_backup_is_a_database_of_one_file(self) -> None:
+        app = self.open(f"sqlite:///{self.folder}/db.sqlite")
+        self.assertDone(self.run_on(app, "backup", str(self.file)))
+        with closing(sqlite3.connect(self.file)) as copy:
+            self.assertEqual(("delete",), copy.execute("PRAGMA journal_mode").fetchone())
+
+    def test_a_backup_of_another_kind(self) -> None:
+        app = self.open(f"sqlite:///{self.folder}/db.sqlite")
+        self.file.write_bytes(b"PGDMP" + b"x" * 100)
+        self.assertRefused("a backup of postgresql", self.run_on(app, "restore", str(self.file)))
+
+    def test_a_backup_of_an_older_schema_wants_an_upgrade(self) -> None:
+        app = self.open(f"sqlite:///{self.folder}/db.sqlite")
+        self.assertDone(self.run_on(app, "backup", str(self.file)))
+        with closing(sqlite3.connect(self.file)) as copy, copy:
+            copy.execute("DELETE FROM alembic_version")
+        run = app.test_cli_runner().invoke
+        restored = run(args=["restore", str(self.file)])
+        self.assertDone(restored)
+        self.assertIn("run flask --app todo db upgrade", restored.output)
+        self.assertDone(run(args=["db", "upgrade"]))

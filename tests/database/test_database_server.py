@@ -1,0 +1,271 @@
+"""What only a database server can do; run pytest with --database=postgresql or mariadb."""
+
+import os
+import socket
+import time
+import unittest
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import pytest
+from flask import Flask
+from sqlalchemy import Connection, create_engine, insert, make_url, select, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+from werkzeug.test import TestResponse
+
+from tests.support.api import TODOS, ApiTest, empty_app
+from todo import create_app, database
+from todo.clock import utc_now
+from todo.config import StartupError
+from todo.database.text_search import contains
+from todo.models import db
+from todo.models.idempotency_key import IdempotencyKey
+from todo.models.todo import Todo
+
+pytestmark = pytest.mark.database
+
+BATCH = f"{TODOS}/batch"
+TABLE = Todo.__table__
+KEYS = IdempotencyKey.__table__
+# Of each database, what says that a thing is so.
+SESSION = {
+    "postgresql": (
+        ("SHOW lock_timeout", "1234ms"),
+        ("SHOW statement_timeout", "5s"),
+        ("SHOW timezone", "UTC"),
+        ("SHOW client_encoding", "UTF8"),
+    ),
+    "mariadb": (
+        ("SELECT @@innodb_lock_wait_timeout", 2),
+        ("SELECT @@max_statement_time", 5),
+        ("SELECT @@time_zone", "+00:00"),
+        ("SELECT @@tx_isolation", "READ-COMMITTED"),
+        ("SELECT instr(@@sql_mode, 'STRICT_ALL_TABLES') > 0", 1),
+        ("SELECT instr(@@sql_mode, 'NO_ZERO_DATE') > 0", 1),
+    ),
+}
+KILL_OTHERS = {
+    "postgresql": "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid <> pg_backend_pid()",
+    "mariadb": "SELECT concat('KILL ', id) FROM information_schema.processlist "
+    "WHERE db = database() AND id <> connection_id()",
+}
+LOCK_TABLE = {"postgresql": "LOCK TABLE todos", "mariadb": "LOCK TABLES todos WRITE"}
+# A shell's session may be as lax as it likes.
+LAX = {"postgresql": "SELECT 1", "mariadb": "SET sql_mode = ''"}
+BAD_VALUES = {
+    "title": ("NULL", "''", "' '", "'\t\n\v\f\r '"),
+}
+BAD_ON = {
+    "postgresql": {
+        "title": ("repeat('x', 81)",),
+        "completed": ("NULL",),
+        "created_at": ("NULL",),
+        "description": ("repeat('x', 121)",),
+        "deadline_at": ("'infinity'", "'10000-01-01'", "'0001-01-01 BC'"),
+    },
+    "mariadb": {
+        "completed": ("2", "-1"),
+        "deadline_at": ("'0000-00-00'", "'2027-00-10'", "'2027-02-30'"),
+        "updated_at": ("'0000-00-00'",),
+    },
+}
+
+
+@unittest.skipUnless("TEST_DATABASE_URL" in os.environ, "run pytest with --database=postgresql or mariadb")
+class ServerTest(ApiTest):
+    """A test with an app on the server, and a session of somebody else's."""
+
+    def setUp(self) -> None:
+        self.use()
+
+    def use(self, **settings: Any) -> Flask:
+        self.app = empty_app(**settings)
+        self.client = self.app.test_client()
+        self.addCleanup(self.app.extensions["todo.connections"].close)
+        with self.app.app_context():
+            self.name = db.engine.dialect.name
+        return self.app
+
+    @contextmanager
+    def shell(self, isolation_level: Any = "AUTOCOMMIT") -> Iterator[Connection]:
+        engine = create_engine(
+            self.app.config["SQLALCHEMY_DATABASE_URI"], poolclass=NullPool, isolation_level=isolation_level
+        )
+        with engine.connect() as connection:
+            connection.exec_driver_sql(LAX[self.name])
+            yield connection
+
+    def assertUnavailable(self, response: TestResponse, detail: str = "") -> None:
+        problem = self.assertProblem(503, response)
+        self.assertTrue(response.headers["Retry-After"].isdecimal())
+        self.assertIn(detail, problem["detail"])
+
+
+class TestSessions(ServerTest):
+    def test_every_session_is_strict_and_bounded(self) -> None:
+        app = self.use(BUSY_TIMEOUT=1234, STATEMENT_TIMEOUT=5000)
+        with app.app_context(), database.Transaction() as kept, db.engine.connect() as fresh:
+            for connection in (kept, fresh):
+                for statement, expected in SESSION[self.name]:
+                    with self.subTest(statement):
+                        self.assertEqual(expected, connection.exec_driver_sql(statement).scalar())
+
+    def test_a_shell_needs_a_title_and_is_refused_what_is_bad(self) -> None:
+        with self.shell() as shell:
+            shell.exec_driver_sql("INSERT INTO todos (title) VALUES ('from a shell')")
+            (todo,) = self.read_all()
+            self.assertEqual(("from a shell", False), (todo["title"], todo["completed"]))
+            self.assertEqual(todo["created_at"], todo["updated_at"])
+            self.assertLess(todo["created_at"], self.create()["created_at"])
+            for values in (BAD_VALUES, BAD_ON[self.name]):
+                for column, literals in values.items():
+                    for literal in literals:
+                        with self.subTest(f"{column} = {literal}"), self.assertRaises(DBAPIError):
+                            shell.exec_driver_sql(f"UPDATE todos SET {column} = {literal}")
+
+    def test_an_id_that_was_chosen_is_not_given_again(self) -> None:
+        with self.app.app_context():
+            db.session.add_all(Todo(id=key, title="chosen") for key in (3, 7, -2, 5))
+            db.session.commit()
+            db.session.execute(TABLE.delete().where(TABLE.c.id == 7))
+            db.session.commit()
+        self.assertEqual([8, 9], [self.create()["id"] for _ in range(2)])
+
+    def test_servers_that_cant_be_used(self) -> None:
+        url = make_url(self.app.config["SQLALCHEMY_DATABASE_URI"])
+        absent = url.set(database="absent").render_as_string(hide_password=False)
+        with socket.socket() as bound:  # and does not listen
+            bound.bind(("127.0.0.1", 0))
+            nobody = f"{self.name}://user:secret@127.0.0.1:{bound.getsockname()[1]}/todos"
+            for uri in (absent, nobody):
+                with self.subTest(uri), self.assertRaises(StartupError) as caught:
+                    create_app({"SQLALCHEMY_DATABASE_URI": uri})
+                self.assertNotIn("secret", str(caught.exception))
+
+
+class TestSearch(ServerTest):
+    def test_it_folds_as_python_does(self) -> None:
+        """Every character that has another case, or shares one, in a title and in what is looked for."""
+        cased = [chr(code) for code in range(1, 0x20000) if not 0xD800 <= code < 0xE000]
+        cased = [char for char in cased if char.casefold() != char or char.upper() != char]
+        rows = [{"title": f"a{char}b", "description": f"A{char.casefold()}B"} for char in cased]
+        title, description = TABLE.c.title, TABLE.c.description
+        with self.app.app_context(), database.Transaction(writing=True) as connection:
+            connection.execute(insert(TABLE), rows)
+            for condition in (contains(title, description), contains(description, title)):
+                missed = connection.scalars(select(title).where(~condition)).all()
+                # A server's Unicode may be older than Python's.
+                self.assertLess(len(missed), len(rows) / 50, missed)
+            for char in "iIısSßkKσςΣµİ\N{KELVIN SIGN}%_\\'":  # noqa: RUF001 - they are meant
+                with self.subTest(char):
+                    found = connection.scalars(select(title).where(contains(title, char)))
+                    self.assertEqual(
+                        {row["title"] for row in rows if char.casefold() in row["title"].casefold()},
+                        set(found),
+                    )
+
+
+class TestLocks(ServerTest):
+    def test_a_row_that_stays_locked_is_503_and_nothing_is_done(self) -> None:
+        self.use(BUSY_TIMEOUT=300)
+        todo = self.create()
+        url = f"{TODOS}/{todo['id']}"
+        with self.shell("READ COMMITTED") as shell:
+            shell.execute(text("UPDATE todos SET description = 'meanwhile'"))
+            for method, headers in (("PUT", {}), ("PUT", {"If-Match": "*"}), ("DELETE", {})):
+                with self.subTest(method=method, headers=headers):
+                    began = time.monotonic()
+                    response = self.client.open(url, method=method, json={"title": "Other"}, headers=headers)
+                    self.assertUnavailable(response, "in the way")
+                    self.assertLess(time.monotonic() - began, 4)
+            self.assertEqual(todo, self.client.get(url).get_json())
+            shell.rollback()
+        self.assertEqual(200, self.client.put(url, json={"title": "Other"}).status_code)
+
+    def test_a_statement_that_takes_too_long_is_503(self) -> None:
+        self.use(BUSY_TIMEOUT=20_000, STATEMENT_TIMEOUT=500)
+        self.create()
+        with self.shell("READ COMMITTED") as shell:
+            shell.exec_driver_sql(LOCK_TABLE[self.name])
+            self.assertUnavailable(self.client.get(TODOS), "too long")
+        self.assertEqual(1, len(self.read_all()))
+
+    def test_batches_that_lock_each_other_out_are_both_carried_out(self) -> None:
+        first, second = self.create()["id"], self.create()["id"]
+        attempts = 8
+
+        def run(ids: tuple[int, int], client: Any) -> list[int]:
+            operations = [
+                {"op": "update", "id": key, "todo": {"title": f"{ids}"}} for key in ids for _ in range(20)
+            ]
+            return [client.post(BATCH, json={"operations": operations}).status_code for _ in range(attempts)]
+
+        with ThreadPoolExecutor(2) as threads:
+            orders = ((first, second), (second, first))
+            done = [threads.submit(run, ids, self.app.test_client()) for ids in orders]
+        for answers in done:
+            self.assertEqual([200] * attempts, answers.result())
+
+    def test_a_key_that_is_being_worked_on_is_409(self) -> None:
+        self.use(BUSY_TIMEOUT=300)
+        key = {"Idempotency-Key": "a-key"}
+        row = {"key": "a-key", "request_hash": b"", "status": 0, "headers": b"", "body": b""}
+        with self.shell("READ COMMITTED") as shell:
+            shell.execute(insert(KEYS), row | {"created_at": utc_now()})
+            for path, body in (
+                (TODOS, {"title": "x"}),
+                (BATCH, {"operations": [{"op": "create", "todo": {"title": "x"}}]}),
+            ):
+                response = self.client.post(path, json=body, headers=key)
+                problem = self.assertProblem(409, response)
+                self.assertEqual("/problems/idempotency-in-progress", problem["type"])
+                self.assertTrue(response.headers["Retry-After"].isdecimal())
+            shell.rollback()
+        self.assertEqual([], self.read_all())
+        for replayed in (False, True):
+            response = self.client.post(TODOS, json={"title": "x"}, headers=key)
+            self.assertEqual(
+                (201, replayed), (response.status_code, "Idempotency-Replayed" in response.headers)
+            )
+
+    def test_more_requests_than_connections_are_answered_503(self) -> None:
+        self.use(POOL_SIZE=1, CONNECT_TIMEOUT=300)
+        with self.app.app_context(), database.Transaction():
+            self.assertUnavailable(self.app.test_client().get(TODOS))
+        self.assertEqual(200, self.client.get(TODOS).status_code)
+
+
+class TestLostConnections(ServerTest):
+    def kill(self) -> None:
+        with self.shell() as shell:
+            for (statement,) in shell.execute(text(KILL_OTHERS[self.name])).all():
+                if self.name == "mariadb":
+                    with suppress(DBAPIError):  # it is gone already
+                        shell.exec_driver_sql(statement)
+
+    def test_one_at_rest_is_renewed_unnoticed(self) -> None:
+        self.create()
+        self.kill()
+        time.sleep(database.REST + 0.1)
+        self.assertEqual(1, len(self.read_all()))
+
+    def test_one_in_use_is_503_once(self) -> None:
+        todo = self.create()
+        for method, body, headers in (
+            ("GET", None, {}),
+            ("PUT", {"title": "x"}, {}),
+            ("PUT", {"title": "x"}, {"If-Match": "*"}),
+            ("POST", {"title": "x"}, {"Idempotency-Key": "a"}),
+        ):
+            url = TODOS if method == "POST" else f"{TODOS}/{todo['id']}"
+            with self.subTest(method=method, headers=headers):
+                self.client.get(url)
+                self.kill()
+                self.assertUnavailable(self.client.open(url, method=method, json=body, headers=headers))
+                again = self.client.open(url, method=method, json=body, headers=headers)
+                self.assertIn(again.status_code, {200, 201})
+        self.assertEqual(2, len(self.read_all()))

@@ -1,0 +1,271 @@
+"""What happens to the todos when something goes wrong; `make soak` does more of it."""
+
+import os
+import random
+import resource
+import shutil
+import sqlite3
+import subprocess
+import time
+import unittest
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import closing, contextmanager, suppress
+from http.client import HTTPException
+from pathlib import Path
+from threading import Event
+from typing import ClassVar
+
+from tests.support.clients import TODOS, Todos, at_once, change_at_random, create_until
+from tests.support.file_database import FileDatabaseTest
+from tests.support.forks import FORKS
+from tests.support.server import Answer, Server, wait_until
+
+SECONDS = float(os.environ.get("SOAK_SECONDS", "0.3"))
+ROUNDS = int(os.environ.get("SOAK_ROUNDS", "1"))
+CLIENTS = 4
+BATCH = {"operations": [{"op": "create", "todo": {"title": "x" * 80, "description": "x" * 120}}] * 1000}
+
+
+def fill(path: Path) -> None:
+    """Take what room there is on the disk."""
+    with path.open("wb", buffering=0) as file:
+        for size in (65536, 512, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(b"\0" * size)
+
+
+class TestCauses(FileDatabaseTest):
+    """While the cause lasts, 503 and nothing half-written; once it is gone, service as before."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.begin()
+
+    def begin(self) -> None:
+        """Start, with one todo, and before the service has opened a connection for a request."""
+        self.start(BUSY_TIMEOUT=10)
+        with closing(self.shell()) as shell:
+            shell.execute("INSERT INTO todos (title) VALUES ('first')")
+
+    def check(self, detail: str, *, reads: bool) -> None:
+        """Every write is refused for the cause that `detail` names; reads are where they are not `reads`."""
+        writes: list[tuple[str, str, object]] = [
+            ("POST", TODOS, {"title": "second"}),
+            ("PUT", f"{TODOS}/1", {"title": "changed"}),
+            ("DELETE", f"{TODOS}/1", None),
+            ("POST", f"{TODOS}/batch", BATCH),
+        ]
+        for method, path, body in [*writes, ("GET", TODOS, None), ("GET", f"{TODOS}/1", None)]:
+            with self.subTest(method, path=path):
+                answer = self.client.open(path, method=method, json=body)
+                if method == "GET" and reads:
+                    self.assertEqual(200, answer.status_code, answer.json)
+                    continue
+                self.assertEqual(503, answer.status_code, answer.json)
+                self.assertEqual("application/problem+json", answer.content_type)
+                self.assertRegex(answer.get_json()["detail"], detail)
+                self.assertGreater(int(answer.headers["Retry-After"]), 0)
+        self.assertEqual(200, self.client.get("/api/v1/health").status_code)
+
+    def check_service(self) -> None:
+        """It serves again, and nothing that it refused was done."""
+        self.assertEqual(["first"], self.titles())
+        self.assertEqual(201, self.client.post(TODOS, json={"title": "second"}).status_code)
+        self.assertEqual(["first", "second"], self.titles())
+        self.assertEqual(("ok",), self.shell().execute("PRAGMA integrity_check").fetchone())
+
+    def test_another_writer(self) -> None:
+        shell = self.shell()
+        shell.execute("BEGIN IMMEDIATE")
+        self.start(BUSY_TIMEOUT=10)
+        self.check("locked", reads=True)
+        shell.execute("ROLLBACK")
+        self.check_service()
+
+    def test_a_lock_on_everything(self) -> None:
+        shell = self.shell()
+        shell.execute("PRAGMA locking_mode = EXCLUSIVE")
+        shell.execute("BEGIN EXCLUSIVE")
+        self.check("locked", reads=False)
+        shell.close()
+        self.check_service()
+
+    def test_a_reader_of_a_file_without_wal(self) -> None:
+        """There it is the commit that is refused; it must not be carried out with a later one."""
+        shell = self.shell()
+        shell.execute("PRAGMA journal_mode = DELETE")
+        shell.execute("BEGIN")
+        shell.execute("SELECT * FROM todos").fetchall()
+        self.check("locked", reads=True)
+        shell.execute("ROLLBACK")
+        self.check_service()
+
+    def test_a_file_that_is_gone(self) -> None:
+        away = self.path.rename(self.folder / "away")
+        self.check("gone", reads=False)
+        self.assertFalse(self.path.exists())
+        away.rename(self.path)
+        self.check_service()
+
+    def test_a_file_that_was_deleted_and_comes_back_as_a_copy(self) -> None:
+        with closing(sqlite3.connect(self.folder / "copy")) as copy:
+            self.shell().backup(copy)
+        for title in ("lost", "too"):
+            self.client.post(TODOS, json={"title": title})
+        self.path.unlink()
+        self.check("gone", reads=False)
+        shutil.copy(self.folder / "copy", self.path)
+        self.check("remove db.sqlite-wal and db.sqlite-shm", reads=False)
+        for log in ("db.sqlite-wal", "db.sqlite-shm"):
+            (self.folder / log).unlink()
+        self.check_service()
+        self.assertEqual(("wal",), self.shell().execute("PRAGMA journal_mode").fetchone())
+
+    def test_a_file_opened_read_only(self) -> None:
+        self.start(SQLALCHEMY_DATABASE_URI=f"sqlite:///file:{self.path}?mode=ro&uri=true")
+        self.check("read-only", reads=True)
+        self.start()
+        self.check_service()
+
+    def test_a_disk_that_is_read_only(self) -> None:
+        with self.on_a_small_disk() as disk:
+            subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+            self.check("read-only|can't be opened", reads=False)
+            subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
+            self.check_service()
+
+    def test_a_disk_that_is_full(self) -> None:
+        with self.on_a_small_disk() as disk:
+            self.assertEqual(["first"], self.titles())
+            fill(disk / "filler")
+            self.check("disk is full", reads=True)
+            (disk / "filler").unlink()
+            self.check_service()
+
+    @contextmanager
+    def on_a_small_disk(self) -> Iterator[Path]:
+        """Mount a small file system, and begin there. Raises SkipTest where this user may not."""
+        disk = self.folder / "disk"
+        disk.mkdir()
+        try:
+            subprocess.run(
+                ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True, capture_output=True
+            )
+        except (OSError, subprocess.CalledProcessError):
+            self.skipTest("only root may mount a disk")
+        try:
+            self.path = disk / "db.sqlite"
+            self.begin()
+            yield disk
+        finally:
+            subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+class TestWorkers(unittest.TestCase):
+    server: ClassVar[Server]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = cls.enterClassContext(Server(TODO_WORKERS="2"))
+
+    def setUp(self) -> None:
+        for todo in self.server.request("GET", TODOS).json:
+            self.server.request("DELETE", f"{TODOS}/{todo['id']}")
+
+    @unittest.skipUnless(hasattr(resource, "prlimit"), "limits another process")
+    def test_a_limit_on_the_size_of_files(self) -> None:
+        """A full disk for who may not mount one: files may not grow in the processes of a running server."""
+        server = self.server
+        self.assertEqual(201, server.request("POST", TODOS, {"title": "first"}).status)
+        wait_until(lambda: server.listening == 2)
+        limits = [
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+            for pid in server.workers
+        ]
+        for path, body in ((TODOS, {"title": "second"}), (f"{TODOS}/batch", BATCH)) * 4:
+            answer = server.request("POST", path, body)
+            self.assertEqual(503, answer.status, answer.json)
+            self.assertGreater(int(answer.headers["Retry-After"]), 0)
+        for pid, limit in zip(server.workers, limits, strict=True):
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
+        self.assertEqual(201, server.request("POST", TODOS, {"title": "second"}).status)
+        for _ in range(4):
+            self.assertEqual(
+                ["first", "second"], [todo["title"] for todo in server.request("GET", TODOS).json]
+            )
+
+    def test_processes_that_write_at_once_are_all_served_and_the_table_is_what_they_were_told(self) -> None:
+        server = self.server
+        with ProcessPoolExecutor(CLIENTS, mp_context=FORKS) as clients:
+            shared = server.request("POST", TODOS, {"title": "shared"}).json["id"]
+            running = [
+                clients.submit(change_at_random, server.port, seed, shared, SECONDS)
+                for seed in range(CLIENTS)
+            ]
+            results = [client.result() for client in running]
+            stored = {todo["id"]: todo for todo in server.request("GET", TODOS).json}
+        self.assertIn(stored.pop(shared), [last for _, last in results])
+        expected: Todos = {}
+        for mine, _ in results:
+            self.assertFalse(expected.keys() & mine.keys())
+            expected |= mine
+        self.assertGreater(len(expected), CLIENTS)
+        self.assertEqual(expected, stored)
+
+
+class TestKill(unittest.TestCase):
+    def test_what_was_answered_is_there_after_a_kill(self) -> None:
+        chance = random.Random()
+        expected: Todos = {}
+        with Server(TODO_WORKERS="2") as server, ThreadPoolExecutor(CLIENTS) as clients:
+            for _ in range(ROUNDS):
+                stopped = Event()
+                running = [clients.submit(create_until, stopped, server.port) for _ in range(CLIENTS)]
+                time.sleep(0.1 + chance.random() / 4)
+                server.kill()
+                stopped.set()
+                created = [client.result() for client in running]
+                for todos in created:
+                    expected |= todos
+                server.start()
+                stored = {todo["id"]: todo for todo in server.request("GET", TODOS).json}
+                self.assertEqual(expected, {todo_id: stored.get(todo_id) for todo_id in expected})
+                with closing(sqlite3.connect(server.database)) as shell:
+                    self.assertEqual(("ok",), shell.execute("PRAGMA integrity_check").fetchone())
+        self.assertGreater(len(expected), ROUNDS)
+
+
+class TestCrash(unittest.TestCase):
+    def test_a_key_sent_again_after_a_crash_between_commit_and_answer(self) -> None:
+        # The kill may come too late, where the machine is busy with other things.
+        self.assertTrue(any(self.crash_before_an_answer() for _ in range(5)))
+
+    def crash_before_an_answer(self) -> bool:
+        """Kill the server behind a commit and check what it does then; tell whether nobody had an answer."""
+        with Server(TODO_WORKERS="2") as server, closing(sqlite3.connect(server.database)) as shell:
+
+            def post() -> Answer:
+                return server.request("POST", TODOS, {"title": "Once"}, {"Idempotency-Key": "a-key"})
+
+            # SQLite goes on after a commit to clear its log where that is long, and before it returns:
+            # time enough to see the commit from here and to kill the server.
+            shell.execute("PRAGMA wal_autocheckpoint = 0")
+            shell.execute("CREATE TABLE ballast (bytes)")
+            with shell:
+                shell.execute("INSERT INTO ballast VALUES (zeroblob(50000000))")
+            with ThreadPoolExecutor(8) as pool:
+                sent = [pool.submit(post) for _ in range(8)]
+                while shell.execute("SELECT count(*) FROM todos").fetchone() == (0,):
+                    self.assertTrue(server.process.is_alive())
+                server.kill()
+            unanswered = [isinstance(future.exception(), (OSError, HTTPException)) for future in sent]
+
+            server.start()
+            answers = [future.result() for future in at_once(8, post)]
+            for answer in answers:
+                self.assertEqual((201, "true"), (answer.status, answer.headers["Idempotency-Replayed"]))
+                self.assertEqual(answers[0].json, answer.json)
+            self.assertEqual([answers[0].json], server.request("GET", TODOS).json)
+        return all(unanswered)

@@ -1,0 +1,290 @@
+"""The versions of the schema: that of the first release, that of now, and those between and beyond."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import unittest
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any
+
+import click
+import pytest
+from sqlalchemy import Connection, create_engine, make_url
+from sqlalchemy.pool import NullPool, StaticPool
+
+from tests.database.test_database_server import ServerTest
+from tests.support import concurrent_start
+from tests.support.database_server import DATABASE, new_database
+from tests.support.file_database import FileDatabaseTest
+from tests.support.schema import describe
+from tests.support.server import PATIENCE, ROOT, environment
+from todo import create_app
+from todo.config import StartupError
+from todo.database import schema
+from todo.database.schema import State
+from todo.models import db
+
+# What the first release made with `create_all()`, to the letter.
+FIRST_RELEASE = """CREATE TABLE todos (
+\tid INTEGER NOT NULL, 
+\ttitle VARCHAR(80) NOT NULL, 
+\tdescription VARCHAR(120), 
+\tcompleted BOOLEAN NOT NULL, 
+\tdeadline_at DATETIME, 
+\tcreated_at DATETIME NOT NULL, 
+\tupdated_at DATETIME NOT NULL, 
+\tPRIMARY KEY (id)
+)"""  # noqa: W291 - SQLAlchemy leaves blanks at the ends of lines
+FIRST_RELEASE_ROWS: list[tuple[Any, ...]] = [
+    (1, "Buy milk", None, 0, None, "2023-02-27 12:00:00.000000", "2023-02-27 12:00:00.123456"),
+    (2, "t" * 200, "d" * 300, 1, "2023-03-01 00:00:00.000000", "2023-02-27 12:00:00", "2023-02-28 08:30:00"),
+    (9, "  ", "", 0, "2023-03-01 18:00:00", "2023-02-27 12:00:00.5", "2023-02-27 12:00:00.500000"),
+]
+
+
+@contextmanager
+def connect(url: str) -> Iterator[Connection]:
+    """A connection to a database on which each statement is a transaction."""
+    engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
+def memory() -> Iterator[Connection]:
+    """A connection to an empty SQLite database."""
+    engine = create_engine("sqlite://", poolclass=StaticPool)
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+class TestFirstRelease(FileDatabaseTest):
+    def setUp(self) -> None:
+        super().setUp()
+        self.old = self.shell()
+        self.old.execute(FIRST_RELEASE)
+        self.old.executemany("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", FIRST_RELEASE_ROWS)
+        self.start()
+
+    def test_all_rows_are_served(self) -> None:
+        members = ("id", "title", "description", "completed", "deadline_at", "created_at", "updated_at")
+        expected = [
+            (1, "Buy milk", None, False, None, "2023-02-27T12:00:00.000000Z", "2023-02-27T12:00:00.123456Z"),
+            (
+                2,
+                "t" * 200,
+                "d" * 300,
+                True,
+                "2023-03-01T00:00:00",
+                "2023-02-27T12:00:00.000000Z",
+                "2023-02-28T08:30:00.000000Z",
+            ),
+            (
+                9,
+                "  ",
+                "",
+                False,
+                "2023-03-01T18:00:00",
+                "2023-02-27T12:00:00.500000Z",
+                "2023-02-27T12:00:00.500000Z",
+            ),
+        ]
+        todos = [dict(zip(members, row, strict=True)) for row in expected]
+        self.assertEqual(todos, self.client.get("/api/v1/todos").json)
+        for todo in todos:
+            self.assertEqual(todo, self.client.get(f"/api/v1/todos/{todo['id']}").json)
+
+    def test_nothing_in_it_is_altered(self) -> None:
+        self.assertEqual(FIRST_RELEASE_ROWS, self.old.execute("SELECT * FROM todos ORDER BY id").fetchall())
+
+    def test_a_copy_of_the_file_is_kept(self) -> None:
+        self.start()
+        (copy,) = self.folder.glob("*.before-*")
+        self.assertEqual("db.sqlite.before-upgrade-1", copy.name)
+        with closing(sqlite3.connect(copy)) as kept:
+            self.assertEqual(FIRST_RELEASE_ROWS, kept.execute("SELECT * FROM todos").fetchall())
+            self.assertEqual([(FIRST_RELEASE,)], kept.execute("SELECT sql FROM sqlite_schema").fetchall())
+
+    def test_it_takes_new_rows_and_changes_to_old_ones(self) -> None:
+        created = self.client.post("/api/v1/todos", json={"title": "new"})
+        self.assertEqual((201, 10), (created.status_code, created.get_json()["id"]))
+        changed = self.client.put("/api/v1/todos/2", json={"completed": False})
+        self.assertEqual((200, "t" * 200), (changed.status_code, changed.get_json()["title"]))
+        self.assertEqual(200, self.client.delete("/api/v1/todos/9").status_code)
+        self.assertEqual(["Buy milk", "t" * 200, "new"], self.titles())
+        self.assertEqual(11, self.client.post("/api/v1/todos", json={"title": "new"}).get_json()["id"])
+
+    def test_rules_hold_that_no_todo_of_the_past_breaks(self) -> None:
+        self.path = self.folder / "good.sqlite"
+        old = self.shell()
+        old.execute(FIRST_RELEASE)
+        old.execute("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", FIRST_RELEASE_ROWS[0])
+        self.start()
+        with create_engine(f"sqlite:///{self.path}").connect() as upgraded, memory() as fresh:
+            db.metadata.create_all(fresh)
+            upgraded_schema = [row for row in describe(upgraded) if "alembic" not in row]
+            self.assertEqual(describe(fresh), upgraded_schema)
+
+    def test_what_a_file_in_use_since_has_is_kept(self) -> None:
+        """An unversioned release made the tables that it lacked, and let the first release's be."""
+        self.path = self.folder / "used.sqlite"
+        old = self.shell()
+        old.execute(FIRST_RELEASE)
+        old.executemany("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", FIRST_RELEASE_ROWS)
+        with create_engine(f"sqlite:///{self.path}").begin() as connection:
+            db.metadata.create_all(connection)
+        old.execute("INSERT INTO imports VALUES ('a@example', 2)")
+        self.start()
+        self.assertEqual([("a@example", 2)], old.execute("SELECT * FROM imports").fetchall())
+        self.assertEqual([], old.execute("PRAGMA foreign_key_check").fetchall())
+        self.assertEqual(200, self.client.delete("/api/v1/todos/2").status_code)
+        self.assertEqual([], old.execute("SELECT * FROM imports").fetchall())
+
+
+class TestVersions(FileDatabaseTest):
+    def set_version(self, version: str | None) -> None:
+        shell = self.shell()
+        shell.execute("DELETE FROM alembic_version")
+        if version:
+            shell.execute("INSERT INTO alembic_version VALUES (?)", (version,))
+
+    def state(self) -> State:
+        with create_engine(f"sqlite:///{self.path}", poolclass=NullPool).connect() as connection:
+            return schema.state(connection)
+
+    def test_states(self) -> None:
+        self.assertIs(State.EMPTY, self.state())
+        self.start()
+        self.assertIs(State.HEAD, self.state())
+        for version, expected in ((None, State.BEHIND), ("9999", State.AHEAD), ("x", State.AHEAD)):
+            self.set_version(version)
+            self.assertIs(expected, self.state())
+        self.shell().execute("DROP TABLE alembic_version")
+        self.assertIs(State.UNVERSIONED, self.state())
+
+    def test_migrations_make_what_the_models_are(self) -> None:
+        with memory() as created, memory() as migrated:
+            db.metadata.create_all(created)
+            schema.migrate(migrated)
+            self.assertEqual(describe(created), [row for row in describe(migrated) if "alembic" not in row])
+
+    def test_a_schema_of_another_release_is_refused_by_a_sentence(self) -> None:
+        self.start()
+        for version, words in ((None, "run flask --app todo db upgrade"), ("9999", "install that release")):
+            self.set_version(version)
+            with self.assertRaises(StartupError) as caught:
+                self.start()
+            self.assertIn(words, caught.exception.message)
+            self.assertNotIn("\n", caught.exception.message)
+
+    def test_tables_without_a_version_get_one(self) -> None:
+        self.start()
+        self.client.post("/api/v1/todos", json={"title": "kept"})
+        self.shell().execute("DROP TABLE alembic_version")
+        self.start()
+        self.assertEqual(["kept"], self.titles())
+        self.assertIs(State.HEAD, self.state())
+
+    def test_a_copy_that_cant_be_made_keeps_the_file_as_it_is(self) -> None:
+        shell = self.shell()
+        shell.execute(FIRST_RELEASE)
+        shell.execute("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", FIRST_RELEASE_ROWS[0])
+        (self.folder / f"db.sqlite.before-upgrade-1.{os.getpid()}.part").mkdir()
+        with self.assertRaisesRegex(StartupError, "can't be copied"):
+            self.start()
+        self.assertEqual([FIRST_RELEASE_ROWS[0]], shell.execute("SELECT * FROM todos").fetchall())
+
+    def test_commands_need_the_schema_of_this_release_until_it_is_upgraded(self) -> None:
+        run = self.start().test_cli_runner().invoke
+        self.set_version(None)
+        refused = run(args=["token", "list"])
+        self.assertIn("run flask --app todo db upgrade", refused.output)
+        self.assertRegex(run(args=["--help"]).output, r"(?s)Commands:.*backup.*db.*restore")
+        self.assertEqual("The schema is upgraded.\n", run(args=["db", "upgrade"]).output)
+        self.assertTrue((self.folder / "db.sqlite.before-upgrade-1").exists())
+        self.assertIn("already", run(args=["db", "upgrade"]).output)
+        self.assertEqual(0, run(args=["token", "list"]).exit_code)
+
+    def test_no_connection_is_left_to_cross_the_fork_into_workers(self) -> None:
+        app = self.start()
+        self.assertIsNotNone(app.cli.get_command(click.Context(app.cli), "serve"))
+        with app.app_context():
+            self.assertIn("Connections in pool: 0 ", db.engine.pool.status())
+
+    @unittest.skipUnless("SOAK_SECONDS" in os.environ, "make soak runs it")
+    def test_a_migration_from_its_writing_to_the_refusal_of_an_earlier_release(self) -> None:
+        self.start()
+        self.client.post("/api/v1/todos", json={"title": "kept"})
+        later = self.folder / "later"
+        shutil.copytree(ROOT / "todo", later / "todo", ignore=shutil.ignore_patterns("__pycache__"))
+        model = later / "todo/models/imported_uid.py"
+        model.write_text(model.read_text() + "    note: Mapped[str | None] = mapped_column(text_of(9))\n")
+
+        def flask(*arguments: str) -> subprocess.CompletedProcess[str]:
+            return subprocess.run(
+                [sys.executable, "-m", "flask", "--app", "todo", *arguments],
+                cwd=later,
+                env=environment(TODO_SQLALCHEMY_DATABASE_URI=f"sqlite:///{self.path}"),
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=PATIENCE,
+            )
+
+        done = flask("db", "revision", "Add a note")
+        (written,) = (later / "todo/migrations/versions").glob("v0002*.py")
+        self.assertEqual(("v0002_add_a_note.py", ""), (written.name, done.stderr))
+        refused = flask("token", "list")
+        self.assertEqual(1, refused.returncode)
+        self.assertRegex(refused.stderr, r"\AError: [^\n]*run flask --app todo db upgrade\.\n\Z")
+        upgraded = flask("db", "upgrade")
+        self.assertEqual((0, ""), (upgraded.returncode, upgraded.stderr))
+        self.assertIn("note", self.shell().execute("SELECT * FROM imports").description[2])
+        self.assertTrue((self.folder / "db.sqlite.before-upgrade-1").exists())
+        with self.assertRaisesRegex(StartupError, "later release"):
+            self.start()
+
+
+@pytest.mark.database
+class TestOnServer(ServerTest):
+    def databases(self, count: int) -> list[str]:
+        stack = self.enterContext(ExitStack())
+        server = make_url(os.environ["TEST_DATABASE_URL"])
+        return [stack.enter_context(new_database(server, f"{DATABASE}_{number}")) for number in range(count)]
+
+    def test_migrations_make_what_the_models_are(self) -> None:
+        created, migrated = map(connect, self.databases(2))
+        with created as left, migrated as right:
+            db.metadata.create_all(left)
+            schema.migrate(right)
+            self.assertEqual(describe(left), [row for row in describe(right) if "alembic" not in row])
+
+    def test_processes_that_start_at_once_on_an_empty_database_all_come_up(self) -> None:
+        urls = self.databases(concurrent_start.ROUNDS)
+        self.assertEqual(
+            [concurrent_start.ROUNDS] * concurrent_start.PROCESSES, concurrent_start.at_once(urls)
+        )
+        for url in urls:
+            with connect(url) as connection:
+                self.assertIs(State.HEAD, schema.state(connection))
+                count = connection.exec_driver_sql("SELECT count(*) FROM todos").scalar()
+                self.assertEqual(concurrent_start.PROCESSES, count)
+
+    def test_tables_without_a_version_get_one(self) -> None:
+        (url,) = self.databases(1)
+        with connect(url) as connection:
+            db.metadata.create_all(connection)
+            connection.exec_driver_sql("INSERT INTO todos (title) VALUES ('kept')")
+            connection.exec_driver_sql(
+                "DROP INDEX ix_imports_todo_id" if self.name == "postgresql" else "DROP TABLE tokens"
+            )
+            app = create_app({"SQLALCHEMY_DATABASE_URI": url})
+            self.assertEqual(1, len(app.test_client().get("/api/v1/todos").get_json()))
+            app.extensions["todo.connections"].close()
+            self.assertIs(State.HEAD, schema.state(connection))
+            fresh = self.enterContext(connect(os.environ["TEST_DATABASE_URL"]))
+            self.assertEqual(describe(fresh), describe(connection))

@@ -1,0 +1,200 @@
+import sqlite3
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from tests.support import concurrent_start
+from tests.support.file_database import FileDatabaseTest
+from todo.database import Transaction
+from todo.models import db
+from todo.models.todo import Todo
+
+
+class TestStart(FileDatabaseTest):
+    def test_processes_that_start_at_once_in_an_empty_folder_all_come_up(self) -> None:
+        folders = [
+            Path(self.enterContext(TemporaryDirectory()), "new") for _ in range(concurrent_start.ROUNDS)
+        ]
+        created = concurrent_start.at_once([f"sqlite:///{folder}/db.sqlite" for folder in folders])
+        self.assertEqual([concurrent_start.ROUNDS] * concurrent_start.PROCESSES, created)
+        for folder in folders:
+            self.path = folder / "db.sqlite"
+            count = self.shell().execute("SELECT count(*) FROM todos").fetchone()
+            self.assertEqual((concurrent_start.PROCESSES,), count)
+            self.assertEqual([], list(folder.glob("*.before-upgrade-*")))
+
+
+class TestConnections(FileDatabaseTest):
+    def test_every_connection_is_safe_and_patient(self) -> None:
+        pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 1234}
+        with self.start(BUSY_TIMEOUT=1234).app_context():
+            with Transaction() as kept, db.engine.connect() as fresh:
+                for connection in (kept, fresh, db.session.connection()):
+                    found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas}
+                    self.assertEqual(pragmas, found)
+            db.session.remove()
+
+    def test_a_transaction_that_writes_begins_immediate(self) -> None:
+        with self.start(BUSY_TIMEOUT=0).app_context():
+            self.shell().execute("INSERT INTO todos (title) VALUES ('x')")
+            begun: list[str] = []
+            todo = db.session.get_one(Todo, 1)
+            connection: Any = db.session.connection().connection.driver_connection
+            connection.set_trace_callback(begun.append)
+            todo.title = "changed"
+            db.session.flush()
+            self.assertEqual("BEGIN IMMEDIATE", begun[0].strip())
+            with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
+                self.shell().execute("PRAGMA busy_timeout = 0").execute("BEGIN IMMEDIATE")
+            db.session.rollback()
+            with Transaction(writing=True), self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
+                self.shell().execute("PRAGMA busy_timeout = 0").execute("BEGIN IMMEDIATE")
+            db.session.remove()
+
+    def test_a_session_that_reads_and_then_writes_is_never_refused_for_another_writer(self) -> None:
+        with self.start().app_context():
+            shell = self.shell()
+            shell.execute("INSERT INTO todos (title) VALUES ('x')")
+            todo = db.session.get_one(Todo, 1)
+            shell.execute("UPDATE todos SET description = 'meanwhile'")
+            todo.title = "changed"
+            db.session.commit()
+            db.session.remove()
+            self.assertEqual(
+                ("changed", "meanwhile"), shell.execute("SELECT title, description FROM todos").fetchone()
+            )
+
+
+class TestShell(FileDatabaseTest):
+    """The database guards itself, whoever writes to it."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.start()
+
+    def test_a_title_is_enough(self) -> None:
+        self.shell().execute("INSERT INTO todos (title) VALUES ('from the shell')")
+        todo = self.client.get("/api/v1/todos/1").get_json()
+        expected = {
+            "id": 1,
+            "title": "from the shell",
+            "description": None,
+            "completed": False,
+            "deadline_at": None,
+            "created_at": todo["created_at"],
+            "updated_at": todo["created_at"],
+        }
+        self.assertEqual(list(expected.items()), list(todo.items()))
+        self.assertRegex(todo["created_at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
+        by_api = self.client.post("/api/v1/todos", json={"title": "by the API"}).get_json()
+        self.assertLess(todo["created_at"], by_api["created_at"])
+        self.assertEqual(["from the shell", "by the API"], self.titles())
+        changed = self.client.put("/api/v1/todos/1", json={"completed": True})
+        self.assertEqual((200, True), (changed.status_code, changed.get_json()["completed"]))
+
+    def test_an_update_renews_updated_at(self) -> None:
+        before = self.client.post("/api/v1/todos", json={"title": "by the API"})
+        time.sleep(0.002)  # the shell's clock tells milliseconds
+        self.shell().execute("UPDATE todos SET completed = 1")
+        after = self.client.get("/api/v1/todos/1")
+        self.assertLess(before.get_json()["updated_at"], after.get_json()["updated_at"])
+        self.assertNotEqual(before.headers["ETag"], after.headers["ETag"])
+
+    def test_bad_rows_are_refused(self) -> None:
+        bad_values: dict[str, tuple[object, ...]] = {
+            "title": (None, "", " ", "\t\n\v\f\r ", "t" * 81, b"blob", b"", b"x" * 80),
+            "description": ("d" * 121, b"blob"),
+            "completed": (None, 2, -1, 0.5, "true", "yes", b"1"),
+            "deadline_at": (
+                "tomorrow",
+                "",
+                0,
+                1.5,
+                b"2027-01-31 18:00:00",
+                "2027-01-31",
+                "2027-01-31T18:00:00",
+                "2027-01-31 18:00",
+                "2027-01-31 18:00:00",
+                "2027-01-31 18:00:00Z",
+                "2027-01-31 18:00:00.",
+                "2027-01-31 18:00:00.5",
+                "2027-01-31 18:00:00.0000000",
+                "2027-02-30 18:00:00",
+                "2027-01-31 24:00:00",
+                "10000-01-01 00:00:00",
+                "-001-01-01 00:00:00",
+            ),
+            "created_at": (None, "now", 0),
+            "updated_at": (None, "now", 0),
+        }
+        shell = self.shell()
+        shell.execute("INSERT INTO todos (title) VALUES ('good')")
+        for column, values in bad_values.items():
+            for value in values:
+                row = {"title": "good", column: value}
+                insert = f"INSERT INTO todos ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+                for statement, parameters in (
+                    (insert, tuple(row.values())),
+                    (f"UPDATE todos SET {column} = ?", (value,)),
+                ):
+                    with (
+                        self.subTest(statement=statement, value=value),
+                        self.assertRaises(sqlite3.DatabaseError),
+                    ):
+                        shell.execute(statement, parameters)
+        self.assertEqual(["good"], self.titles())
+
+    def test_good_rows_are_taken_and_served_as_they_are(self) -> None:
+        good_values: dict[str, tuple[tuple[Any, Any], ...]] = {
+            "title": (
+                ("t" * 80, "t" * 80),
+                (" x ", " x "),
+                ("\N{GRINNING FACE}" * 80, "\N{GRINNING FACE}" * 80),
+            ),
+            "description": (("d" * 120, "d" * 120), ("", ""), (None, None)),
+            "completed": ((0, False), (1, True)),
+            "deadline_at": (
+                ("2027-01-31 18:00:00.000000", "2027-01-31T18:00:00"),
+                ("2028-02-29 18:00:00.000001", "2028-02-29T18:00:00.000001"),
+                ("0001-01-01 00:00:00.000000", "0001-01-01T00:00:00"),
+                ("9999-12-31 23:59:59.999999", "9999-12-31T23:59:59.999999"),
+                (None, None),
+            ),
+        }
+        shell = self.shell()
+        for column, pairs in good_values.items():
+            for value, served in pairs:
+                row = {"title": "good", column: value}
+                with self.subTest(row=row):
+                    cursor = shell.execute(
+                        f"INSERT INTO todos ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+                        tuple(row.values()),
+                    )
+                    answer = self.client.get(f"/api/v1/todos/{cursor.lastrowid}")
+                    self.assertEqual((200, served), (answer.status_code, answer.get_json()[column]))
+
+    def test_an_id_is_never_given_again(self) -> None:
+        shell = self.shell()
+        for expected in (1, 2, 3):
+            answer = self.client.post("/api/v1/todos", json={"title": "x"})
+            self.assertEqual(expected, answer.get_json()["id"])
+            self.client.delete(f"/api/v1/todos/{expected}")
+        self.assertEqual(4, shell.execute("INSERT INTO todos (title) VALUES ('x')").lastrowid)
+        shell.execute("DELETE FROM todos")
+        self.start()
+        self.assertEqual(5, self.client.post("/api/v1/todos", json={"title": "x"}).get_json()["id"])
+
+    def test_the_schema_and_the_rows_are_legible(self) -> None:
+        self.client.post("/api/v1/todos", json={"title": "x", "deadline_at": "2027-01-31T18:00:00"})
+        shell = self.shell()
+        (schema,) = shell.execute("SELECT sql FROM sqlite_schema WHERE name = 'todos'").fetchone()
+        for line in (
+            "id INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT",
+            "title VARCHAR(80) NOT NULL",
+            "CONSTRAINT ck_todos_title_not_blank CHECK",
+            "CONSTRAINT ck_todos_completed_0_or_1 CHECK (completed IN (0, 1))",
+        ):
+            self.assertIn(line, schema)
+        row = shell.execute("SELECT id, title, description, completed, deadline_at FROM todos").fetchone()
+        self.assertEqual((1, "x", None, 0, "2027-01-31 18:00:00.000000"), row)

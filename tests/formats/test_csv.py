@@ -1,0 +1,118 @@
+import csv
+import unittest
+from datetime import datetime
+
+from tests.support.transfers import Stored, content, fill, run, service
+from todo.formats import Entry
+from todo.formats.csv import read
+
+TODOIST = """\
+TYPE,CONTENT,DESCRIPTION,PRIORITY,INDENT,AUTHOR,RESPONSIBLE,DATE,DATE_LANG,TIMEZONE
+section,Home,,,,,,,,
+task,Buy milk @shop,"Two
+litres",4,1,Ann (1),,2027-01-31 18:00,en,Europe/Berlin
+note,The blue one,,,,,,,,
+,,,,,,,,,
+task,Water plants,,,,,,every day,en,
+task,Call,,,,,,tomorrow,en,
+"""
+OUTLOOK = """\
+"Subject";"Start Date";"Due Date";"Status";"% Complete";"Notes"
+"Buy milk";"1.2.2027";"31.1.2027";"Not Started";"0";"Two litres"
+"Done";"";"";"Completed";"1";""
+"Odd";"";"";"Half";"";""
+"""
+
+
+class TestRead(unittest.TestCase):
+    def test_todoist(self) -> None:
+        self.assertEqual(
+            [
+                Entry(2, None, ("section",)),
+                Entry(
+                    3,
+                    {
+                        "title": "Buy milk @shop",
+                        "description": "Two\nlitres",
+                        "deadline_at": "2027-01-31T18:00",
+                    },
+                    ("priority", "indent"),
+                ),
+                Entry(5, None, ("note",)),
+                Entry(6, None),
+                Entry(7, {"title": "Water plants"}, ("date",)),
+                Entry(8, {"title": "Call", "deadline_at": "tomorrow"}),
+            ],
+            list(read([TODOIST])),
+        )
+
+    def test_outlook(self) -> None:
+        milk = {"title": "Buy milk", "description": "Two litres", "completed": False}
+        self.assertEqual(
+            [
+                Entry(2, milk | {"deadline_at": "2027-01-31"}, ("start date",)),
+                Entry(3, {"title": "Done", "completed": True}),
+                Entry(4, {"title": "Odd", "completed": "Half"}),
+            ],
+            list(read([OUTLOOK])),
+        )
+
+    def test_other_columns_and_cells(self) -> None:
+        for text, expected in (
+            ("Title,colour\na,red\nb,\n", [Entry(2, {"title": "a"}, ("colour",)), Entry(3, {"title": "b"})]),
+            ("title\tid\na\t7\n", [Entry(2, {"title": "a", "id": 7})]),
+            ("title;id\na;x\n", [Entry(2, {"title": "a", "id": "x"})]),
+            ("title,completed\na,TRUE\n", [Entry(2, {"title": "a", "completed": True})]),
+            ("title,id\na\n", [Entry(2, {}, fault="It has 1 cells, and the first line 2.")]),
+            ("title\n\n\na\n", [Entry(4, {"title": "a"})]),
+        ):
+            with self.subTest(text):
+                self.assertEqual(expected, list(read([text])))
+
+    def test_times(self) -> None:
+        for cell, day_first, expected in (
+            ("2027-01-31", None, "2027-01-31"),
+            ("2027-01-31 9:05", None, "2027-01-31T09:05"),
+            ("2027-01-31T18:00:00.5Z", None, "2027-01-31T18:00:00.5Z"),
+            ("2027-01-31 18:00+01:00", None, "2027-01-31T18:00+01:00"),
+            ("31.1.2027", None, "2027-01-31"),
+            ("1.2.2027 18:00:30", False, "2027-02-01T18:00:30"),
+            ("1/31/2027 12:00 AM", None, "2027-01-31T00:00"),
+            ("31/1/2027 12:30 pm", None, "2027-01-31T12:30"),
+            ("3/3/2027", None, "2027-03-03"),
+            ("1/2/2027 6:00 PM", True, "2027-02-01T18:00"),
+            ("1/2/2027", False, "2027-01-02"),
+            ("1/2/2027", None, "1/2/2027"),
+            ("31/31/2027", None, "2027-31-31"),
+            ("next week", None, "next week"),
+        ):
+            with self.subTest(cell, day_first=day_first):
+                (entry,) = read([f"title,deadline_at\na,{cell}\n"], day_first=day_first)
+                self.assertEqual({"title": "a", "deadline_at": expected}, entry.values)
+
+
+class TestFormulas(unittest.TestCase):
+    """What a spreadsheet would take for a formula becomes text there, and comes back as it was."""
+
+    def test_defused_and_back(self) -> None:
+        titles = ["=1+1", "+1", "-1", "@SUM(A1)", "'=1", "''=1", "＝1", "'quoted'", "a=1"]  # noqa: RUF001
+        here, there = service(), service()
+        fill(here, [Stored(i, title, "\t=1\n") for i, title in enumerate(titles, 1)])
+        exported = run(here, "export", "--format", "csv").stdout_bytes
+        rows = list(csv.DictReader(exported.decode().splitlines(keepends=True)))
+        self.assertEqual(["'" + title for title in titles[:-2]] + titles[-2:], [row["title"] for row in rows])
+        for row in rows:
+            self.assertNotRegex(row["title"], "^[=+@-]")
+            self.assertEqual("'\t=1\n", row["description"])
+        run(there, "import", "--format", "csv", "-", text=exported)
+        self.assertEqual(content(here), content(there))
+
+    def test_the_form(self) -> None:
+        app = service()
+        fill(app, [Stored(1, 'Say "a", b', "x\r\ny", deadline_at=datetime(2027, 1, 31))])
+        self.assertEqual(
+            b"id,title,description,completed,deadline_at,created_at,updated_at\r\n"
+            b'1,"Say ""a"", b","x\r\ny",false,2027-01-31T00:00:00,'
+            b"2027-01-31T18:00:00.123456Z,2027-01-31T18:00:00.123456Z\r\n",
+            run(app, "export", "--format", "csv").stdout_bytes,
+        )

@@ -1,0 +1,146 @@
+import unittest
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import icalendar
+
+from tests.support.transfers import MOMENT, Stored, fill, run, service
+from todo.formats import Entry
+from todo.formats.icalendar import read
+
+BERLIN = ZoneInfo("Europe/Berlin")
+# As Outlook writes zones: by a name that is in no database, or a Windows one.
+ZONES = """\
+BEGIN:VTIMEZONE
+TZID:Customized Time Zone
+BEGIN:STANDARD
+DTSTART:16010101T000000
+TZOFFSETFROM:+0530
+TZOFFSETTO:+0530
+END:STANDARD
+END:VTIMEZONE
+"""
+
+
+def calendar(*lines: str, before: str = "") -> list[str]:
+    todo = "\n".join(["BEGIN:VTODO", *lines, "END:VTODO"])
+    return [f"BEGIN:VCALENDAR\nVERSION:2.0\n{before}{todo}\nEND:VCALENDAR\n"]
+
+
+class TestRead(unittest.TestCase):
+    def read_one(self, *lines: str, before: str = "", zone: ZoneInfo = BERLIN) -> Entry:
+        (entry,) = read(calendar(*lines, before=before), zone)
+        return entry
+
+    def test_what_a_todo_can_not_keep_is_said(self) -> None:
+        entry = self.read_one(
+            "UID:a",
+            "SUMMARY:Water the",
+            "  plants",
+            "DTSTAMP:20270131T180000Z",
+            "DTSTART;TZID=Europe/Berlin:20270131T180000",
+            "RRULE:FREQ=DAILY",
+            "X-APPLE-SORT-ORDER:5",
+            "BEGIN:VALARM",
+            "SUMMARY:not the todo's",
+            "TRIGGER:-PT15M",
+            "END:VALARM",
+            "CATEGORIES:a,b",
+        )
+        values = {"uid": "a", "title": "Water the plants", "completed": False}
+        self.assertEqual(
+            Entry(3, values, ("DTSTART", "RRULE", "X-APPLE-SORT-ORDER", "VALARM", "CATEGORIES")), entry
+        )
+
+    def test_members(self) -> None:
+        for lines, expected in (
+            (["summary;LANGUAGE=en:a\\, b\\; c\\\\n\\n\\N"], {"title": "a, b; c\\n\n\n"}),
+            (['DESCRIPTION;ALTREP="http://a:1/;b":x'], {"description": "x"}),
+            (["STATUS:COMPLETED", "COMPLETED:20270131T180000Z"], {"completed": True}),
+            (["STATUS:needs-action"], {}),
+            (["STATUS:LATER"], {"completed": "LATER"}),
+            (["DUE;VALUE=DATE:20270131"], {"deadline_at": "2027-01-31"}),
+            (["DUE:20270131T180000"], {"deadline_at": "2027-01-31T18:00:00"}),
+            (["DUE:20270131T180000Z"], {"deadline_at": "2027-01-31T18:00:00Z"}),
+            (["DUE;TZID=Europe/Berlin:20270328T023000"], {"deadline_at": "2027-03-28T02:30:00"}),
+            (['DUE;TZID="America/New_York":20270131T180000'], {"deadline_at": "2027-01-31T23:00:00+00:00"}),
+            (["DUE;TZID=Customized Time Zone:20270131T180000"], {"deadline_at": "2027-01-31T12:30:00+00:00"}),
+            (
+                ["DUE;TZID=Tokyo Standard Time:20270131T180000"],
+                {"deadline_at": "2027-01-31T09:00:00+00:00"},
+            ),
+            (["DUE;TZID=America/New_York:99991231T235959"], {"deadline_at": "9999-12-31T23:59:59"}),
+            (["DUE;X-MICROSECOND=5:20270131T180000Z"], {"deadline_at": "2027-01-31T18:00:00.000005Z"}),
+            (["DUE:tomorrow"], {"deadline_at": "tomorrow"}),
+            (["CREATED:20270131T180000Z"], {"created_at": "2027-01-31T18:00:00Z"}),
+            (["UID:a", "RECURRENCE-ID:20270131"], {"uid": "a/20270131"}),
+        ):
+            with self.subTest(lines):
+                self.assertEqual({"completed": False} | expected, self.read_one(*lines, before=ZONES).values)
+
+    def test_lost_with_a_status(self) -> None:
+        for line, completed in (("STATUS:CANCELLED", True), ("STATUS:IN-PROCESS", False)):
+            self.assertEqual(Entry(3, {"completed": completed}, (line,)), self.read_one(line))
+
+    def test_a_zone_that_nobody_knows(self) -> None:
+        for zones in ("", ZONES.replace("Customized", "Other"), ZONES.replace("+0530", "?")):
+            with self.subTest(zones):
+                entry = self.read_one("DUE;TZID=Customized Time Zone:20270131T180000", before=zones)
+                self.assertIn("Customized Time Zone, is not known", entry.fault)
+
+    def test_other_components(self) -> None:
+        event = "BEGIN:VEVENT\nSUMMARY:b\nBEGIN:VALARM\nEND:VALARM\nEND:VEVENT\n"
+        (found, todo) = read(calendar("SUMMARY:a", before=event), BERLIN)
+        self.assertEqual(Entry(3, None, ("VEVENT",)), found)
+        self.assertEqual(Entry(8, {"title": "a", "completed": False}), todo)
+
+
+class TestWrite(unittest.TestCase):
+    """What is written, as the library `icalendar` reads it."""
+
+    def written(self, zone: str, *todos: Stored) -> tuple[bytes, list[Any]]:
+        app = service(zone)
+        fill(app, todos)
+        data = run(app, "export", "--format", "ics").stdout_bytes
+        read = icalendar.Calendar.from_ical(data)
+        self.assertEqual([], read.errors)
+        return data, read.walk("VTODO")
+
+    def test_properties(self) -> None:
+        todo = Stored(
+            7,
+            "Käse, Brot; \\n",
+            "a\nb",
+            completed=True,
+            deadline_at=datetime(2027, 7, 1, 12),
+            updated_at=MOMENT + timedelta(seconds=90),
+        )
+        for zone, tz in (("UTC", UTC), ("Europe/Berlin", BERLIN)):
+            with self.subTest(zone):
+                data, (vtodo,) = self.written(zone, todo)
+                changed = datetime(2027, 1, 31, 18, 1, 30, tzinfo=UTC)
+                expected = {
+                    "UID": "20270131T180000.123456Z-7@todo",
+                    "SUMMARY": todo.title,
+                    "DESCRIPTION": todo.description,
+                    "STATUS": "COMPLETED",
+                    "SEQUENCE": 90,
+                }
+                self.assertEqual(expected, {name: vtodo[name] for name in expected})
+                self.assertEqual(datetime(2027, 7, 1, 12, tzinfo=tz), vtodo["DUE"].dt)
+                self.assertEqual(datetime(2027, 1, 31, 18, tzinfo=UTC), vtodo["CREATED"].dt)
+                for name in ("DTSTAMP", "LAST-MODIFIED", "COMPLETED"):
+                    self.assertEqual(changed, vtodo[name].dt)
+                self.assertEqual(zone != "UTC", b"BEGIN:VTIMEZONE" in data)
+
+    def test_carriage_returns_are_no_text(self) -> None:
+        data, (vtodo,) = self.written("UTC", Stored(description="a\r\nb\nc\r\n"))
+        self.assertNotRegex(data, rb"\r[^\n]")
+        self.assertEqual("a\nb\nc\n", vtodo["DESCRIPTION"])
+
+    def test_lines_are_short(self) -> None:
+        todo = Stored(title="ä" * 80, description="\U0001f95b" * 60 + "," * 60)
+        data, (vtodo,) = self.written("UTC", todo)
+        self.assertLessEqual(max(map(len, data.split(b"\r\n"))), 75)
+        self.assertEqual((todo.title, todo.description), (vtodo["SUMMARY"], vtodo["DESCRIPTION"]))

@@ -1,0 +1,200 @@
+"""What programs that people use make of the files, and what the service makes of theirs.
+
+They take long to start, so that only `make readers` runs these tests.
+"""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+from datetime import datetime
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+from tests.support.server import Server
+from tests.support.transfers import Stored, content, fill, run, service
+from todo.client import TODOS
+
+ZONE = "Europe/Berlin"
+PATIENCE = 120  # seconds, for a spreadsheet that starts on a busy machine
+# The folder of the programs that `make readers` installs; the others are the system's.
+READERS = os.environ.get("READERS")
+KHAL = """
+[calendars]
+[[todos]]
+path = {folder}/events
+[locale]
+local_timezone = Europe/Berlin
+default_timezone = Europe/Berlin
+timeformat = %H:%M
+dateformat = %Y-%m-%d
+longdateformat = %Y-%m-%d
+datetimeformat = %Y-%m-%d %H:%M
+longdatetimeformat = %Y-%m-%d %H:%M
+[sqlite]
+path = {folder}/khal.db
+"""
+VDIRSYNCER = """
+[general]
+status_path = "{folder}/status"
+[pair {name}]
+a = "remote_{name}"
+b = "local_{name}"
+collections = null
+[storage remote_{name}]
+type = "http"
+url = "{url}"
+[storage local_{name}]
+type = "filesystem"
+path = "{folder}/{name}"
+fileext = ".ics"
+"""
+SENT = [
+    Stored(1, "Käse, Brot; und \\ Milch", "two\nlines", deadline_at=datetime(2027, 7, 1, 12)),
+    Stored(2, "=1+1", completed=True),
+    Stored(3, "Zoë's \U0001f95b", deadline_at=datetime(2027, 1, 31)),
+]
+
+
+@unittest.skipUnless(READERS, "make readers installs what this takes")
+class ReaderTest(unittest.TestCase):
+    def setUp(self) -> None:
+        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        self.app = service(ZONE)
+        fill(self.app, SENT)
+
+    def find(self, name: str) -> str:
+        """Find a program, which must be there."""
+        path = shutil.which(name, path=f"{READERS}{os.pathsep}{os.environ['PATH']}")
+        if path is None:
+            self.fail(f"{name} is not installed")
+        return path
+
+    def call(self, *command: str | Path, answer: str = "", **variables: str) -> str:
+        """Run a program to its end, and return what it prints."""
+        done = subprocess.run(
+            command,
+            env=os.environ | {"HOME": str(self.folder), "TZ": ZONE} | variables,
+            input=answer,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+        return done.stdout
+
+    def take(self, *arguments: str | Path) -> list[Stored]:
+        """Import into an empty service, and return what it has then."""
+        there = service(ZONE)
+        result = run(there, "import", *arguments)
+        self.assertEqual(0, result.exit_code, result.output)
+        return content(there)
+
+
+class TestCalendars(ReaderTest):
+    def setUp(self) -> None:
+        super().setUp()
+        self.server = self.enterContext(Server(TODO_WORKERS="1", TODO_TIMEZONE=ZONE))
+        for todo in SENT:
+            body = {"title": todo.title, "description": todo.description, "completed": todo.completed}
+            deadline = todo.deadline_at.isoformat() if todo.deadline_at else None
+            self.server.request("POST", TODOS, body | {"deadline_at": deadline})
+
+    def subscribe(self, name: str, query: str) -> None:
+        """Have vdirsyncer fetch the feed into a folder."""
+        config = self.folder / f"{name}.conf"
+        url = f"{self.server.url}{TODOS}.ics{query}"
+        config.write_text(VDIRSYNCER.format(folder=self.folder, name=name, url=url))
+        (self.folder / name).mkdir()
+        for command in ("discover", "sync"):
+            self.call(self.find("vdirsyncer"), "-c", config, command, answer="y\n")
+
+    def test_tasks(self) -> None:
+        self.subscribe("tasks", "")
+        config = self.folder / "todoman.py"
+        config.write_text(f'path = "{self.folder}/tasks"\ncache_path = "{self.folder}/cache"\n')
+        listed = self.call(
+            self.find("todo"), "--porcelain", "list", "--status", "ANY", TODOMAN_CONFIG=str(config)
+        )
+        members = ("summary", "description", "completed", "due")
+        found = {tuple(task[member] for member in members) for task in json.loads(listed)}
+        expected = {
+            (
+                todo.title,
+                todo.description or "",
+                todo.completed,
+                todo.deadline_at and todo.deadline_at.replace(tzinfo=ZoneInfo(ZONE)).timestamp(),
+            )
+            for todo in SENT
+        }
+        self.assertEqual(expected, found)
+
+    def test_events(self) -> None:
+        self.subscribe("events", "?as=event&completed=false")
+        config = self.folder / "khal.conf"
+        config.write_text(KHAL.format(folder=self.folder))
+        arguments = ("list", "--day-format", "", "--format", "{start}|{end}|{title}", "2027-01-01", "365d")
+        listed = self.call(self.find("khal"), "-c", config, *arguments)
+        self.assertEqual(
+            [
+                f"{todo.deadline_at:%Y-%m-%d %H:%M}|{todo.deadline_at:%Y-%m-%d %H:%M}|{todo.title}"
+                for todo in (SENT[2], SENT[0])
+            ],
+            [line for line in listed.splitlines() if line],
+        )
+
+
+class TestTaskwarrior(ReaderTest):
+    def setUp(self) -> None:
+        super().setUp()
+        self.task = self.find("task")
+        rc = self.folder / "taskrc"
+        rc.write_text(f"data.location={self.folder}/task\nconfirmation=off\nverbose=nothing\n")
+        self.variables = {"TASKRC": str(rc)}
+
+    def test_it_takes_our_file_and_gives_it_back(self) -> None:
+        path = self.folder / "todos.json"
+        run(self.app, "export", "--format", "taskwarrior", path)
+        self.call(self.task, "import", path, **self.variables)
+        path.write_text(self.call(self.task, "export", **self.variables))
+        whole = [todo._replace(updated_at=todo.updated_at.replace(microsecond=0)) for todo in SENT]
+        self.assertEqual(whole, self.take("--format", "taskwarrior", path))
+        again = run(self.app, "import", "--format", "taskwarrior", path)
+        self.assertEqual("0 taken, 3 were here before, 0 can't be taken.\n", again.stdout)
+
+    def test_its_own_tasks(self) -> None:
+        self.call(self.task, "add", "Pay rent", "due:2027-02-01T12:00", "project:Home", **self.variables)
+        self.call(self.task, "1", "annotate", "to the landlord", **self.variables)
+        self.call(self.task, "add", "Done", **self.variables)
+        self.call(self.task, "2", "done", **self.variables)
+        path = self.folder / "tasks.json"
+        path.write_text(self.call(self.task, "export", **self.variables))
+        self.assertEqual(
+            {
+                ("Pay rent", "to the landlord", False, datetime(2027, 2, 1, 12)),
+                ("Done", None, True, None),
+            },
+            {todo[1:5] for todo in self.take(path)},
+        )
+
+
+class TestSpreadsheet(ReaderTest):
+    def convert(self, path: Path, kind: str, *options: str) -> Path:
+        profile = f"-env:UserInstallation=file://{self.folder}/profile"
+        where = ("--convert-to", kind, "--outdir", self.folder / "out")
+        self.call(self.find("soffice"), "--headless", profile, *options, *where, path)
+        return self.folder / "out" / f"{path.stem}.{kind.partition(':')[0]}"
+
+    def test_it_keeps_the_table(self) -> None:
+        path = self.folder / "todos.csv"
+        run(self.app, "export", path)
+        # Commas, quotes, UTF-8, the whole file, with numbers and times looked for.
+        sheet = self.convert(path, "ods", "--infilter=CSV:44,34,76,1,,1033,false,true")
+        table = self.convert(sheet, "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false")
+        self.assertEqual(SENT, self.take(table))
+        with table.open(newline="") as rows:
+            self.assertEqual("'=1+1", [row["title"] for row in csv.DictReader(rows)][1])

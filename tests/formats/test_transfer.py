@@ -1,0 +1,373 @@
+import json
+import os
+import sqlite3
+import sys
+import tempfile
+import unittest
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime, time, timedelta
+from pathlib import Path
+
+import pexpect  # type: ignore[import-untyped]
+import pytest
+from click.testing import Result
+from hypothesis import example, given, settings
+from sqlalchemy import delete
+
+from tests.support.api import kept_app
+from tests.support.server import PATIENCE, ROOT, environment
+from tests.support.transfers import MOMENT, Stored, content, fill, run, service, todos
+from todo import create_app
+from todo.clock import utc_now
+from todo.database import Transaction
+from todo.query import TODOS
+
+EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "6"))
+
+# What each format has a rule of its own for.
+HARD = [
+    Stored(3, "x 2027-01-31 (A) due:2027-01-01", "\r\n a\nb\r\n", deadline_at=None),
+    Stored(7, "  =1+1 uid:a  ", "", completed=True, deadline_at=datetime(2027, 1, 31)),
+    Stored(8, "ä;,\\n" * 16, "'=1", deadline_at=datetime(1, 1, 1, 0, 0, 0, 1), uid="a b;%20"),
+    Stored(2**53 - 1, "2027-01-31 due: ", uid="20270131T180000.000000Z-3@todo", updated_at=datetime(1, 1, 1)),
+]
+DAY_BEFORE = MOMENT - timedelta(days=1)
+
+
+class TransferTest(unittest.TestCase):
+    """A test with a folder for files."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
+
+    def file(self, name: str, data: str | bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+        return path
+
+
+def keep(todo: Stored) -> Stored:
+    return todo
+
+
+def lose_in_csv(todo: Stored) -> Stored:
+    return todo._replace(description=todo.description or None, uid=None)
+
+
+def lose_in_todotxt(todo: Stored) -> Stored:
+    """What the UID of a todo made here has in it stays; else the id and the time of day go."""
+    todo = todo._replace(description=None, updated_at=MOMENT)
+    if todo.uid is None:
+        return todo
+    return todo._replace(id=0, created_at=datetime.combine(todo.created_at, time.min))
+
+
+@pytest.mark.database
+class TestRoundTrip(unittest.TestCase):
+    def test_what_goes_out_comes_in(self) -> None:
+        for chosen, zone, lose in (
+            ("json", "UTC", keep),
+            ("ics", "UTC", keep),
+            ("ics", "Europe/Berlin", keep),
+            ("csv", "UTC", lose_in_csv),
+            ("todotxt", "UTC", lose_in_todotxt),
+        ):
+            with self.subTest(chosen, zone=zone):
+                self.check(chosen, zone, lose)
+
+    def check(self, chosen: str, zone: str, lose: Callable[[Stored], Stored]) -> None:
+        here, there = service(zone), service(zone)
+
+        @settings(max_examples=EXAMPLES, deadline=None)
+        @given(todos)
+        @example(HARD)
+        def go_round(sent: list[Stored]) -> None:
+            fill(here, sent)
+            exported = run(here, "export", "--format", chosen)
+            fill(there, [])
+            imported = run(there, "import", "--format", chosen, "-", text=exported.stdout_bytes)
+            self.assertEqual(0, imported.exit_code, imported.output)
+            received = content(there)
+            self.assertCountEqual(map(lose, sent), map(lose, received))
+            again = run(there, "import", "--format", chosen, "-", text=exported.stdout_bytes)
+            self.assertTrue(again.stdout.startswith("0 taken, "), again.output)
+            self.assertEqual(received, content(there))
+
+        go_round()
+
+    def test_a_deadline_that_clocks_skip(self) -> None:
+        skipped = Stored(deadline_at=datetime(2027, 3, 28, 2, 30), updated_at=MOMENT)
+        for chosen in ("json", "ics", "csv", "todotxt"):
+            with self.subTest(chosen):
+                here, there = service("Europe/Berlin"), service("Europe/Berlin")
+                fill(here, [skipped])
+                text = run(here, "export", "--format", chosen).stdout_bytes
+                fill(there, [])
+                run(there, "import", "--format", chosen, "-", text=text)
+                self.assertEqual([skipped], content(there))
+
+    def test_taskwarrior(self) -> None:
+        here, there = service("Europe/Berlin"), service("Europe/Berlin")
+        sent = [
+            Stored(1, "Buy milk", "Two litres", deadline_at=datetime(2027, 2, 1)),
+            Stored(2, "Done", completed=True, updated_at=MOMENT.replace(microsecond=0)),
+            Stored(3, "First day", deadline_at=datetime(1, 1, 1)),
+        ]
+        fill(here, sent)
+        text = run(here, "export", "--format", "taskwarrior").stdout_bytes
+        fill(there, [])
+        result = run(there, "import", "--format", "taskwarrior", "-", text=text)
+        self.assertEqual(0, result.exit_code, result.output)
+        sent[2] = sent[2]._replace(deadline_at=None)  # which is before the first day in UTC
+        expected = [todo._replace(updated_at=todo.updated_at.replace(microsecond=0)) for todo in sent]
+        self.assertEqual(expected, content(there))
+
+
+FULL = b"""[{"title": "a"}, {"title": "b", "completed": 1}, {"titel": "c"},
+  {"title": "", "deadline_at": "soon"}, 5, null, {"title": "a"}, {"title": "d\\ud800"}]"""
+REPORT = """\
+-:1: completed must be true or false (it is 1).
+-:1: titel is not a member that can be sent: send only title, description, completed, deadline_at, id, \
+created_at, updated_at, uid (it is 'c').
+-:1: title is required: a string of 1 to 80 characters, not all white space, no control characters.
+-:2: title must be a string of 1 to 80 characters, not all white space, no control characters (it is '').
+-:2: deadline_at must be null or a time such as 2027-01-31T18:00:00, 2027-01-31 or \
+2027-01-31T18:00:00+10:00, with at most six fraction digits, in the years 1 to 9999 (it is 'soon').
+-:2: A todo must be a JSON object.
+-:2: A todo must be a JSON object.
+-:2: It has half of a surrogate pair (\\ud800 to \\udfff alone).
+"""
+
+
+class TestImport(TransferTest):
+    def setUp(self) -> None:
+        super().setUp()
+        self.app = kept_app()
+
+    def take(self, name: str, data: str | bytes, *options: str, status: int = 0) -> Result:
+        """Import a file; with status 1 nothing may change."""
+        before = content(self.app)
+        result = run(self.app, "import", self.file(name, data), *options)
+        self.assertEqual(status, result.exit_code, result.output)
+        if status:
+            self.assertEqual(before, content(self.app))
+            self.assertIsInstance(result.exception, SystemExit)
+        return result
+
+    def titles(self) -> list[str]:
+        return [todo.title for todo in content(self.app)]
+
+    def test_every_fault_is_reported_and_nothing_taken(self) -> None:
+        result = run(self.app, "import", "-", "--format", "json", text=FULL)
+        self.assertEqual(1, result.exit_code)
+        refusal = "Error: Nothing was taken, for 6 can't be. --skip-invalid takes the rest.\n"
+        self.assertEqual(REPORT + refusal, result.stderr)
+        self.assertEqual([], content(self.app))
+
+    def test_skip_invalid_takes_the_rest(self) -> None:
+        result = run(self.app, "import", "-", "--format", "json", "--skip-invalid", text=FULL)
+        self.assertEqual((0, REPORT), (result.exit_code, result.stderr))
+        self.assertEqual("2 taken, 0 were here before, 6 can't be taken.\n", result.stdout)
+        self.assertEqual(["a", "a"], self.titles())
+
+    def test_dry_run_says_the_same_and_changes_nothing(self) -> None:
+        result = self.take("a.json", '[{"title": "a"}]', "--dry-run")
+        self.assertEqual("1 would be taken, 0 were here before, 0 can't be taken.\n", result.stdout)
+        self.assertEqual([], content(self.app))
+
+    def test_equal_todos_are_all_taken_but_only_once(self) -> None:
+        for text, taken, here in (("a\na\nb\n", 3, 0), ("a\na\nb\n", 0, 3), ("b\nx a\na\na\n", 1, 3)):
+            result = self.take("a.txt", text)
+            self.assertEqual(f"{taken} taken, {here} were here before, 0 can't be taken.\n", result.stdout)
+        self.assertEqual(["a", "a", "b", "a"], self.titles())
+
+    def test_a_deleted_todo_comes_back(self) -> None:
+        self.take("a.txt", "a\n")
+        client = self.app.test_client()
+        client.delete("/api/v1/todos/1")
+        self.take("a.txt", "a\n")
+        self.assertEqual(["a"], self.titles())
+        # Another program may leave the UID of what it deletes.
+        fill(self.app, [Stored(uid="u")])
+        with self.app.app_context(), Transaction(writing=True) as connection:
+            connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
+        with self.app.app_context(), Transaction(writing=True) as connection:
+            connection.execute(delete(TODOS))
+        self.take("u.json", '{"title": "again", "uid": "u"}')
+        self.assertEqual([("again", "u")], [(todo.title, todo.uid) for todo in content(self.app)])
+
+    def test_a_service_with_todos_of_its_own_takes_them_as_new(self) -> None:
+        own = Stored(5, "own")
+        other = service()
+        fill(other, [Stored(5, "other", created_at=DAY_BEFORE), Stored(7, "kept", uid="kept")])
+        for chosen in ("json", "ics"):
+            with self.subTest(chosen):
+                fill(self.app, [own])
+                exported = run(other, "export", "--format", chosen).stdout_bytes
+                for taken in (2, 0):
+                    result = run(self.app, "import", "--format", chosen, "-", text=exported)
+                    self.assertTrue(result.stdout.startswith(f"{taken} taken"), result.output)
+                here, *new = content(self.app)
+                self.assertEqual(own, here)
+                for todo, (title, created_at, uid) in zip(
+                    new,
+                    (("other", DAY_BEFORE, "20270130T180000.123456Z-5@todo"), ("kept", MOMENT, "kept")),
+                    strict=True,
+                ):
+                    self.assertEqual((title, created_at, uid), (todo.title, todo.created_at, todo.uid))
+                    self.assertGreater(todo.id, 5)
+                    # Who asks for what is updated_since hears of them.
+                    self.assertLess(abs(utc_now() - todo.updated_at), timedelta(minutes=5))
+
+    def test_its_own_export_brings_nothing_new(self) -> None:
+        fill(self.app, [Stored(1, "a"), Stored(2, "b", uid="kept")])
+        before = content(self.app)
+        for chosen in ("json", "csv", "ics", "todotxt", "taskwarrior"):
+            with self.subTest(chosen):
+                exported = run(self.app, "export", "--format", chosen).stdout_bytes
+                result = run(self.app, "import", "--format", chosen, "-", text=exported)
+                self.assertTrue(result.stdout.startswith("0 taken, 2 were here"), result.output)
+                self.assertEqual(before, content(self.app))
+
+    def test_two_todos_that_claim_one_id(self) -> None:
+        text = "".join(
+            f'{{"id": {number}, "title": "{title}", "created_at": "2027-01-{day}"}}\n'
+            for number, title, day in ((3, "a", "01"), (3, "b", "02"), (4, "c", "03"), (2**63 - 1, "d", "04"))
+        )
+        self.take("a.json", text)
+        self.assertEqual(
+            [(3, "a"), (4, "c"), (5, "b"), (6, "d")], [(todo.id, todo.title) for todo in content(self.app)]
+        )
+
+    def test_nothing_is_half_taken_of_a_file_that_cannot_be_read(self) -> None:
+        ics = "BEGIN:VCALENDAR\r\nBEGIN:VTODO\r\nSUMMARY:a\r\nEND:VTODO\r\n"
+        for name, data, line in (
+            ("half.json", '[{"title": "a"},\n{"title": "b', 2),
+            ("half.json", '[{"title": "a"},\n{"title": "b"}', 2),
+            ("half.json", '[{"title": "a"},\n', 2),
+            ("more.json", '[{"title": "a"}]\n[]', 2),
+            ("empty.json", "", 1),
+            ("text.json", '{"title": "a"}\nBuy milk', 2),
+            ("nan.json", '[{"title": "a"}, NaN]', 1),
+            ("deep.json", '[{"title": "a"}, ' + "[" * 100_000, 1),
+            ("digits.json", '[{"title": "a"},\n' + "9" * 5000 + "]", 2),
+            ("long.json", '[{"title": "' + "a" * 3_000_000, 1),
+            ("utf-16.json", '[{"title": "a"}]'.encode("utf-16"), 1),
+            ("latin-1.csv", "title\na\nKäse\n".encode("latin-1"), 3),
+            ("character.txt", b"a\nK\xc3", 2),
+            ("half.csv", 'title,description\na,b\nc,"d', 3),
+            ("quotes.csv", 'title\n"a"b\n', 2),
+            ("other.csv", "name,colour\na,red\n", 1),
+            ("twice.csv", "title,deadline_at,deadline_at\na,,\n", 1),
+            ("empty.csv", "", 1),
+            ("long.csv", "title\n" + "a" * 3_000_000, 2),
+            ("field.csv", "title\n" + "a" * 200_000, 2),
+            ("long.txt", "a\n" + "a" * 3_000_000, 2),
+            ("half.ics", ics, 4),
+            ("half.ics", ics + "END:VCALENDAR\r\nBEGIN:VCALENDAR\r\nBEGIN:VTODO\r\n", 7),
+            ("crossed.ics", ics + "BEGIN:VTODO\r\nEND:VCALENDAR\r\n", 6),
+            ("text.ics", ics + "Buy milk\r\n", 5),
+            ("text.ics", "Buy milk\r\n", 1),
+            ("empty.ics", "", 1),
+            ("folded.ics", ics + "X-A:a" + "\r\n aaaaaaaaa" * 200_000, 5),
+        ):
+            with self.subTest(name, line=line):
+                path = self.folder / name
+                result = self.take(name, data, "--skip-invalid", status=1)
+                self.assertIn(f"Error: {path}:{line}: ", result.stderr)
+                self.assertTrue(result.stderr.endswith(" Nothing was taken.\n"), result.stderr)
+
+    def test_what_is_no_file_of_a_format(self) -> None:
+        for arguments, status, message in (
+            (("todos.doc",), 2, "What is the format of"),
+            (("absent.json",), 1, "absent.json: No such file or directory."),
+            ((".", "--format", "json"), 1, "Is a directory."),
+        ):
+            with self.subTest(arguments):
+                result = run(self.app, "import", *arguments)
+                self.assertEqual(status, result.exit_code, result.output)
+                self.assertIn(message, result.output)
+
+    def test_bytes_that_editors_add_or_change(self) -> None:
+        for name, data in (
+            ("bom.csv", b"\xef\xbb\xbftitle\r\na\r\n"),
+            ("lf.csv", b"title\na"),
+            ("bom.json", b'\xef\xbb\xbf[{"title": "a"}]'),
+            (
+                "bom.ics",
+                "\ufeffBEGIN:VCALENDAR\nBEGIN:VTODO\nSUMMARY:a\nEND:VTODO\n\nEND:VCALENDAR\n\n",
+            ),
+            ("bom.txt", b"\xef\xbb\xbfa\r\n\r\n"),
+        ):
+            with self.subTest(name):
+                fill(self.app, [])
+                self.take(name, data)
+                self.assertEqual(["a"], self.titles())
+
+    def test_the_database_being_locked(self) -> None:
+        database = self.folder / "db.sqlite"
+        app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}", "BUSY_TIMEOUT": 1})
+        with closing(sqlite3.connect(database, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            result = run(app, "import", "--format", "todotxt", "-", text=b"a\n")
+            self.assertEqual(
+                (1, "Error: The database can't be used: database is locked.\n"),
+                (result.exit_code, result.stderr),
+            )
+            other.execute("ROLLBACK")
+        self.assertEqual(0, run(app, "import", "--format", "todotxt", "-", text=b"a\n").exit_code)
+
+
+class TestOnATerminal(TransferTest):
+    """As a process: the others run in this one."""
+
+    def test_progress_and_reports(self) -> None:
+        lines = "".join(f"{'x' * (80 if i else 81)} due:2027-01-31\n" for i in range(300))
+        place = f"sqlite:///{self.folder}/db.sqlite"
+        child = pexpect.spawn(
+            sys.executable,
+            ["-m", "flask", "--app", "todo", "import", "--skip-invalid", str(self.file("todos.txt", lines))],
+            env=environment(TODO_SQLALCHEMY_DATABASE_URI=place, TERM="xterm"),
+            cwd=str(ROOT),
+            encoding="utf-8",
+            timeout=PATIENCE,
+        )
+        child.expect(pexpect.EOF)
+        child.close()
+        shown = str(child.before)
+        self.assertEqual(0, child.exitstatus, shown)
+        self.assertIn("Read", shown)
+        self.assertIn("100%", shown)
+        self.assertRegex(shown, r"todos\.txt:1: title must be a string of 1 to 80 characters")
+        self.assertIn("299 taken, 0 were here before, 1 can't be taken.", shown)
+
+
+class TestExport(TransferTest):
+    def setUp(self) -> None:
+        super().setUp()
+        self.app = kept_app()
+        fill(self.app, [Stored(id=number, title=f"Todo {number}") for number in range(1, 2502)])
+
+    def test_more_than_one_run_of_todos(self) -> None:
+        path = self.folder / "todos.json"
+        result = run(self.app, "export", path)
+        self.assertEqual((0, "", "Todos: 2501.\n"), (result.exit_code, result.stdout, result.stderr))
+        todos = self.app.test_client().get("/api/v1/todos").json
+        self.assertEqual(todos, json.loads(path.read_bytes()))
+        self.assertEqual(path.read_bytes(), run(self.app, "export").stdout_bytes)
+        self.assertEqual([path], list(self.folder.iterdir()))
+
+    def test_what_is_lost_is_said(self) -> None:
+        for name, lacks in (("a.csv", "CSV can't tell"), ("a.txt", "todo.txt has no description")):
+            with self.subTest(name):
+                self.assertIn(lacks, run(self.app, "export", self.folder / name).stderr)
+
+    def test_a_file_that_cannot_be_written(self) -> None:
+        for path in (self.folder / "absent" / "todos.json", Path("/dev/full")):
+            with self.subTest(path):
+                result = run(self.app, "export", "--format", "json", path)
+                self.assertEqual(1, result.exit_code)
+                self.assertRegex(result.stderr, r"Error: .+: (No such file|No space left).*\.\n")

@@ -1,0 +1,54 @@
+import unittest
+from urllib.parse import urlsplit
+
+from playwright.sync_api import ConsoleMessage, Page, expect
+
+from tests.support.api import KeptAppTest
+from tests.support.browser import CHROMIUM, NONE, chromium
+from tests.support.server import Server
+
+
+class TestDocs(KeptAppTest):
+    def test_files_are_sent_once(self) -> None:
+        for path in ("/docs", "/docs/docs.js", "/docs/swagger-ui.css"):
+            with self.subTest(path=path):
+                first = self.client.get(path)
+                again = self.client.get(path, headers={"If-None-Match": first.headers["ETag"]})
+                self.assertEqual((200, 304, b""), (first.status_code, again.status_code, again.data))
+                self.assertEqual("no-cache", again.headers["Cache-Control"])
+
+    def test_no_inline_script_may_run(self) -> None:
+        policy = self.client.get("/docs").headers["Content-Security-Policy"]
+        self.assertIn("default-src 'none'; script-src 'self';", policy)
+
+
+@unittest.skipUnless(CHROMIUM.exists(), NONE)
+class TestDocsInABrowser(unittest.TestCase):
+    def test_operations_are_shown_and_tried_without_another_host(self) -> None:
+        with Server() as server, chromium() as browser:
+            page = browser.new_page()
+            hosts: set[str | None] = set()
+            faults: list[str] = []
+            page.on("request", lambda request: hosts.add(urlsplit(request.url).netloc))
+            page.on("pageerror", lambda error: faults.append(str(error)))
+            page.on("console", lambda message: _note(message, faults))
+            page.goto(f"{server.url}/docs")
+            expect(page.get_by_role("heading", name="Todo API")).to_be_visible()
+            self.create(page)
+            self.assertEqual(
+                ["Buy milk"], [todo["title"] for todo in server.request("GET", "/api/v1/todos").json]
+            )
+            self.assertEqual({urlsplit(server.url).netloc}, hosts - {""})
+            self.assertEqual([], faults)
+
+    def create(self, page: Page) -> None:
+        """Send the example of a new todo."""
+        operation = page.locator("#operations-Todos-create_todo")
+        operation.get_by_role("button").first.click()
+        operation.get_by_role("button", name="Execute").click()
+        expect(operation.locator(".live-responses-table tbody .response-col_status")).to_contain_text("201")
+
+
+def _note(message: ConsoleMessage, faults: list[str]) -> None:
+    if message.type in {"error", "warning"}:
+        faults.append(message.text)

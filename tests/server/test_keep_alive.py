@@ -1,0 +1,59 @@
+import unittest
+from http.client import HTTPConnection
+from io import BytesIO
+from typing import ClassVar
+
+from tests.support.api import KeptAppTest
+from tests.support.server import PATIENCE, Server
+from todo.http.body import MAX_BYTES
+from todo.http.keep_alive import MAX_RECEIVED
+
+JSON = "application/json"
+# Answers that need no body, or not all of it: path, media type, size, status.
+EARLY_ANSWERS = (
+    ("/api/v1/nowhere", JSON, MAX_BYTES, 404),
+    ("/api/v1/health", JSON, MAX_BYTES, 405),
+    ("/api/v1/todos?colour=red", JSON, MAX_BYTES, 400),
+    ("/api/v1/todos", "text/plain", MAX_BYTES, 415),
+    ("/api/v1/todos", JSON, MAX_BYTES + 1, 413),
+    ("/api/v1/todos", JSON, MAX_RECEIVED, 413),
+)
+
+
+class TestKeepAlive(unittest.TestCase):
+    server: ClassVar[Server]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = cls.enterClassContext(Server())
+
+    def test_a_connection_serves_on_after_an_answer_that_did_not_need_the_body(self) -> None:
+        for path, media_type, size, status in EARLY_ANSWERS:
+            with self.subTest(path=path, media_type=media_type, size=size):
+                connection = HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)
+                self.addCleanup(connection.close)
+                connection.connect()
+                kept = connection.sock
+                connection.request("POST", path, b" " * size, {"Content-Type": media_type})
+                response = connection.getresponse()
+                response.read()
+                self.assertEqual(status, response.status)
+                connection.request("GET", "/api/v1/health")
+                self.assertEqual(200, connection.getresponse().status)
+                self.assertIs(kept, connection.sock)
+
+
+class TestTooLarge(KeptAppTest):
+    def test_a_body_that_is_not_received_to_its_end_ends_the_connection(self) -> None:
+        announced = self.client.post("/api/v1/todos", data=b" " * (MAX_RECEIVED + 1), content_type=JSON)
+        unannounced = self.client.post(
+            "/api/v1/todos",
+            input_stream=BytesIO(b'{"title": "x"}' + b" " * MAX_RECEIVED),
+            content_type=JSON,
+            headers={"Transfer-Encoding": "chunked"},
+            environ_overrides={"wsgi.input_terminated": True},
+        )
+        for response in (announced, unannounced):
+            self.assertEqual(413, response.status_code)
+            self.assertEqual("close", response.headers["Connection"])
+            self.assertEqual(response.headers["X-Request-ID"], response.get_json()["request_id"])

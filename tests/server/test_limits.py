@@ -1,0 +1,136 @@
+"""What the server refuses early, and clients that take their time."""
+
+import os
+import socket
+import statistics
+import time
+import unittest
+from contextlib import suppress
+from pathlib import Path
+from typing import ClassVar
+
+from tests.support.api import TODOS
+from tests.support.nginx import PROGRAM, nginx
+from tests.support.server import PATIENCE, Server, request
+
+SLOW_SECONDS = float(os.environ.get("SLOW_SECONDS", "0"))
+SLOW_CLIENTS = 200
+HEAD = b"GET /api/v1/todos HTTP/1.1\r\nHost: localhost\r\n"
+BODY_TO_COME = (
+    HEAD.replace(b"GET", b"POST") + b"Content-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
+)
+HUGE = (
+    (
+        "a body of 10 GB declared",
+        HEAD.replace(b"GET", b"POST")
+        + b"Content-Type: application/json\r\nContent-Length: 10000000000\r\n\r\n{",
+        413,
+    ),
+    ("a header of 1 MB", HEAD + b"X-A: " + b"a" * 2**20 + b"\r\n\r\n", 431),
+    ("1,000 headers", HEAD + b"".join(b"X-%d: 1\r\n" % number for number in range(1000)) + b"\r\n", 431),
+    (
+        "10,000 parameters",
+        HEAD.replace(b"todos ", b"todos?%s " % b"&".join(b"a%d=1" % number for number in range(10_000))),
+        431,
+    ),
+    (
+        "1,000 parameters",
+        HEAD.replace(b"todos ", b"todos?%s " % b"&".join(b"a%d=1" % number for number in range(1000)))
+        + b"\r\n",
+        400,
+    ),
+)
+
+# What a client sends at once, and what it sends of the rest each second.
+SLOW = (
+    ("headers", b"", b"G"),
+    ("a body", HUGE[0][1].replace(b"10000000000", b"1000").removesuffix(b"{"), b" "),
+)
+
+
+class TestLimits(unittest.TestCase):
+    server: ClassVar[Server]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = cls.enterClassContext(Server(TODO_WORKERS="1"))
+
+    def connect(self) -> socket.socket:
+        connection = socket.create_connection(("127.0.0.1", self.server.port), PATIENCE)
+        self.addCleanup(connection.close)
+        return connection
+
+    @unittest.skipUnless(Path("/proc/self/status").exists(), "reads the memory in /proc")
+    def test_what_is_huge_is_refused_early(self) -> None:
+        for kind, sent, status in HUGE * 2:
+            before = self.memory()
+            with self.subTest(kind):
+                connection = self.connect()
+                with suppress(OSError):  # it may be closed before all of it is sent
+                    connection.sendall(sent)
+                try:
+                    answer = connection.recv(100)
+                except ConnectionResetError:  # so may be its answer
+                    answer = b""
+                if status != 431 or answer:
+                    self.assertRegex(answer, rb"^HTTP/1.1 %d " % status)
+                self.assertLess(self.memory() - before, 8 * 1024)
+        self.assertEqual(200, self.server.request("GET", TODOS).status)
+
+    def test_what_comes_slowly_keeps_nobody_waiting(self) -> None:
+        for kind, head, byte in SLOW:
+            with self.subTest(kind):
+                usual = time_of_a_request(self.server.port)
+                slow = [self.connect() for _ in range(SLOW_CLIENTS)]
+                for connection in slow:
+                    connection.sendall(head)
+                times = times_beside(slow, self.server.port, byte)
+                if SLOW_SECONDS:
+                    self.assertLess(statistics.median(times), 2 * usual)
+
+    def memory(self) -> int:
+        """The resident memory of the worker, in KiB."""
+        (worker,) = self.server.workers
+        status = Path(f"/proc/{worker}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0])
+
+
+@unittest.skipUnless(SLOW_SECONDS, "takes SLOW_SECONDS, see make soak")
+@unittest.skipUnless(PROGRAM, "there is no nginx")
+class TestBehindNginx(unittest.TestCase):
+    def test_bodies_that_come_slowly_keep_nobody_waiting(self) -> None:
+        server = self.enterContext(Server(TODO_PROXIES="1"))
+        port = self.enterContext(nginx(server.port))
+        usual = time_of_a_request(port)
+        slow = [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(SLOW_CLIENTS)]
+        for connection in slow:
+            self.addCleanup(connection.close)
+        for connection in slow[::2]:  # the others have not even sent their headers
+            connection.sendall(BODY_TO_COME)
+        times = times_beside(slow, port)
+        self.assertLess(statistics.median(times), 2 * usual)
+
+
+def times_beside(slow: list[socket.socket], port: int, byte: bytes = b" ") -> list[float]:
+    """What requests take while each of `slow` sends a byte a second, in seconds."""
+    end = time.monotonic() + SLOW_SECONDS
+    times = []
+    while True:
+        for connection in slow:
+            with suppress(OSError):  # the server has enough of it
+                connection.sendall(byte)
+        times.append(time_of_a_request(port))
+        if time.monotonic() > end:
+            return times
+        time.sleep(1)
+
+
+def time_of_a_request(port: int) -> float:
+    """The median of some, in seconds."""
+    times = []
+    for _ in range(21):
+        begun = time.perf_counter()
+        if (status := request(port, "GET", TODOS).status) != 200:
+            raise AssertionError(f"{status} instead of 200")
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)

@@ -1,0 +1,104 @@
+"""The log: a line for each request, whatever is in it, and the traceback of what failed."""
+
+import io
+import json
+import unittest
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
+from typing import Any, ClassVar, NoReturn
+
+from flask.logging import default_handler
+
+from tests.support.api import TODOS, empty_app
+from tests.support.server import PATIENCE, Server
+from todo.config import StartupError
+
+# Requests with what must not stand in the log, or not as it is.
+PATHS = (
+    ("GET", "/api/v1/todos?q=swordfish", "/api/v1/todos", 200),
+    ("GET", "/api/v1/todos?%71=swordfish&limit=1", "/api/v1/todos", 200),
+    ("GET", "/api/v1/todos.ics?token=swordfish", "/api/v1/todos.ics", 200),
+    ("GET", "/%0A%0DERROR%1B%22%5C%20x%7F", "/%0A%0DERROR%1B%22%5C%20x%7F", 404),
+    ("GET", "/%FF%E2%80%A8%C2%85", "/%EF%BF%BD%E2%80%A8%C2%85", 404),
+    ("GET", "/" + "x" * 5000, ("/" + "x" * 5000)[:2000], 404),
+    ("BREW", "/api/v1/todos", "/api/v1/todos", 405),
+)
+
+
+def told(form: str) -> tuple[list[str], str]:
+    """Send the requests to a server with this form of the log; the lines about them, and all of it."""
+    with Server(TODO_WORKERS="2", TODO_LOG_FORMAT=form) as server:
+        send(server)
+        return [line for line in server.output.splitlines() if "id-" in line], server.output
+
+
+def send(server: Server) -> None:
+    for number, (method, path, _, status) in enumerate(PATHS):
+        connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
+        connection.request(method, path, headers={"X-Request-ID": f"id-{number}"})
+        answer = connection.getresponse()
+        answer.read()
+        connection.close()
+        assert answer.status == status, (path, answer.status)
+    server.request("POST", TODOS, {"title": "swordfish"}, headers={"X-Request-ID": "id-post"})
+    server.stop()
+
+
+class TestRequests(unittest.TestCase):
+    told: ClassVar[dict[str, tuple[list[str], str]]]
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        forms = ("json", "text")
+        with ThreadPoolExecutor() as threads:
+            cls.told = dict(zip(forms, threads.map(told, forms), strict=True))
+
+    def test_json(self) -> None:
+        lines, output = self.told["json"]
+        self.assertNotIn("swordfish", output)
+        told: dict[str, dict[str, Any]] = {line["request_id"]: line for line in map(json.loads, lines)}
+        self.assertEqual(len(PATHS) + 1, len(told))
+        for number, (method, _, path, status) in enumerate(PATHS):
+            line = told[f"id-{number}"]
+            self.assertEqual(
+                ["time", "remote_address", "method", "path", "status", "duration", "request_id"], list(line)
+            )
+            self.assertEqual((method, path, status), (line["method"], line["path"], line["status"]))
+            self.assertEqual("127.0.0.1", line["remote_address"])
+            self.assertRegex(line["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+            self.assertGreater(line["duration"], 0)
+
+    def test_text(self) -> None:
+        told, output = self.told["text"]
+        self.assertNotIn("swordfish", output)
+        self.assertEqual(len(PATHS) + 1, len(told))
+        for number, (method, _, path, status) in enumerate(PATHS):
+            (line,) = (line for line in told if line.endswith(f" id-{number}"))
+            time, *fields, duration, _ = line.split(" ")
+            self.assertEqual(["127.0.0.1", method, path, str(status)], fields)
+            self.assertRegex(time, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
+            self.assertRegex(duration, r"^\d+\.\d+ms$")
+
+
+class TestErrors(unittest.TestCase):
+    def test_a_failure_is_one_object_with_the_id(self) -> None:
+        app = empty_app(TESTING=False, LOG_FORMAT="json")
+        self.addCleanup(empty_app)  # whose form is text
+
+        @app.get("/fail/<path:msg>")
+        def fail(msg: str) -> NoReturn:
+            raise RuntimeError(msg)
+
+        app.logger.addHandler(default_handler)
+        self.addCleanup(app.logger.removeHandler, default_handler)
+        log = io.StringIO()
+        app.test_client().get("/fail/%0A%22", headers={"X-Request-ID": "abc"}, errors_stream=log)
+        (line,) = log.getvalue().splitlines()
+        told = json.loads(line)
+        self.assertEqual(["time", "level", "message", "request_id", "traceback"], list(told))
+        self.assertEqual(("ERROR", "abc"), (told["level"], told["request_id"]))
+        self.assertIn("RuntimeError", told["traceback"])
+
+    def test_a_form_that_is_none(self) -> None:
+        with self.assertRaisesRegex(StartupError, "^LOG_FORMAT is 'xml': .*text, json, off"):
+            empty_app(LOG_FORMAT="xml")

@@ -1,0 +1,250 @@
+import os
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import threading
+import time
+import unittest
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
+
+from click.testing import CliRunner
+from flask.cli import cli
+
+from tests.support.server import COMMAND, PATIENCE, ROOT, Server, answers, environment, free_port, wait_until
+from todo import create_app
+from todo.cli.serve import ENDING, stop_when_told
+from todo.config import StartupError
+
+HEALTH = "/api/v1/health"
+LINUX = Path("/proc/self/task").exists()
+
+
+class TestRefusals(unittest.TestCase):
+    """What keeps the server from starting is told in one sentence."""
+
+    def test_one_sentence_and_no_traceback(self) -> None:
+        text = Path(self.enterContext(TemporaryDirectory()), "text")
+        text.write_text("This is no database. " * 100)
+        taken = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        for sentence, options, database in (
+            (f"Port {taken} is in use", ["--port", str(taken)], ":memory:"),
+            ("file is not a database", [], text),
+        ):
+            with self.subTest(sentence):
+                variables = {"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}"}
+                result = CliRunner().invoke(cli, ["--app", "todo", "serve", *options], env=variables)
+                self.assertEqual((1, ""), (result.exit_code, result.stdout))
+                self.assertRegex(result.stderr, rf"\AError: [^\n]*{sentence}[^\n]*\n\Z")
+        self.assertEqual("This is no database. " * 100, text.read_text())
+
+    def test_addresses_that_cant_be_listened_on(self) -> None:
+        run = create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}).test_cli_runner().invoke
+        for arguments, sentence in (
+            ("--port 0", "0 is no port"),
+            ("--port 65536", "65536 is no port"),
+            ("--host 192.0.2.1 --port 6400", "192.0.2.1:6400 can't be listened on (Cannot assign"),
+            ("--host 0.0.0.0 --port 6399", "On 0.0.0.0 everybody who reaches this machine could read"),
+        ):
+            with self.subTest(arguments):
+                result = run(args=f"serve {arguments}")
+                self.assertEqual(1, result.exit_code)
+                self.assertIn(f"Error: {sentence}", result.output)
+
+    def test_databases_that_cant_be_used(self) -> None:
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        text = folder / "text"
+        text.write_text("This is no database. " * 100)
+        for sentence, uri in (
+            ("SQLALCHEMY_DATABASE_URI can't be used: Could not parse", "todos"),
+            (
+                "SQLALCHEMY_DATABASE_URI can't be used: its beginning, nosuch, is none of",
+                "nosuch://user:secret@host/todos",
+            ),
+            (f"{text} can't be used: file is not a database", f"sqlite:///{text}"),
+            (f"{text}/db.sqlite can't be used: Not a directory", f"sqlite:///{text}/db.sqlite"),
+            (f"{folder} can't be used: unable to open", f"sqlite:///{folder}"),
+            (
+                f"{folder}/absent can't be used: No such file",
+                f"sqlite:///file:{folder}/absent?mode=ro&uri=true",
+            ),
+        ):
+            with self.subTest(uri), self.assertRaisesRegex(StartupError, re.escape(sentence)) as caught:
+                create_app({"SQLALCHEMY_DATABASE_URI": uri})
+            self.assertNotIn("secret", str(caught.exception))
+        self.assertEqual([text], list(folder.iterdir()))
+
+
+class TestStart(unittest.TestCase):
+    # As a user starts it, which takes longer than `tests.support.server`.
+    def test_one_line_says_where_it_listens_and_where_the_data_is(self) -> None:
+        database = Path(self.enterContext(TemporaryDirectory()), "db.sqlite")
+        port = free_port()
+        variables = {"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}", "TODO_LOG_FORMAT": "off"}
+        with subprocess.Popen(
+            [*COMMAND, "--port", str(port)],
+            cwd=ROOT,
+            env=environment(TODO_WORKERS="1", **variables),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                wait_until(lambda: process.poll() is not None or answers(port))
+                self.assertTrue(database.exists())
+            finally:
+                process.terminate()
+            output, _ = process.communicate(timeout=PATIENCE)
+        expected = f"Listening on http://127.0.0.1:{port}, data in {database}\n"
+        self.assertEqual((0, expected), (process.returncode, output))
+
+    def test_a_database_in_memory_is_one_for_all_requests(self) -> None:
+        memory = {"TODO_SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}
+        with Server(TODO_HOST="localhost", TODO_WORKERS="2", **memory) as server:
+            self.assertIn(f"Listening on http://localhost:{server.port}, data in memory", server.output)
+            ids = [server.request("POST", "/api/v1/todos", {"title": "x"}).json["id"] for _ in range(8)]
+            self.assertEqual(list(range(1, 9)), ids)
+
+
+class Ended(NamedTuple):
+    """What is left of a server that was told to end."""
+
+    status: int
+    seconds: float
+    lines: int
+    listens: bool
+    files: list[str]
+
+
+def end(tell: Callable[[int, signal.Signals], None], by: signal.Signals, requests: int) -> Ended:
+    """Start a server, send requests, and have it end while a connection is open."""
+    with Server(TODO_WORKERS="4") as server:
+        for _ in range(requests):
+            server.request("POST", "/api/v1/todos", {"title": "x"})
+        with closing(socket.create_connection(("127.0.0.1", server.port))):
+            begun = time.monotonic()
+            tell(server.pid, by)
+            status = server.wait()
+            seconds = time.monotonic() - begun
+        with closing(socket.socket()) as connection:
+            listens = connection.connect_ex(("127.0.0.1", server.port)) == 0
+        files = sorted(path.name for path in server.database.parent.glob("db*"))
+        return Ended(status, seconds, server.output.count("\n"), listens, files)
+
+
+class TestStop(unittest.TestCase):
+    def test_signals_end_it_and_leave_the_data_in_one_file(self) -> None:
+        cases = (
+            (os.kill, signal.SIGINT, 0),
+            (os.kill, signal.SIGTERM, 8),
+            (os.killpg, signal.SIGINT, 8),  # Ctrl-C
+            (os.killpg, signal.SIGTERM, 0),  # a service manager
+        )
+        with ThreadPoolExecutor(2) as threads:
+            for case, ended in zip(cases, threads.map(lambda case: end(*case), cases), strict=True):
+                with self.subTest(case):
+                    # Workers that do not end by themselves are killed after ten seconds.
+                    self.assertLess(ended.seconds, 9)
+                    self.assertEqual(
+                        (0, 1, False, ["db.sqlite"]), (ended.status, ended.lines, ended.listens, ended.files)
+                    )
+
+    def test_a_request_under_way_is_finished(self) -> None:
+        with (
+            Server(TODO_WORKERS="1") as server,
+            ThreadPoolExecutor(2) as threads,
+            closing(sqlite3.connect(server.database, isolation_level=None)) as lock,
+        ):
+            lock.execute("BEGIN IMMEDIATE")
+            answer = threads.submit(server.request, "POST", "/api/v1/todos", {"title": "x"})
+            time.sleep(0.3)
+            status = threads.submit(server.stop)
+            time.sleep(0.1)
+            self.assertFalse(answer.done())
+            lock.execute("ROLLBACK")
+            self.assertEqual((201, 0), (answer.result().status, status.result()))
+            self.assertEqual((1,), lock.execute("SELECT count(*) FROM todos").fetchone())
+
+
+@unittest.skipUnless(LINUX, "finds the processes in /proc")
+class TestProcesses(unittest.TestCase):
+    def test_a_signal_that_the_server_misses_is_told_again(self) -> None:
+        told: list[int] = []
+
+        def miss_two() -> None:
+            told.append(len(told))
+            if len(told) == 3:
+                raise EOFError
+
+        def wait() -> None:
+            with suppress(EOFError):
+                stop_when_told(miss_two)
+
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, blocked)
+        thread = threading.Thread(target=wait)
+        thread.start()
+        signal.pthread_kill(thread.ident or 0, signal.SIGTERM)
+        thread.join(PATIENCE)
+        self.assertEqual([0, 1, 2], told)
+
+    def test_a_killed_worker_is_replaced_and_makes_no_new_database(self) -> None:
+        with Server(TODO_WORKERS="2") as server:
+            server.request("POST", "/api/v1/todos", {"title": "x"})
+            wait_until(lambda: server.listening == 2)
+            before = server.workers
+            elsewhere = server.database.rename(server.database.with_suffix(".away"))
+            os.kill(before[0], signal.SIGKILL)
+            wait_until(lambda: len(set(server.workers) - {before[0]}) == 2)
+            for _ in range(8):
+                self.assertEqual(200, server.request("GET", HEALTH).status)
+                self.assertEqual(503, server.request("GET", "/api/v1/todos").status)
+            self.assertFalse(server.database.exists())
+            elsewhere.rename(server.database)
+            for _ in range(8):
+                self.assertEqual(
+                    ["x"], [todo["title"] for todo in server.request("GET", "/api/v1/todos").json]
+                )
+            self.assertEqual(0, server.stop())
+
+    def test_a_worker_keeps_to_a_core_where_each_has_one(self) -> None:
+        cores = os.sched_getaffinity(0)
+
+        def used_by(server: Server) -> list[set[int]]:
+            return sorted(map(os.sched_getaffinity, server.workers), key=min)
+
+        with Server(TODO_WORKERS="0") as server:
+            one_each = [{core} for core in sorted(cores)]
+            wait_until(lambda: used_by(server) == one_each)
+            killed = server.workers[0]
+            os.kill(killed, signal.SIGKILL)
+            wait_until(lambda: killed not in server.workers and used_by(server) == one_each)
+        with Server(TODO_WORKERS=str(len(cores) + 1)) as server:
+            wait_until(lambda: len(server.workers) == len(cores) + 1)
+            for _ in range(8):
+                self.assertEqual(200, server.request("GET", HEALTH).status)
+            self.assertEqual([cores] * (len(cores) + 1), used_by(server))
+
+    def test_workers_end_with_the_main_process(self) -> None:
+        with Server(TODO_WORKERS="2") as server:
+            wait_until(lambda: len(server.workers) == 2)
+            workers = server.workers
+            server.process.kill()
+            server.wait()
+            wait_until(lambda: not any(map(runs, workers)))
+            server.start()
+
+
+def runs(pid: int) -> bool:
+    """Tell whether a process has not ended yet, whether or not somebody took note of its end."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(") ")[2][0] != "Z"

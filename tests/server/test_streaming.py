@@ -1,0 +1,112 @@
+"""The list without a limit, read slowly or not to its end, from the running server with two workers."""
+
+import json
+import os
+import socket
+import sqlite3
+import time
+import unittest
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from http.client import HTTPConnection
+from pathlib import Path
+
+from tests.support.server import PATIENCE, Server
+
+PATH = "/api/v1/todos"
+TODOS = int(os.environ.get("STREAMED_TODOS", "40000"))
+ROUNDS = 6 if "STREAMED_TODOS" in os.environ else 2
+WORKERS = 2
+MAX_GROWTH = 18 * 1024 * 1024
+# Long enough for the default list to be larger than what memory may grow by.
+DESCRIPTION = "😀" * 120
+LENGTH = TODOS * len(DESCRIPTION.encode())
+
+
+@unittest.skipUnless(Path("/proc/self/statm").exists(), "Memory and connections are read from /proc.")
+class TestStreaming(unittest.TestCase):
+    server: Server
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        cls.server = cls.enterClassContext(Server(TODO_WORKERS=str(WORKERS)))
+        with closing(sqlite3.connect(cls.server.database)) as shell, shell:
+            numbers = (
+                "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)"
+            )
+            shell.execute(
+                f"{numbers} INSERT INTO todos (title, description) SELECT 'Buy milk', ? FROM numbers",
+                (TODOS, DESCRIPTION),
+            )
+        for _ in range(5 * WORKERS):
+            cls.server.request("GET", f"{PATH}?limit=1000")
+
+    def test_memory_stays_flat_while_a_slow_client_reads(self) -> None:
+        before = peak = self.memory()
+        length = 0
+        end = b""
+        with closing(self.begin_to_read()) as client:
+            while received := client.recv(1 << 20):
+                end = (end + received)[-1000:]
+                # 10 times on the way, time enough for the server to get ahead.
+                if (length + len(received)) * 10 // LENGTH != length * 10 // LENGTH:
+                    time.sleep(0.05)
+                    peak = max(peak, self.memory())
+                length += len(received)
+        self.assertGreater(length, LENGTH)
+        self.assertIn(f'"id":{TODOS},'.encode(), end)
+        self.assertLess(peak - before, MAX_GROWTH)
+
+    def test_every_todo_arrives_once(self) -> None:
+        with closing(HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)) as connection:
+            connection.request("GET", f"{PATH}?sort=-deadline_at,title")
+            ids = [todo["id"] for todo in json.load(connection.getresponse())]
+        self.assertEqual(list(range(1, TODOS + 1)), ids)
+
+    def test_clients_that_stop_reading_hold_up_nobody(self) -> None:
+        with ExitStack() as clients:
+            for _ in range(4 * WORKERS):
+                clients.enter_context(closing(self.begin_to_read()))
+            for _ in range(4 * WORKERS):
+                self.assertEqual(200, self.server.request("GET", f"{PATH}?limit=1").status)
+
+    def test_clients_that_hang_up_free_what_they_held(self) -> None:
+        readings = [self.sockets()]
+        while readings[-5:] != readings[-1:] * 5:  # until those of earlier requests are closed
+            time.sleep(0.05)
+            readings.append(self.sockets())
+        idle = readings[-1]
+        for _ in range(ROUNDS):
+            with ExitStack() as clients:
+                for _ in range(4 * WORKERS):
+                    clients.enter_context(closing(self.begin_to_read()))
+                self.eventually(lambda: self.sockets() == idle + 4 * WORKERS)
+            self.eventually(lambda: self.sockets() == idle)
+            self.assertEqual(200, self.server.request("GET", f"{PATH}?limit=1").status)
+
+    def begin_to_read(self) -> socket.socket:
+        """Ask for the list and read its first bytes."""
+        client = socket.create_connection(("127.0.0.1", self.server.port), PATIENCE)
+        client.sendall(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        self.assertTrue(client.recv(1000).startswith(b"HTTP/1.1 200"))
+        return client
+
+    def memory(self) -> int:
+        """The bytes that the workers have in memory."""
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.server.workers)
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+    def sockets(self) -> int:
+        """How many sockets the workers have open."""
+        count = 0
+        for pid in self.server.workers:
+            for file in Path(f"/proc/{pid}/fd").iterdir():
+                with suppress(FileNotFoundError):  # closed meanwhile
+                    count += str(file.readlink()).startswith("socket:")
+        return count
+
+    def eventually(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + PATIENCE
+        while not holds():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)

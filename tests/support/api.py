@@ -1,0 +1,87 @@
+"""The API in this process: an app on a database in memory, and what every error answer must be."""
+
+import os
+from functools import lru_cache
+from typing import Any, ClassVar
+
+from flask import Flask
+from werkzeug.test import TestResponse
+
+from tests.base import TodoTest
+from tests.support import database_server
+from todo import create_app
+from todo.database import Transaction
+
+TODOS = "/api/v1/todos"
+JSON = "application/json"
+MEMBERS_OF_A_PROBLEM = ["type", "title", "status", "detail", "error", "errors", "request_id"]
+
+
+def empty_app(**settings: Any) -> Flask:
+    """An app with these settings, on an empty database: in memory, or that of TEST_DATABASE_URL."""
+    url = os.environ.get("TEST_DATABASE_URL", "sqlite:///:memory:")
+    if "TEST_DATABASE_URL" in os.environ:
+        database_server.empty(url)
+    return create_app({"SQLALCHEMY_DATABASE_URI": url, "TESTING": True, **settings})
+
+
+def kept_app(**settings: Any) -> Flask:
+    """`empty_app`, for a test that changes nothing of the app itself: others with these settings share it."""
+    app = _keep(**settings)
+    with app.app_context(), Transaction(writing=True) as connection:
+        database_server.empty_tables(connection)
+    return app
+
+
+@lru_cache(16)
+def _keep(**settings: Any) -> Flask:
+    return empty_app(**settings)
+
+
+class KeptAppTest(TodoTest):
+    """A test that changes nothing of its app, which has the settings of its class."""
+
+    SETTINGS: ClassVar[dict[str, Any]] = {}
+
+    def setUp(self) -> None:
+        self.app = kept_app(**self.SETTINGS)
+        self.client = self.app.test_client()
+
+
+class ApiTest(KeptAppTest):
+    """A test that makes todos, and that reads problems."""
+
+    def create(self, **members: Any) -> dict[str, Any]:
+        response = self.client.post(TODOS, json={"title": "Buy milk", **members})
+        self.assertEqual(201, response.status_code, response.text)
+        todo: dict[str, Any] = response.get_json()
+        return todo
+
+    def read_all(self, query: str = "") -> list[dict[str, Any]]:
+        response = self.client.get(f"{TODOS}?{query}")
+        self.assertEqual(200, response.status_code, response.text)
+        todos: list[dict[str, Any]] = response.get_json()
+        return todos
+
+    def assertProblem(self, status: int, response: TestResponse) -> dict[str, Any]:
+        """Check all that RFC 9457 and the contract say of an error answer; return its body."""
+        self.assertEqual(status, response.status_code, response.text)
+        self.assertEqual("application/problem+json", response.content_type)
+        problem: dict[str, Any] = response.get_json()
+        self.assertEqual(MEMBERS_OF_A_PROBLEM, list(problem))
+        self.assertRegex(problem["type"], r"^/problems/[a-z]+(-[a-z]+)*$")
+        self.assertEqual(status, problem["status"])
+        self.assertTrue(problem["title"])
+        self.assertTrue(problem["detail"])
+        self.assertEqual(problem["detail"], problem["error"])
+        self.assertEqual(response.headers["X-Request-ID"], problem["request_id"])
+        for fault in problem["errors"]:
+            self.assertTrue(fault["detail"])
+            self.assertIn(set(fault) - {"detail"}, ({"pointer"}, {"parameter"}, set()))
+        return problem
+
+    def assertFaults(self, kind: str, expected: list[str], response: TestResponse) -> None:
+        """Check that the answer is a 400 whose `errors` name by `kind` what is at fault, all of it."""
+        problem = self.assertProblem(400, response)
+        self.assertEqual("/problems/validation", problem["type"])
+        self.assertEqual(sorted(expected), sorted(fault[kind] for fault in problem["errors"]))

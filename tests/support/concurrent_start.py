@@ -1,0 +1,35 @@
+"""Processes that start the service at the same moment."""
+
+import os
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing.synchronize import Barrier
+
+from tests.support.forks import FORKS
+from todo import create_app
+
+PROCESSES = 4
+ROUNDS = int(os.environ.get("SOAK_ROUNDS", "2"))
+
+_barrier: Barrier
+
+
+def at_once(urls: list[str]) -> list[int]:
+    """Let all start on each database; return for each process how often it could use what it started."""
+    with ProcessPoolExecutor(
+        PROCESSES, mp_context=FORKS, initializer=_meet_at, initargs=(FORKS.Barrier(PROCESSES),)
+    ) as processes:
+        return list(processes.map(_start_each, [urls] * PROCESSES))
+
+
+def _meet_at(barrier: Barrier) -> None:
+    global _barrier  # noqa: PLW0603 - a barrier reaches a process as it starts, or not at all
+    _barrier = barrier
+
+
+def _start_each(urls: list[str]) -> int:
+    created = 0
+    for url in urls:
+        _barrier.wait(30)
+        app = create_app({"SQLALCHEMY_DATABASE_URI": url})
+        created += app.test_client().post("/api/v1/todos", json={"title": "x"}).status_code == 201
+    return created

@@ -1,0 +1,187 @@
+"""The files to deploy with, held to what can be checked without a container engine."""
+
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+import unittest
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import yaml  # type: ignore[import-untyped]
+
+from tests.support.api import TODOS
+from tests.support.nginx import PROGRAM, nginx
+from tests.support.server import PATIENCE, ROOT, environment, free_port
+from todo.config import PREFIX, SETTINGS
+
+COMPOSE = (ROOT / "compose.yaml").read_text()
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+HOME = "/app"  # where the image has the service
+
+
+def instructions() -> Iterator[tuple[str, str]]:
+    """The instructions of the Dockerfile: the word in capitals, and what follows it."""
+    lines = [line for line in DOCKERFILE.splitlines() if line and not line.startswith("#")]
+    for instruction in re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines():
+        word, _, rest = instruction.partition(" ")
+        yield word, rest
+
+
+class TestCompose(unittest.TestCase):
+    services = yaml.safe_load(COMPOSE)["services"]
+
+    def test_what_it_names_is_there(self) -> None:
+        compose = yaml.safe_load(COMPOSE)
+        for name, service in self.services.items():
+            with self.subTest(name):
+                self.assertTrue("image" in service or (ROOT / service["build"] / "Dockerfile").is_file())
+                for needed, condition in service.get("depends_on", {}).items():
+                    self.assertEqual({"condition": "service_healthy"}, condition)
+                    self.assertIn(needed, self.services)
+                for volume in service.get("volumes", ()):
+                    source = volume.partition(":")[0]
+                    there = (
+                        (ROOT / source).is_file() if source.startswith(".") else source in compose["volumes"]
+                    )
+                    self.assertTrue(there, volume)
+                # That of a service that is built is in the Dockerfile.
+                self.assertNotEqual("healthcheck" in service, "build" in service)
+        self.assertIn("HEALTHCHECK", dict(instructions()))
+
+    def test_the_settings_are_some(self) -> None:
+        known = {PREFIX + setting.name for setting in SETTINGS}
+        settings = self.services["todo"]["environment"]
+        self.assertLessEqual(set(settings), known)
+        self.assertEqual(("true", "1"), (settings["TODO_REQUIRE_TOKEN"], settings["TODO_PROXIES"]))
+
+    def test_there_is_no_password_in_it_and_none_by_default(self) -> None:
+        passwords = re.findall(r"(?:PASSWORD: |://todo:)(.*?)(?:@|\n)", COMPOSE)
+        self.assertEqual(2, len(passwords))
+        for password in passwords:
+            self.assertRegex(password, r"^\$\{POSTGRES_PASSWORD:\?set it .*\}$")
+
+
+class TestDockerfile(unittest.TestCase):
+    def test_it_takes_only_what_is_sent_to_it(self) -> None:
+        sent = {
+            line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
+        }
+        taken: set[str] = set()
+        for word, rest in instructions():
+            if word == "COPY" and "--from" not in rest:
+                taken.update(rest.split()[:-1])
+        self.assertEqual(sent, taken)
+        for name in sent:
+            self.assertTrue((ROOT / name).exists(), name)
+
+    def test_it_does_not_run_as_root(self) -> None:
+        self.assertRegex(dict(instructions())["USER"], r"^[1-9]\d*:[1-9]\d*$")
+
+    @unittest.skipUnless("SOAK_SECONDS" in os.environ, "make soak runs it")
+    def test_its_commands_work(self) -> None:
+        folder = self.enterContext(TemporaryDirectory())
+        app = Path(folder) / "app"
+        build = Path(folder) / "build"
+        python = str(Path(sys.executable).parent)
+        variables = environment(HOME=folder)
+        variables["PATH"] = f"{python}{os.pathsep}{os.environ['PATH']}"
+        for word, text in instructions():
+            rest = text.replace(HOME, str(app))
+            if word == "FROM" and app.exists():
+                app.rename(build)
+            elif word == "WORKDIR":
+                self.assertEqual(str(app), rest)
+                app.mkdir()
+            elif word == "COPY":
+                self.copy(rest, app, build)
+            elif word == "ENV":
+                for assignment in shlex.split(rest):
+                    name, _, value = assignment.partition("=")
+                    variables[name] = value.replace("$PATH", variables["PATH"])
+            elif word == "RUN":
+                done = subprocess.run(
+                    ["sh", "-c", rest], cwd=app, env=variables, capture_output=True, text=True, check=False
+                )
+                self.assertEqual(0, done.returncode, f"{rest}\n{done.stdout}{done.stderr}")
+        # A virtual environment finds its files by the place where it was made.
+        self.serve(app, variables)
+
+    def copy(self, arguments: str, app: Path, build: Path) -> None:
+        """Do as COPY does, for files and folders below the home."""
+        options = [word for word in arguments.split() if word.startswith("--")]
+        *sources, target = (word for word in arguments.split() if not word.startswith("--"))
+        for name in sources:
+            if "--from=build" in options:
+                shutil.move(build / Path(name).relative_to(app), app / target)
+            elif (ROOT / name).is_dir():
+                shutil.copytree(ROOT / name, app / target, ignore=shutil.ignore_patterns("__pycache__"))
+            else:
+                shutil.copy(ROOT / name, app / target)
+
+    def serve(self, app: Path, variables: dict[str, str]) -> None:
+        """Run CMD until HEALTHCHECK finds it well; without tokens it refuses to start."""
+        command = json.loads(dict(instructions())["CMD"])
+        check = dict(instructions())["HEALTHCHECK"].partition("CMD ")[2]
+        refused = subprocess.run(
+            command, cwd=app, env=variables, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+        self.assertIn("TODO_REQUIRE_TOKEN=true", refused.stderr)
+        self.assertEqual(1, refused.returncode)
+        port = free_port()
+        # Tests listen on no other address than this machine's own.
+        variables |= {"TODO_HOST": "127.0.0.1", "TODO_PORT": str(port), "TODO_REQUIRE_TOKEN": "true"}
+        self.assertEqual(1, check.count(":6400/"))
+        check = json.loads(check.replace(":6400/", f":{port}/"))
+
+        def is_well() -> bool:
+            return not subprocess.run(
+                check, cwd=app, env=variables, capture_output=True, timeout=PATIENCE, check=False
+            ).returncode
+
+        self.assertFalse(is_well())
+        with (app / "log").open("wb") as log:
+            process = subprocess.Popen(command, cwd=app, env=variables, stdout=log, stderr=log)
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not is_well():
+                self.assertIsNone(process.poll(), (app / "log").read_text())
+                self.assertLess(time.monotonic(), deadline)
+        finally:
+            process.terminate()
+            self.assertEqual(0, process.wait(PATIENCE))
+        self.assertTrue((app / "instance/db.sqlite").is_file())
+
+
+@unittest.skipUnless(PROGRAM, "there is no nginx")
+class TestNginx(unittest.TestCase):
+    def test_what_it_answers_itself_is_a_problem(self) -> None:
+        with nginx(free_port(), free_port()) as port:
+            for method, path, body, headers, status in (
+                ("GET", TODOS, b"", {}, 503),
+                ("PATCH", f"{TODOS}/1", b"{}", {}, 503),
+                ("POST", TODOS, b"{}", {"Idempotency-Key": "1"}, 503),
+                ("POST", TODOS, b"{}", {"X-Request-ID": 'a"b'}, 503),
+                ("POST", TODOS, b"", {"Content-Length": str(3 * 2**20)}, 413),
+                ("GET", "/metrics", b"", {}, 404),
+                ("GET", "/readyz", b"", {"X-Request-ID": "mine"}, 404),
+            ):
+                with self.subTest(method, path=path, headers=headers):
+                    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+                    self.addCleanup(connection.close)
+                    connection.request(method, path, body, headers)
+                    answer = connection.getresponse()
+                    problem = json.load(answer)
+                    self.assertEqual((status, status), (answer.status, problem["status"]))
+                    self.assertEqual("application/problem+json", answer.headers["Content-Type"])
+                    self.assertEqual("5" if status == 503 else None, answer.headers["Retry-After"])
+                    self.assertEqual(problem["detail"], problem["error"])
+                    self.assertEqual([problem["request_id"]], answer.headers.get_all("X-Request-ID"))
+                    if headers.get("X-Request-ID") == "mine":
+                        self.assertEqual("mine", problem["request_id"])

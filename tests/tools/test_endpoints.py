@@ -1,0 +1,41 @@
+import re
+import shutil
+import subprocess
+import unittest
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.support.server import PATIENCE, ROOT, Server, environment
+
+# Tests fetch nothing: .ci/run has npx fetch httpyac first, and so can anyone.
+HTTPYAC = ("npx", "--yes", "--offline", "httpyac")
+ENDPOINTS = (ROOT / "endpoints.http").read_text()
+ADDRESS = "http://localhost:6400"
+
+
+class TestEndpoints(unittest.TestCase):
+    def test_every_request_says_what_to_expect(self) -> None:
+        for request in ENDPOINTS.split("\n### ")[1:]:
+            with self.subTest(request=request.splitlines()[0]):
+                self.assertRegex(request, r"\n# @expect [1-5][0-9]{2}\b")
+
+    @unittest.skipUnless(shutil.which("npx"), "httpyac takes npx, which comes with Node.js")
+    def test_every_answer_is_what_is_expected(self) -> None:
+        folder = Path(self.enterContext(TemporaryDirectory()))
+        shutil.copy(ROOT / "Pipfile.lock", folder)  # the body that is too large
+        server = self.enterContext(Server())
+        (folder / "endpoints.http").write_text(ENDPOINTS.replace(ADDRESS, server.url))
+        process = subprocess.run(
+            (*HTTPYAC, "send", "endpoints.http", "--all", "--output", "none", "--output-failed", "exchange"),
+            cwd=folder,
+            env=environment(no_proxy="*"),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        if "ENOTCACHED" in process.stderr:
+            self.skipTest("httpyac is not there: `npx --yes httpyac --version` fetches it")
+        requests = len(re.findall(r"(?m)^### ", ENDPOINTS))
+        self.assertEqual(0, process.returncode, process.stdout + process.stderr)
+        self.assertIn(f"{requests} requests processed ({requests} succeeded)", process.stdout)
