@@ -1,79 +1,98 @@
-"""The only clock of the service, and the two kinds of time it knows.
+"""The only clock of the service, and the two kinds of time that it knows.
 
-An *instant* (`created_at`, `updated_at`) is UTC. A *wall time* (`deadline_at`) is what a clock on
-the wall shows in the zone of the setting `TIMEZONE`. Both are kept as naive datetimes.
+An *instant* (`created_at`, `updated_at`) is UTC. A *wall time* (`deadline_at`) is local time in the
+zone of the setting `TIMEZONE`. The database stores both as naive datetimes.
 """
 
 import re
 import time
-from datetime import UTC, datetime, tzinfo
+from datetime import UTC, datetime, timedelta, tzinfo
 from functools import lru_cache
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 from zoneinfo import ZoneInfo
 
 from flask import current_app
 
-# Every day that exists and no other (no 30 February, no year 0), so that the OpenAPI document
-# can say exactly what is accepted.
-_LEAP_YEAR = "(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)"
-_DAY = (
-    "(?!0000)(?:"
-    "[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])"
-    "|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)|02-(?:0[1-9]|1[0-9]|2[0-8]))"
-    f"|{_LEAP_YEAR}-02-29)"
+
+def _day(separator: str) -> str:
+    """Return a pattern of the days that exist in the years 1 to 9999, without look-ahead (RE2 has none)."""
+    year = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
+    fourth = "(?:0[48]|[2468][048]|[13579][26])"
+    return (
+        f"(?:{year}{separator}(?:"
+        f"(?:0[13578]|1[02]){separator}(?:0[1-9]|[12][0-9]|3[01])"
+        f"|(?:0[469]|11){separator}(?:0[1-9]|[12][0-9]|30)"
+        f"|02{separator}(?:0[1-9]|1[0-9]|2[0-8]))"
+        f"|(?:[0-9]{{2}}{fourth}|{fourth}00){separator}02{separator}29)"
+    )
+
+
+# The OpenAPI document shows this pattern, so it describes exactly the accepted forms: RFC 3339, and
+# ISO 8601 as `datetime.fromisoformat` reads it. Digits beyond microseconds are cut off.
+_HOUR, _MINUTE, _FRACTION = "(?:[01][0-9]|2[0-3])", "[0-5][0-9]", "(?:[.,][0-9]{1,9})?"
+_DAY = f"(?:{_day('-')}|{_day('')})"
+_TIME = (
+    f"{_HOUR}(?::{_MINUTE}(?::{_MINUTE}{_FRACTION})?|{_MINUTE}(?:{_MINUTE}{_FRACTION})?)?"
+    f"(?:[Zz]|[+-]{_HOUR}(?::?{_MINUTE})?)?"
 )
-_TIME = r"(?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]{1,6}0*)?)?"
-_OFFSET = "(?:Z|[+-](?:[01][0-9]|2[0-3]):[0-5][0-9])"
-# `$` alone would let a final newline through in Python.
-SENT_TIME_PATTERN = rf"^{_DAY}(?:T{_TIME}{_OFFSET}?)?$(?!\n)"
-_SENT_TIME = re.compile(SENT_TIME_PATTERN)
+_TIME_PATTERN = f"^{_DAY}(?:[Tt ]{_TIME})?$"
+_MATCH = re.compile(_TIME_PATTERN).fullmatch
+_DATE_LENGTH = len("2027-01-31")
+_END_OF_DAY = timedelta(hours=23, minutes=59, seconds=59)
 
 
 def utc_now() -> datetime:
-    """Now as an instant: naive, UTC, to the microsecond."""
+    """Return the current instant: naive, UTC, to the microsecond."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
 def timestamp() -> str:
-    """Now as an instant in text: ISO 8601 with three fraction digits and `Z`."""
+    """Return the current instant as text: ISO 8601 with three fraction digits and `Z`."""
     second, rest = divmod(time.time_ns(), 10**9)
     return f"{_text_of(second)}.{rest // 10**6:03}Z"
 
 
-@lru_cache(maxsize=1)  # to make it takes a twentieth of a small request
+@lru_cache(maxsize=1)  # formatting costs a twentieth of a small request
 def _text_of(second: int) -> str:
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
 def wall_now() -> datetime:
-    """Now as a wall time in the service's zone: naive, to the microsecond."""
+    """Return the current wall time in the service's zone: naive, to the microsecond."""
     return datetime.now(service_zone()).replace(tzinfo=None)
 
 
 def format_instant(instant: datetime) -> str:
-    """ISO 8601 with six fraction digits and `Z`: `2023-02-27T12:00:00.000000Z`."""
+    """Format as ISO 8601 with six fraction digits and `Z`: `2023-02-27T12:00:00.000000Z`."""
     return instant.isoformat(timespec="microseconds") + "Z"
 
 
 def format_wall_time(wall_time: datetime) -> str:
-    """ISO 8601 without an offset; six fraction digits, none where they are all zero."""
+    """Format as ISO 8601 without an offset, with six fraction digits unless all are zero."""
     return wall_time.isoformat()
 
 
+def is_time(text: str) -> bool:
+    """Return True if `text` is an accepted form of a time."""
+    return _MATCH(text) is not None
+
+
 class _SentTime(datetime):
-    """A time as it stands in a request: ISO 8601, a bare date meaning midnight."""
+    """A time in a request or a file. A date alone means midnight at its start."""
+
+    date_alone: ClassVar[timedelta] = timedelta()
 
     @classmethod
     def from_json(cls, value: object) -> Self:
-        """Read `value`, converting a time with an offset (or `Z`) to the zone of the class.
+        """Parse `value`, and convert a time with an offset (or `Z`) to the zone of the class.
 
-        Raises ValueError for anything that is not such a time in the years 1 to 9999.
+        Raises ValueError if `value` is not an accepted form, or leaves the years 1 to 9999.
         """
-        if not isinstance(value, str) or not _SENT_TIME.match(value):
+        if not isinstance(value, str) or not is_time(value):
             raise ValueError("not a time")
-        time = cls.fromisoformat(value)
+        time = cls.fromisoformat(value.upper())
         if time.tzinfo is None:
-            return time
+            return time + cls.date_alone if len(value) <= _DATE_LENGTH else time
         try:
             return time.astimezone(cls._zone()).replace(tzinfo=None)
         except OverflowError:
@@ -81,8 +100,8 @@ class _SentTime(datetime):
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema of the strings that `from_json` takes."""
-        return {"type": "string", "pattern": SENT_TIME_PATTERN}
+        """Return the JSON Schema of the strings that `from_json` accepts."""
+        return {"type": "string", "pattern": _TIME_PATTERN}
 
     @classmethod
     def _zone(cls) -> tzinfo:
@@ -90,22 +109,33 @@ class _SentTime(datetime):
 
 
 class WallTime(_SentTime):
-    """A wall time of a request, in the service's zone."""
+    """A wall time in the service's zone."""
 
     @classmethod
     def _zone(cls) -> tzinfo:
         return service_zone()
 
 
+class ImportedWallTime(WallTime):
+    """A wall time in a file. A date alone means the end of that day."""
+
+    date_alone = _END_OF_DAY
+
+
 class Instant(_SentTime):
-    """An instant of a request, in UTC."""
+    """An instant, in UTC unless it has an offset."""
 
     @classmethod
     def _zone(cls) -> tzinfo:
         return UTC
 
 
+def is_end_of_day(wall_time: datetime) -> bool:
+    """Return True if `wall_time` stands for a day without a time."""
+    return wall_time.time().isoformat() == "23:59:59"
+
+
 def service_zone() -> ZoneInfo:
-    """The zone of the setting TIMEZONE."""
+    """Return the zone of the setting TIMEZONE."""
     zone: ZoneInfo = current_app.extensions["todo.zone"]
     return zone

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
 
-from todo.clock import Instant, WallTime
+from todo.clock import ImportedWallTime, Instant, WallTime
 from todo.models.imported_uid import UID_LENGTH
 from todo.models.todo import DESCRIPTION_LENGTH, TITLE_LENGTH
 
@@ -39,14 +39,12 @@ Description = Annotated[
     ),
 ]
 Completed = Annotated[bool, Meta(description="true or false")]
-Deadline = Annotated[
-    WallTime | None,
-    Meta(
-        description="null or a time such as 2027-01-31T18:00:00, 2027-01-31 or 2027-01-31T18:00:00+10:00, "
-        "with at most six fraction digits, in the years 1 to 9999",
-        examples=["2027-01-31T18:00:00", None],
-    ),
-]
+_DEADLINE = Meta(
+    description="null or a time such as 2027-01-31T18:00:00, 2027-01-31 or 2027-01-31T18:00:00+10:00, "
+    "with at most nine fraction digits, in the years 1 to 9999",
+    examples=["2027-01-31T18:00:00", None],
+)
+Deadline = Annotated[WallTime | None, _DEADLINE]
 
 
 class TodoCreate(Struct, forbid_unknown_fields=True, kw_only=True):
@@ -183,8 +181,9 @@ class TodoExport(TodoOut):
 
 
 class TodoEntry(TodoCreate, forbid_unknown_fields=True, kw_only=True):
-    """A todo that is read from a file, which may say what else the server sets."""
+    """A todo in a file, which may have the members that the server sets otherwise."""
 
+    deadline_at: Annotated[ImportedWallTime | None, _DEADLINE] = None
     id: Id | UnsetType = UNSET
     created_at: InstantIn | UnsetType = UNSET
     updated_at: InstantIn | UnsetType = UNSET

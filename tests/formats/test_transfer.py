@@ -135,7 +135,7 @@ created_at, updated_at, uid (it is 'c').
 -:1: title is required: a string of 1 to 80 characters, not all white space, no control characters.
 -:2: title must be a string of 1 to 80 characters, not all white space, no control characters (it is '').
 -:2: deadline_at must be null or a time such as 2027-01-31T18:00:00, 2027-01-31 or \
-2027-01-31T18:00:00+10:00, with at most six fraction digits, in the years 1 to 9999 (it is 'soon').
+2027-01-31T18:00:00+10:00, with at most nine fraction digits, in the years 1 to 9999 (it is 'soon').
 -:2: A todo must be a JSON object.
 -:2: A todo must be a JSON object.
 -:2: It has half of a surrogate pair (\\ud800 to \\udfff alone).

@@ -29,7 +29,7 @@ def _encode(todos: Todos, uids: Uids) -> bytes:
 def _line(todo: TodoOut, uids: Uids) -> str:
     todo_id, title, _, completed, deadline_at, created_at, updated_at = structs.astuple(todo)
     done = f"x {updated_at[:10]} " if completed else ""
-    due = deadline_at.isoformat().removesuffix("T00:00:00") if deadline_at else ""
+    due = deadline_at.isoformat().removesuffix("T23:59:59") if deadline_at else ""
     # The last `due:` counts, so that one in the title does not.
     due = f" due:{due}" if due or _DUE.search(title) else ""
     uid = quote(uids.get(todo_id) or own_uid(todo_id, created_at), safe="!#$&'()*+,/:;=?@[]")
