@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Table, select
 
 from todo.clock import service_zone
 from todo.database import Transaction
-from todo.formats import Form, Uids, csv, icalendar, json
+from todo.formats import Format, Uids, csv, icalendar, json
 from todo.http import negotiation, pagination
 from todo.http.conditional import entity_tag, tag_of_stream, tagged
 from todo.models.imported_uid import Imported
@@ -21,20 +21,20 @@ STREAM_CHUNK = 1000  # todos
 IMPORTS: Table = Imported.__table__
 
 # By media type, the usual one first.
-FORMS: dict[str, Callable[[], Form]] = {
+FORMATS: dict[str, Callable[[], Format]] = {
     json.LIST.media_type: lambda: json.LIST,
-    csv.FORM.media_type: lambda: csv.FORM,
-    icalendar.MEDIA_TYPE: lambda: icalendar.form(service_zone()),
+    csv.FORMAT.media_type: lambda: csv.FORMAT,
+    icalendar.MEDIA_TYPE: lambda: icalendar.format_for(service_zone()),
     json.LINES.media_type: lambda: json.LINES,
 }
 
 
-def negotiate() -> Form:
+def negotiate() -> Format:
     """Take the form that the client likes best; raises NotAcceptable where it takes none."""
-    return FORMS[negotiation.choose(list(FORMS))]()
+    return FORMATS[negotiation.choose(list(FORMATS))]()
 
 
-def answer(query: ListQuery, form: Form, *, tag_all: bool = False) -> Response:
+def answer(query: ListQuery, form: Format, *, tag_all: bool = False) -> Response:
     """Answer the todos that `query` matches: a page with an ETag where it has a limit, else all, streamed.
 
     With `tag_all` they have an ETag without a limit too.
@@ -68,7 +68,7 @@ def answer(query: ListQuery, form: Form, *, tag_all: bool = False) -> Response:
     return tagged(response, entity_tag(body, *map(str.encode, headers.values())))
 
 
-def encode_next(connection: Connection, listing: Listing, form: Form) -> tuple[bytes, bool]:
+def encode_next(connection: Connection, listing: Listing, form: Format) -> tuple[bytes, bool]:
     """Encode the next run of todos; the second value is whether there may be more behind it."""
     todos = listing.read(connection, STREAM_CHUNK)
     if todos:
@@ -84,7 +84,7 @@ def kept_uids(connection: Connection, todos: Sequence[TodoOut]) -> Uids:
     return {row.todo_id: row.uid for row in kept}
 
 
-def _stream(start: bytes, listing: Listing, form: Form) -> Iterator[bytes]:
+def _stream(start: bytes, listing: Listing, form: Format) -> Iterator[bytes]:
     """The list a run at a time, so that memory stays flat and no transaction waits for the client.
 
     The status is sent by then, and some servers end an answer that fails midway as if it were whole.
@@ -99,6 +99,6 @@ def _stream(start: bytes, listing: Listing, form: Form) -> Iterator[bytes]:
             if chunk:
                 yield form.separator + chunk
     except Exception:
-        yield form.broken
+        yield form.truncation_marker
         raise
     yield form.tail

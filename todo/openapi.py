@@ -20,7 +20,7 @@ from todo.http.body import JSON, MERGE_PATCH, json_schema, properties
 from todo.http.conditional import entity_tag, tagged
 from todo.http.parameters import NoParameters
 from todo.http.problem import ProblemOut
-from todo.listing import FORMS
+from todo.listing import FORMATS
 from todo.query import ListQuery
 from todo.schemas import (
     REF_TEMPLATE,
@@ -61,7 +61,7 @@ OPERATIONS = {
     "api.health": Operation(Health, tag="Service"),
     "api.list_todos": Operation(
         list[TodoOut],
-        text_media_types=tuple(kind for kind in FORMS if kind != JSON),
+        text_media_types=tuple(kind for kind in FORMATS if kind != JSON),
         query=ListQuery,
         takes=("If-None-Match",),
         gives=("Vary",),

@@ -63,7 +63,7 @@ class TestRead(unittest.TestCase):
             ("title\tid\na\t7\n", [Entry(2, {"title": "a", "id": 7})]),
             ("title;id\na;x\n", [Entry(2, {"title": "a", "id": "x"})]),
             ("title,completed\na,TRUE\n", [Entry(2, {"title": "a", "completed": True})]),
-            ("title,id\na\n", [Entry(2, {}, fault="It has 1 cells, and the first line 2.")]),
+            ("title,id\na\n", [Entry(2, {}, error="It has 1 cells, and the first line 2.")]),
             ("title\n\n\na\n", [Entry(4, {"title": "a"})]),
         ):
             with self.subTest(text):

@@ -87,7 +87,7 @@ class TestRead(unittest.TestCase):
         for zones in ("", ZONES.replace("Customized", "Other"), ZONES.replace("+0530", "?")):
             with self.subTest(zones):
                 entry = self.read_one("DUE;TZID=Customized Time Zone:20270131T180000", before=zones)
-                self.assertIn("Customized Time Zone, is not known", entry.fault)
+                self.assertIn("Customized Time Zone, is not known", entry.error)
 
     def test_other_components(self) -> None:
         event = "BEGIN:VEVENT\nSUMMARY:b\nBEGIN:VALARM\nEND:VALARM\nEND:VEVENT\n"

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from todo.formats import Entry, Unreadable, json, own_uid, parse_own_uid, text, todotxt
+from todo.formats import Entry, ParseError, json, own_uid, parse_own_uid, text, todotxt
 
 CALL = {"title": "Call", "completed": True}
 
@@ -35,7 +35,7 @@ class TestText(unittest.TestCase):
             (["a".encode("utf-16")], 1),
             ([b"\xfe\xff\x00a"], 1),
         ):
-            with self.subTest(parts), self.assertRaises(Unreadable) as caught:
+            with self.subTest(parts), self.assertRaises(ParseError) as caught:
                 list(text.decode(parts))
             self.assertEqual(line, caught.exception.line)
 
@@ -65,7 +65,7 @@ class TestJson(unittest.TestCase):
     def test_what_is_no_todo(self) -> None:
         for size in (1, 1000):
             found = list(json.read(pieces('[12, "a", null, [], true]', size)))
-            self.assertEqual([Entry(1, {}, fault="A todo must be a JSON object.")] * 5, found)
+            self.assertEqual([Entry(1, {}, error="A todo must be a JSON object.")] * 5, found)
 
     def test_taskwarrior(self) -> None:
         uuid = "0c1a2d6e-1111-4222-8333-123456789abc"

@@ -22,8 +22,8 @@ from todo.clock import format_instant, service_zone, utc_now
 from todo.database import Transaction
 from todo.formats import (
     Entry,
-    Form,
-    Unreadable,
+    Format,
+    ParseError,
     csv,
     icalendar,
     json,
@@ -39,12 +39,12 @@ from todo.listing import IMPORTS, STREAM_CHUNK, encode_next
 from todo.query import TODOS, Listing, ListQuery
 from todo.schemas import TodoEntry
 
-FORMS: dict[str, Callable[[], Form]] = {
+FORMATS: dict[str, Callable[[], Format]] = {
     "json": lambda: json.FILE,
-    "csv": lambda: csv.FORM,
-    "ics": lambda: icalendar.form(service_zone()),
-    "todotxt": lambda: todotxt.FORM,
-    "taskwarrior": lambda: taskwarrior.form(service_zone()),
+    "csv": lambda: csv.FORMAT,
+    "ics": lambda: icalendar.format_for(service_zone()),
+    "todotxt": lambda: todotxt.FORMAT,
+    "taskwarrior": lambda: taskwarrior.format_for(service_zone()),
 }
 READERS: dict[str, Callable[[Iterable[str], bool | None], Iterator[Entry]]] = {
     "json": lambda pieces, _: json.read(pieces),
@@ -89,22 +89,22 @@ def plain_errors() -> Iterator[None]:
 
 
 @click.command("export")
-@click.option("--format", "chosen", type=click.Choice(list(FORMS)), help="Else the suffix of FILE tells.")
+@click.option("--format", "chosen", type=click.Choice(list(FORMATS)), help="Else the suffix of FILE tells.")
 @click.argument("file", default="-")
 @with_appcontext
 def export_todos(chosen: str | None, file: str) -> None:
     """Write all todos, as they are at one moment, to FILE or the standard output."""
-    form = FORMS["json" if file == "-" and not chosen else _format(file, chosen)]()
+    form = FORMATS["json" if file == "-" and not chosen else _format(file, chosen)]()
     with plain_errors():
         if file == "-":
             count = _export(form, sys.stdout.buffer)
         else:
             with replacing(Path(file)) as output:
                 count = _export(form, output)
-    click.echo(f"Todos: {count}. {form.lacks}".rstrip(), err=True)
+    click.echo(f"Todos: {count}. {form.limitations}".rstrip(), err=True)
 
 
-def _export(form: Form, output: BinaryIO) -> int:
+def _export(form: Format, output: BinaryIO) -> int:
     listing = Listing(ListQuery())
     written = 0
     with Transaction(snapshot=True) as connection:
@@ -179,17 +179,17 @@ def _stage(file: str, staged: "_Staged", read: Callable[[Iterable[str]], Iterato
     try:
         with _opened(file) as pieces:
             for entry in read(text.decode(pieces)):
-                for name in entry.lost:
+                for name in entry.ignored:
                     if name in lost or len(lost) < _MAX_LOST:
                         lost[name] += 1
                         first.setdefault(name, entry.line)
                 if entry.values is None:
                     continue
-                problems = [entry.fault] if entry.fault else staged.add(entry.values)
+                problems = [entry.error] if entry.error else staged.add(entry.values)
                 for problem in problems:
                     _report(file, entry.line, problem)
                 refused += bool(problems)
-    except Unreadable as error:
+    except ParseError as error:
         raise click.ClickException(f"{file}:{error.line}: {error.detail} Nothing was taken.") from None
     for name, count in lost.items():
         _report(file, first[name], f"{name[:80]} is not kept; {count} in the file.")

@@ -1,12 +1,10 @@
 """Todos as text, without I/O.
 
-A `Form` writes todos. A reader takes the text of a file in pieces of any size and yields an
-`Entry` for each thing that it finds, with values as they would stand in a request: what they must be
-is checked elsewhere, in the one place for all formats.
+A `Format` writes todos. A reader takes a file in pieces of any size, and yields an `Entry` for each todo
+with values as in a request. The schema TodoEntry validates the values of all formats.
 
-Every todo has a UID, by which calendars and later imports know it. It is made of the todo's `id` and
-`created_at`, so that it need not be kept; only for a todo that came from elsewhere another UID is,
-and `uids` has it.
+Every todo has a UID, by which calendars and later imports recognize the todo. The UID is derived from
+`id` and `created_at`, so the database stores a UID only for todos that were imported; `uids` has these.
 """
 
 import re
@@ -19,39 +17,39 @@ Todos = Sequence[TodoOut]
 Uids = Mapping[int, str]
 
 
-class Form(NamedTuple):
-    """How a list of todos is written: `head`, runs of todos with `separator` between them, `tail`."""
+class Format(NamedTuple):
+    """How to write a list of todos: `head`, chunks with `separator` between them, `tail`."""
 
     media_type: str
     encode: Callable[[Todos, Uids], bytes]
     head: bytes = b""
     separator: bytes = b""
     tail: bytes = b""
-    # What is written in the place of the rest when it can't be: no reader may take it for the end.
-    broken: bytes = b""
-    # What of a todo can't be written, for people.
-    lacks: str = ""
+    # Ends a list that fails midway, so that no reader takes the list for complete.
+    truncation_marker: bytes = b""
+    # What the format cannot store, in one sentence for people.
+    limitations: str = ""
     has_uid: bool = False
 
     @property
     def content_type(self) -> str:
-        """The media type, with the encoding where it is text."""
+        """The media type, with the encoding if the media type is text."""
         return self.media_type + ("; charset=utf-8" if self.media_type.startswith("text/") else "")
 
 
 class Entry(NamedTuple):
-    """What a reader found at a line; `values` is None for what is no todo."""
+    """A todo at a line of a file, or something else if `values` is None."""
 
     line: int
     values: dict[str, Any] | None
-    # What it has that a todo has not, by the names of the format.
-    lost: tuple[str, ...] = ()
-    # Why it can't be taken, where that is not seen in its values.
-    fault: str = ""
+    # Names of the properties that a todo does not have, as the format calls them.
+    ignored: tuple[str, ...] = ()
+    # Why the todo is invalid, if its values do not show the reason.
+    error: str = ""
 
 
-class Unreadable(Exception):  # noqa: N818 - it says what the file is
-    """The file can't be read from this line on."""
+class ParseError(Exception):
+    """The file cannot be read beyond this line."""
 
     def __init__(self, line: int, detail: str) -> None:
         super().__init__(detail)
@@ -60,7 +58,7 @@ class Unreadable(Exception):  # noqa: N818 - it says what the file is
 
 
 def own_uid(todo_id: int, created_at: str) -> str:
-    """Make the UID of a todo of which none is kept: `20270131T180000.000000Z-42@todo`."""
+    """Return the UID of a todo without a stored UID: `20270131T180000.000000Z-42@todo`."""
     return f"{created_at.replace('-', '').replace(':', '')}-{todo_id}@todo"
 
 
@@ -68,7 +66,7 @@ _OWN_UID = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d\.\d{6}Z)-(-?\d{1,1
 
 
 def parse_own_uid(uid: str) -> tuple[int, str] | None:
-    """Read the `id` and `created_at` that `own_uid` made it of; None for another UID."""
+    """Return the `id` and `created_at` in a UID of `own_uid`, or None for another UID."""
     found = _OWN_UID.fullmatch(uid)
     if found is None:
         return None

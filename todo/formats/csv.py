@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, NamedTuple
 
-from todo.formats import Entry, Form, Todos, Uids, Unreadable
+from todo.formats import Entry, Format, ParseError, Todos, Uids
 from todo.formats.text import lines
 from todo.schemas import TodoOut
 
@@ -42,13 +42,13 @@ def _encode(todos: Todos, _: Uids) -> bytes:
     return text.getvalue().encode()
 
 
-FORM = Form(
+FORMAT = Format(
     "text/csv",
     _encode,
     head=f"{','.join(MEMBERS)}\r\n".encode(),
     # A quote that is not closed.
-    broken=b'"INCOMPLETE: the service failed midway. Ask again.',
-    lacks="CSV can't tell an empty description from none, nor has it the UID of what was imported.",
+    truncation_marker=b'"INCOMPLETE: the service failed midway. Ask again.',
+    limitations="CSV can't tell an empty description from none, nor has it the UID of what was imported.",
 )
 
 
@@ -112,19 +112,19 @@ def read(pieces: Iterable[str], *, day_first: bool | None = None) -> Iterator[En
                 yield _entry(line, dialect, columns, cells, day_first=day_first)
             line = rows.line_num + 1
     except csv.Error as error:
-        raise Unreadable(rows.line_num, f"This is no CSV: {error}. Is the file whole?") from None
+        raise ParseError(rows.line_num, f"This is no CSV: {error}. Is the file whole?") from None
 
 
 def _dialect(columns: list[str]) -> Dialect:
     found = next((dialect for dialect in DIALECTS if dialect.title in columns), None)
     if found is None:
         names = ", ".join(dialect.title for dialect in DIALECTS)
-        raise Unreadable(
+        raise ParseError(
             1, f"The first line must name the columns, one of them {names}; it has {_list(columns)}."
         )
     repeated = sorted(name for name, count in Counter(columns).items() if count > 1 and name in found.members)
     if repeated:
-        raise Unreadable(1, f"The first line has more than one column {_list(repeated)}.")
+        raise ParseError(1, f"The first line has more than one column {_list(repeated)}.")
     return found
 
 
@@ -136,7 +136,7 @@ def _entry(
     line: int, dialect: Dialect, columns: list[str], cells: list[str], *, day_first: bool | None
 ) -> Entry:
     if len(cells) != len(columns):
-        return Entry(line, {}, fault=f"It has {len(cells)} cells, and the first line {len(columns)}.")
+        return Entry(line, {}, error=f"It has {len(cells)} cells, and the first line {len(columns)}.")
     row = dict(zip(columns, cells, strict=True))
     kind = row.get("type", "") if dialect.title == "content" else "task"
     if kind != "task":

@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
-from todo.formats import Entry, Form, Todos, Uids, Unreadable, own_uid
+from todo.formats import Entry, Format, ParseError, Todos, Uids, own_uid
 from todo.formats.text import MAX_LINE, lines
 from todo.schemas import TodoOut
 
@@ -33,9 +33,9 @@ _MAX_SEQUENCE = 2**31 - 1
 _ID, _MICROSECOND, _CRLF = "X-ID", "X-MICROSECOND", "X-CRLF"
 
 
-def form(zone: ZoneInfo, component: str = VTODO) -> Form:
+def format_for(zone: ZoneInfo, component: str = VTODO) -> Format:
     """The form for a service in `zone`; of a VEVENT only the todos with a deadline are written."""
-    return Form(
+    return Format(
         MEDIA_TYPE,
         partial(_encode, zone.key, component),
         head=_head(zone.key),
@@ -169,7 +169,7 @@ def read(pieces: Iterable[str], zone: ZoneInfo) -> Iterator[Entry]:
         if entry:
             yield entry
     if reader.within or not number:
-        raise Unreadable(max(number, 1), "The file ends before END:VCALENDAR. Is it whole?")
+        raise ParseError(max(number, 1), "The file ends before END:VCALENDAR. Is it whole?")
 
 
 class _Reader:
@@ -186,7 +186,7 @@ class _Reader:
         """Take a line, and give the entry that ends with it."""
         found = _LINE.fullmatch(line)
         if found is None or not (self.within or line.rstrip().upper() == "BEGIN:VCALENDAR"):
-            raise Unreadable(number, "This is no line of a calendar, which begins with BEGIN:VCALENDAR.")
+            raise ParseError(number, "This is no line of a calendar, which begins with BEGIN:VCALENDAR.")
         name, parameters, value = found[1].upper(), found[2], found[3]
         if name == "BEGIN":
             return self._begin(number, value.strip().upper())
@@ -218,7 +218,7 @@ class _Reader:
         if _ZONE in self.within:
             self._zones.add(f"END:{component}")
         if self.within.pop() != component:
-            raise Unreadable(number, f"END:{component[:80]} stands where another component is open.")
+            raise ParseError(number, f"END:{component[:80]} stands where another component is open.")
         if component == VTODO and self.within == ["VCALENDAR"]:
             return _entry(self._start, self._properties, tuple(self._lost), self._zones)
         return None
@@ -234,7 +234,7 @@ def _unfold(pieces: Iterable[str]) -> Iterator[tuple[int, str]]:
             parts.append(line[1:])
             size += len(line)
             if size > MAX_LINE:
-                raise Unreadable(start, f"The line goes on for more than {MAX_LINE} characters.")
+                raise ParseError(start, f"The line goes on for more than {MAX_LINE} characters.")
         elif line:
             if parts:
                 yield start, "".join(parts)

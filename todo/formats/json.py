@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET, structs
 
-from todo.formats import Entry, Form, Todos, Uids, Unreadable, taskwarrior
+from todo.formats import Entry, Format, ParseError, Todos, Uids, taskwarrior
 from todo.http.body import DECODER
 from todo.http.problem import ValidationFailed
 from todo.schemas import TodoExport, TodoOut
@@ -37,10 +37,12 @@ def _with_uid(todo: TodoOut, uids: Uids) -> TodoExport:
     return exported
 
 
-LIST = Form("application/json", _list, b"[", b",", b"]")
-LINES = Form("application/x-ndjson", _lines, broken=b"INCOMPLETE: the service failed midway. Ask again.\n")
+LIST = Format("application/json", _list, b"[", b",", b"]")
+LINES = Format(
+    "application/x-ndjson", _lines, truncation_marker=b"INCOMPLETE: the service failed midway. Ask again.\n"
+)
 # With a line for each todo, and the UID of those that came from elsewhere.
-FILE = Form("application/json", _file, b"[\n", b",\n", b"\n]\n", has_uid=True)
+FILE = Format("application/json", _file, b"[\n", b",\n", b"\n]\n", has_uid=True)
 
 
 def read(pieces: Iterable[str]) -> Iterator[Entry]:
@@ -48,23 +50,23 @@ def read(pieces: Iterable[str]) -> Iterator[Entry]:
     text = _Text(pieces)
     is_list = text.skip("[")
     if not is_list and text.at_end():
-        raise Unreadable(1, "The file is empty.")
+        raise ParseError(1, "The file is empty.")
     more = not (is_list and text.skip("]"))
     while more:
         line = text.line
         value = text.read_value()
         if not isinstance(value, dict):
-            yield Entry(line, {}, fault="A todo must be a JSON object.")
+            yield Entry(line, {}, error="A todo must be a JSON object.")
         else:
             yield taskwarrior.entry(line, value) if taskwarrior.is_task(value) else Entry(line, value)
         if is_list:
             more = text.skip(",")
             if not more and not text.skip("]"):
-                raise Unreadable(text.line, "A comma or ] must follow here. Is the file whole?")
+                raise ParseError(text.line, "A comma or ] must follow here. Is the file whole?")
         else:
             more = not text.at_end()
     if not text.at_end():
-        raise Unreadable(text.line, "Nothing can follow the end of the list.")
+        raise ParseError(text.line, "Nothing can follow the end of the list.")
 
 
 class _Text:
@@ -107,13 +109,13 @@ class _Text:
             except json.JSONDecodeError as error:
                 if len(self._buffer) - self._position > MAX_VALUE or not self._fill():
                     line = self.line + self._buffer.count("\n", self._position, error.pos)
-                    raise Unreadable(line, f"This is no JSON: {error.msg}. Is the file whole?") from None
+                    raise ParseError(line, f"This is no JSON: {error.msg}. Is the file whole?") from None
             except RecursionError:
-                raise Unreadable(self.line, "This is nested too deeply.") from None
+                raise ParseError(self.line, "This is nested too deeply.") from None
             except ValidationFailed as error:
-                raise Unreadable(self.line, str(error.description)) from None
+                raise ParseError(self.line, str(error.description)) from None
             except ValueError:
-                raise Unreadable(self.line, "This has a number of thousands of digits.") from None
+                raise ParseError(self.line, "This has a number of thousands of digits.") from None
         self._advance(end)
         return value
 

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 from msgspec import structs
 
-from todo.formats import Entry, Form, Todos, Uids, own_uid
+from todo.formats import Entry, Format, Todos, Uids, own_uid
 from todo.schemas import TodoOut
 
 # Taskwarrior keeps attributes that it does not know: this one has the UID of a todo from here.
@@ -24,15 +24,15 @@ _NO_TODO = {"deleted", "recurring"}
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z", re.ASCII)
 
 
-def form(zone: ZoneInfo) -> Form:
+def format_for(zone: ZoneInfo) -> Format:
     """The form for a service in `zone`."""
-    return Form(
+    return Format(
         "application/json",
         partial(_encode, zone),
         b"[\n",
         b",\n",
         b"\n]\n",
-        lacks="Taskwarrior has no fractions of a second, and no wall time that clocks skip.",
+        limitations="Taskwarrior has no fractions of a second, and no wall time that clocks skip.",
         has_uid=True,
     )
 

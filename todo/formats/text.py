@@ -3,7 +3,7 @@
 import codecs
 from collections.abc import Iterable, Iterator
 
-from todo.formats import Unreadable
+from todo.formats import ParseError
 
 MAX_LINE = 1024 * 1024  # characters
 
@@ -13,31 +13,31 @@ _OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 def decode(pieces: Iterable[bytes]) -> Iterator[str]:
     """Decode UTF-8, with or without a byte order mark.
 
-    Raises Unreadable at the first line that has anything else.
+    Raises ParseError at the first line that has anything else.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     line = 1
     for piece in pieces:
         if line == 1 and piece.startswith(_OTHER_ENCODINGS):
-            raise Unreadable(1, "The file is UTF-16. Save it as UTF-8.")
+            raise ParseError(1, "The file is UTF-16. Save it as UTF-8.")
         try:
             yield decoder.decode(piece)
         except UnicodeDecodeError as error:
             where = line + bytes(error.object[: error.start]).count(b"\n")
-            raise Unreadable(
+            raise ParseError(
                 where, f"The file must be UTF-8, and this line is not: {error.reason}."
             ) from None
         line += piece.count(b"\n")
     try:
         yield decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        raise Unreadable(line, "The file ends within a character. Is it whole?") from None
+        raise ParseError(line, "The file ends within a character. Is it whole?") from None
 
 
 def lines(pieces: Iterable[str]) -> Iterator[str]:
     """Divide at each newline, which stays at the end of its line.
 
-    Raises Unreadable for a line of more than MAX_LINE characters.
+    Raises ParseError for a line of more than MAX_LINE characters.
     """
     rest = ""
     number = 1
@@ -47,6 +47,6 @@ def lines(pieces: Iterable[str]) -> Iterator[str]:
             yield line + "\n"
         number += len(whole)
         if len(rest) > MAX_LINE:
-            raise Unreadable(number, f"The line has more than {MAX_LINE} characters.")
+            raise ParseError(number, f"The line has more than {MAX_LINE} characters.")
     if rest:
         yield rest

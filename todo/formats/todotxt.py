@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 
 from msgspec import structs
 
-from todo.formats import Entry, Form, Todos, Uids, own_uid
+from todo.formats import Entry, Format, Todos, Uids, own_uid
 from todo.formats.text import lines
 from todo.schemas import TodoOut
 
@@ -36,7 +36,9 @@ def _line(todo: TodoOut, uids: Uids) -> str:
     return f"{done}{created_at[:10]} {title}{due} uid:{uid}\n"
 
 
-FORM = Form("text/plain", _encode, lacks="todo.txt has no description and no updated_at.", has_uid=True)
+FORMAT = Format(
+    "text/plain", _encode, limitations="todo.txt has no description and no updated_at.", has_uid=True
+)
 
 
 def read(pieces: Iterable[str]) -> Iterator[Entry]:

@@ -41,9 +41,9 @@ def get_calendar() -> Response:
     """
     query = parameters.read(CalendarQuery)
     if query.component is UNSET:
-        form = icalendar.form(service_zone())
+        form = icalendar.format_for(service_zone())
     else:
-        form = icalendar.form(service_zone(), icalendar.VEVENT)
+        form = icalendar.format_for(service_zone(), icalendar.VEVENT)
         if query.deadline_from is UNSET:  # leave out those without a deadline
             query = msgspec.structs.replace(query, deadline_from=WallTime.min)
     return listing.answer(query, form, tag_all=True)
@@ -52,4 +52,4 @@ def get_calendar() -> Response:
 @feeds.get("/todos.csv")
 def get_table() -> Response:
     """Get the todos that match as a table for a spreadsheet."""
-    return listing.answer(parameters.read(ListQuery), csv.FORM, tag_all=True)
+    return listing.answer(parameters.read(ListQuery), csv.FORMAT, tag_all=True)
