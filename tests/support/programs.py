@@ -1,0 +1,115 @@
+"""Programs of the system that tests run on loopback: started, ended, killed and stopped like machines."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+FOLDERS = ("/usr/sbin", "/usr/lib/postgresql/15/bin")  # where Debian installs what is not on every PATH
+PATIENCE = 60  # seconds
+
+
+def find(name: str) -> str | None:
+    """Return the path of a program, None if it is not installed."""
+    return shutil.which(name) or shutil.which(name, path=os.pathsep.join(FOLDERS))
+
+
+def missing(**packages: str) -> str:
+    """Return the reason to skip a test that needs `program="package"`, empty if all are installed."""
+    absent = [package for name, package in packages.items() if not find(name.replace("_", "-"))]
+    return f"install {', '.join(absent)} to run it" if absent else ""
+
+
+def wait_for(condition: Callable[[], bool], subject: str, seconds: float = PATIENCE) -> float:
+    """Wait until `condition` holds and return the time that it took. Raises AssertionError."""
+    began = time.monotonic()
+    while not condition():
+        if time.monotonic() - began > seconds:
+            raise AssertionError(f"not within {seconds} s: {subject}")
+        time.sleep(0.05)
+    return time.monotonic() - began
+
+
+def descendants(pid: int) -> list[int]:
+    """Return the process and all processes below it."""
+    children: dict[int, list[int]] = {}
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(status.parent.name))
+    found = [pid]
+    for each in found:
+        found += children.get(each, [])
+    return found
+
+
+class Program:
+    """A program in a folder of its own. Programs that refuse to run as root run as `user`."""
+
+    def __init__(
+        self, folder: Path, command: Sequence[str], *, user: str = "", environment: Mapping[str, str] = {}
+    ) -> None:
+        self.folder = folder
+        self.command = [find(command[0]) or command[0], *command[1:]]
+        self.user = user if user and os.geteuid() == 0 else None
+        self.environment = {"PATH": os.pathsep.join([os.environ["PATH"], *FOLDERS]), **environment}
+        folder.mkdir(parents=True, exist_ok=True)
+        if self.user:
+            shutil.chown(folder, self.user, self.user)
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                env=self.environment,
+                user=self.user,
+                group=self.user,
+                extra_groups=None if self.user is None else [],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
+
+    def run(self) -> None:
+        """Start it and wait for its success."""
+        self.start()
+        if self.process and self.process.wait(PATIENCE):
+            raise AssertionError(f"{self.command[0]} failed: {self.log}")
+
+    @property
+    def pids(self) -> list[int]:
+        """Return all of its processes."""
+        return descendants(self.process.pid) if self.process else []
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal to all of its processes at once."""
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill(self) -> None:
+        """End all of its processes as a power cut would."""
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def stop(self) -> None:
+        """End it as an operator would."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+        self.wait()
+
+    def wait(self) -> None:
+        if self.process:
+            self.process.wait(PATIENCE)
+        self.process = None
+
+    @property
+    def log(self) -> str:
+        """Return the end of its output."""
+        return (self.folder / "log").read_text(errors="replace")[-5000:]
