@@ -130,12 +130,12 @@ class TestBackup(BackupTest):
         path = os.environ["PATH"]
         self.addCleanup(os.environ.update, PATH=path)
         os.environ["PATH"] = str(self.folder)
-        self.assertRefused("is needed, and there is none", self.run_on(app, "backup", str(self.file)))
+        self.assertRefused("is needed, but it is not on the PATH", self.run_on(app, "backup", str(self.file)))
         for name in ("pg_dump", "mariadb-dump"):
             old = self.folder / name
             old.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6 Distrib 5.5.1-MariaDB'\n")
             old.chmod(0o755)
-        self.assertRefused("is needed, and .*9.6", self.run_on(app, "backup", str(self.file)))
+        self.assertRefused("is needed, but .*9.6", self.run_on(app, "backup", str(self.file)))
 
 
 class TestSqlite(BackupTest):
@@ -158,5 +158,5 @@ class TestSqlite(BackupTest):
         run = app.test_cli_runner().invoke
         restored = run(args=["restore", str(self.file)])
         self.assertDone(restored)
-        self.assertIn("run flask --app todo db upgrade", restored.output)
+        self.assertIn("Run flask --app todo db upgrade", restored.output)
         self.assertDone(run(args=["db", "upgrade"]))

@@ -1,7 +1,6 @@
 """The commands `export` and `import`: todos to a file and from one."""
 
 import hashlib
-import os
 import sqlite3
 import sys
 from collections import Counter
@@ -19,7 +18,7 @@ from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from todo.clock import format_instant, service_zone, utc_now
-from todo.database import Transaction
+from todo.database import Transaction, sqlite
 from todo.formats import (
     Entry,
     Format,
@@ -36,6 +35,7 @@ from todo.formats import (
 from todo.http.body import faults, from_json
 from todo.http.problem import Fault, Problem
 from todo.listing import IMPORTS, STREAM_CHUNK, encode_next
+from todo.models import db
 from todo.query import TODOS, Listing, ListQuery
 from todo.schemas import TodoEntry
 
@@ -128,19 +128,15 @@ def no_terminal() -> bool:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when all is written and on the disk, and not before."""
-    if path.exists() and not path.is_file():  # a pipe or a device
+    """Open a file that replaces `path` once it is complete and on disk. A pipe is written directly."""
+    if sqlite.is_part_of(path, sqlite.file_of(db.engine.url)):
+        raise click.ClickException(f"{path} is part of the database itself. Use another file.")
+    if path.exists() and not path.is_file():
         with path.open("wb") as output:
             yield output
         return
-    part = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with part.open("wb") as output:
-            yield output
-            os.fsync(output.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with sqlite.replacing(path.resolve()) as part, part.open("wb") as output:
+        yield output
 
 
 @click.command("import")

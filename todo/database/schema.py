@@ -134,6 +134,17 @@ def _known() -> tuple[str, ...]:
     return tuple(sorted((file.name[1:5] for file in SCRIPTS.glob("v*.py")), reverse=True))
 
 
+@cache
+def released_ddl() -> str:
+    """Return the source of all migrations with single spaces, to look up triggers in it."""
+    return " ".join(" ".join(file.read_text().split()) for file in SCRIPTS.glob("v*.py"))
+
+
+def free_name(path: Path, reason: str) -> Path:
+    """Return the first of `path.reason-1`, `path.reason-2`, … that does not exist."""
+    return next(copy for number in count(1) if not (copy := Path(f"{path}.{reason}-{number}")).exists())
+
+
 @contextmanager
 def _alone(connection: Connection) -> Iterator[None]:
     """Keep other processes from changing the schema; on SQLite and PostgreSQL it is one transaction."""
@@ -165,7 +176,7 @@ def _keep_copy(connection: Connection) -> None:
     path = sqlite.file_of(connection.engine.url)
     if path is None:
         return
-    copy = next(copy for number in count(1) if not (copy := Path(f"{path}.before-upgrade-{number}")).exists())
+    copy = free_name(path, "before-upgrade")
     try:
         sqlite.copy(path, copy)
     except (OSError, sqlite3.Error) as error:

@@ -2,9 +2,10 @@
 
 import os
 import sqlite3
+import stat
 import time
-from collections.abc import Callable
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -14,9 +15,11 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from todo.config import StartupError
 from todo.http.problem import Unavailable
+from todo.models.todo import Todo
 
 COPY_TIMEOUT = 10  # seconds to wait for a lock
-# Is called with a code of SQLite, and with how many pages remain, of how many.
+PRIVATE = 0o600  # permissions of new files: todos are private
+# Called with a SQLite result code, the number of remaining pages, and the number of all pages.
 Progress = Callable[[int, int, int], None]
 _Identity = tuple[int, int]  # device and inode
 
@@ -74,9 +77,8 @@ def check_place(path: Path, *, writable: bool) -> None:
     """
     try:
         if writable:
-            if not path.parent.exists():
-                path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
+            make_folder(path.parent)
+            path.touch(PRIVATE)  # SQLite gives the log the same permissions
         else:
             path.stat()
     except OSError as error:
@@ -134,33 +136,108 @@ def commit(connection: Connection) -> None:
         connection.commit()
 
 
-def copy(file: Path, path: Path, progress: Progress | None = None) -> None:
-    """Write the database in `file`, as it is at one moment, to `path`, which is there when it is whole.
+def make_folder(folder: Path) -> None:
+    """Create the folder and its missing parents, for this user alone."""
+    for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        missing.mkdir(0o700, exist_ok=True)
 
-    Others may read and write meanwhile. Raises OSError and sqlite3.Error.
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a new empty file, which replaces `path` at the end. On an error `path` stays as it is.
+
+    The file has the permissions of an existing `path`; otherwise only this user can read it.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else PRIVATE
+    part.unlink(missing_ok=True)  # a process with the same ID may have been killed
+    part.touch(PRIVATE, exist_ok=False)
     try:
-        with closing(sqlite3.connect(file)) as source, closing(sqlite3.connect(part)) as target:
-            source.execute("BEGIN")
-            source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # the moment
-            _transfer(source, target, progress)
-            target.execute("PRAGMA journal_mode = DELETE")  # one file, that a read-only disk can hold
-            _check_integrity(target)
+        yield part
+        part.chmod(mode)
         with part.open("rb") as written:
             os.fsync(written.fileno())
         part.replace(path)
+        _sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_part_of(file: Path, database: Path | None) -> bool:
+    """Return True if `file` is the database file or one of its logs, by any name."""
+    if database is None:
+        return False
+    parts = [Path(f"{database}{suffix}") for suffix in ("", "-wal", "-shm", "-journal")]
+    return any(
+        file.resolve() == part.resolve() or (file.exists() and part.exists() and file.samefile(part))
+        for part in parts
+    )
+
+
+def find_foreign_object(file: Path, released_ddl: str) -> str | None:
+    """Return why the database in `file` is not one of this service, in a sentence; None if it is one.
+
+    Triggers and views run with every statement, so only those in `released_ddl` are accepted.
+    """
+    with closing(_open_read_only(file)) as connection:
+        if not set(Todo.__table__.columns.keys()) <= {
+            row[1] for row in connection.execute("PRAGMA table_info(todos)")
+        }:
+            return "It has no table todos with the columns of a todo."
+        objects = connection.execute(
+            "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('trigger', 'view')"
+        )
+        for kind, name, sql in objects:
+            if " ".join(sql.split()) not in released_ddl:
+                return (
+                    f"Its {kind} {name} is not part of this service. DROP {kind.upper()} {name} removes it."
+                )
+    return None
+
+
+def check_integrity(file: Path) -> None:
+    """Raise sqlite3.Error if the database in `file` is damaged."""
+    with closing(_open_read_only(file)) as connection:
+        _check_integrity(connection)
+
+
+def copy(file: Path, path: Path, progress: Progress | None = None) -> None:
+    """Write the database in `file`, as it is at one moment, to `path`. Check the copy before it is visible.
+
+    Other programs may read and write `file` meanwhile. Raises OSError and sqlite3.Error.
+    """
+    with (
+        replacing(path) as part,
+        closing(sqlite3.connect(file)) as source,
+        closing(sqlite3.connect(part)) as target,
+    ):
+        source.execute("BEGIN")
+        source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # the snapshot begins here
+        _transfer(source, target, progress)
+        target.execute("PRAGMA journal_mode = DELETE")  # one file, which a read-only disk can hold
+        _check_integrity(target)
+
+
 def replace(file: Path, by: Path, progress: Progress | None = None) -> None:
-    """Make the database in `file` that in `by`, in one transaction. Raises OSError and sqlite3.Error."""
-    with closing(sqlite3.connect(f"{by.absolute().as_uri()}?mode=ro", uri=True)) as source:
-        _check_integrity(source)
-        with closing(sqlite3.connect(file)) as target:
-            target.execute("PRAGMA synchronous = FULL")
-            _transfer(source, target, progress)
+    """Replace the database in `file` by the one in `by` in one transaction.
+
+    Raises OSError and sqlite3.Error.
+    """
+    with closing(_open_read_only(by)) as source, closing(sqlite3.connect(file)) as target:
+        target.execute("PRAGMA synchronous = FULL")
+        _transfer(source, target, progress)
+
+
+def _open_read_only(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)
 
 
 def _transfer(source: sqlite3.Connection, target: sqlite3.Connection, progress: Progress | None) -> None:
@@ -172,7 +249,7 @@ def _transfer(source: sqlite3.Connection, target: sqlite3.Connection, progress: 
             locked_since = None
         elif locked_since is None:
             locked_since = time.monotonic()
-        elif time.monotonic() - locked_since > COPY_TIMEOUT:  # the driver would try for ever
+        elif time.monotonic() - locked_since > COPY_TIMEOUT:  # the driver would retry forever
             raise sqlite3.OperationalError("database is locked")
         if progress is not None:
             progress(status, remaining, total)
@@ -182,7 +259,7 @@ def _transfer(source: sqlite3.Connection, target: sqlite3.Connection, progress: 
 
 def _check_integrity(connection: sqlite3.Connection) -> None:
     if connection.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
-        raise sqlite3.DatabaseError("the copy of it is damaged")
+        raise sqlite3.DatabaseError("the copy is damaged")
 
 
 def _casefold(text: str | None) -> str | None:
