@@ -23,9 +23,9 @@ END:VTIMEZONE
 """
 
 
-def calendar(*lines: str, before: str = "") -> list[str]:
+def calendar(*lines: str, before: str = "") -> list[bytes]:
     todo = "\n".join(["BEGIN:VTODO", *lines, "END:VTODO"])
-    return [f"BEGIN:VCALENDAR\nVERSION:2.0\n{before}{todo}\nEND:VCALENDAR\n"]
+    return [f"BEGIN:VCALENDAR\nVERSION:2.0\n{before}{todo}\nEND:VCALENDAR\n".encode()]
 
 
 class TestRead(unittest.TestCase):
@@ -50,7 +50,7 @@ class TestRead(unittest.TestCase):
         )
         values = {"uid": "a", "title": "Water the plants", "completed": False}
         self.assertEqual(
-            Entry(3, values, ("DTSTART", "RRULE", "X-APPLE-SORT-ORDER", "VALARM", "CATEGORIES")), entry
+            Entry(3, values, ("RRULE", "X-APPLE-SORT-ORDER", "VALARM", "CATEGORIES", "DTSTART")), entry
         )
 
     def test_members(self) -> None:
@@ -70,7 +70,6 @@ class TestRead(unittest.TestCase):
                 ["DUE;TZID=Tokyo Standard Time:20270131T180000"],
                 {"deadline_at": "2027-01-31T09:00:00+00:00"},
             ),
-            (["DUE;TZID=America/New_York:99991231T235959"], {"deadline_at": "9999-12-31T23:59:59"}),
             (["DUE;X-MICROSECOND=5:20270131T180000Z"], {"deadline_at": "2027-01-31T18:00:00.000005Z"}),
             (["DUE:tomorrow"], {"deadline_at": "tomorrow"}),
             (["CREATED:20270131T180000Z"], {"created_at": "2027-01-31T18:00:00Z"}),
@@ -87,7 +86,7 @@ class TestRead(unittest.TestCase):
         for zones in ("", ZONES.replace("Customized", "Other"), ZONES.replace("+0530", "?")):
             with self.subTest(zones):
                 entry = self.read_one("DUE;TZID=Customized Time Zone:20270131T180000", before=zones)
-                self.assertIn("Customized Time Zone, is not known", entry.error)
+                self.assertIn("Customized Time Zone of DUE is unknown", entry.error)
 
     def test_other_components(self) -> None:
         event = "BEGIN:VEVENT\nSUMMARY:b\nBEGIN:VALARM\nEND:VALARM\nEND:VEVENT\n"

@@ -268,7 +268,7 @@ class TestImport(TransferTest):
             ("long.txt", "a\n" + "a" * 3_000_000, 2),
             ("half.ics", ics, 4),
             ("half.ics", ics + "END:VCALENDAR\r\nBEGIN:VCALENDAR\r\nBEGIN:VTODO\r\n", 7),
-            ("crossed.ics", ics + "BEGIN:VTODO\r\nEND:VCALENDAR\r\n", 6),
+            ("deep.ics", ics + "BEGIN:A\r\n" * 300_000, 36),
             ("text.ics", ics + "Buy milk\r\n", 5),
             ("text.ics", "Buy milk\r\n", 1),
             ("empty.ics", "", 1),

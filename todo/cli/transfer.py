@@ -46,12 +46,12 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "todotxt": lambda: todotxt.FORMAT,
     "taskwarrior": lambda: taskwarrior.format_for(service_zone()),
 }
-READERS: dict[str, Callable[[Iterable[str], bool | None], Iterator[Entry]]] = {
-    "json": lambda pieces, _: json.read(pieces),
-    "csv": lambda pieces, day_first: csv.read(pieces, day_first=day_first),
-    "taskwarrior": lambda pieces, _: json.read(pieces),
+READERS: dict[str, Callable[[Iterable[bytes], bool | None], Iterator[Entry]]] = {
+    "json": lambda pieces, _: json.read(text.decode(pieces)),
+    "csv": lambda pieces, day_first: csv.read(text.decode(pieces), day_first=day_first),
+    "taskwarrior": lambda pieces, _: json.read(text.decode(pieces)),
     "ics": lambda pieces, _: icalendar.read(pieces, service_zone()),
-    "todotxt": lambda pieces, _: todotxt.read(pieces),
+    "todotxt": lambda pieces, _: todotxt.read(text.decode(pieces)),
 }
 _SUFFIXES = {
     ".json": "json",
@@ -167,14 +167,14 @@ def import_todos(
     click.echo(f"{created} {done}, {staged.count - created} were here before, {refused} can't be taken.")
 
 
-def _stage(file: str, staged: "_Staged", read: Callable[[Iterable[str]], Iterator[Entry]]) -> int:
+def _stage(file: str, staged: "_Staged", read: Callable[[Iterable[bytes]], Iterator[Entry]]) -> int:
     """Check all of `file`, report what can't be taken or kept, and stage the rest; how many can't be."""
     refused = 0
     lost: Counter[str] = Counter()
     first: dict[str, int] = {}
     try:
         with _opened(file) as pieces:
-            for entry in read(text.decode(pieces)):
+            for entry in read(pieces):
                 for name in entry.ignored:
                     if name in lost or len(lost) < _MAX_LOST:
                         lost[name] += 1

@@ -1,40 +1,42 @@
 """iCalendar (RFC 5545): todos as VTODOs, or their deadlines as VEVENTs.
 
-The lines are written and read here, a component at a time: the library `icalendar` takes a
-millisecond for each todo and holds the whole calendar in memory. What it is used for is what is hard:
-time zones, those that are written as well as those that a file defines.
+This module writes and reads lines, one component at a time. The library `icalendar` takes a millisecond
+for each todo, and holds the whole calendar in memory.
 
-What a member has and the property of its name can't hold, stands in a parameter of that property, so
-that it goes when another program changes the property.
+A value that a property cannot hold is in a parameter of that property. So the value disappears when
+another program changes the property.
 """
 
 import re
-from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, tzinfo
+from binascii import Error, a2b_base64, a2b_qp
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 from msgspec import structs
 
-from todo.formats import Entry, Format, ParseError, Todos, Uids, own_uid
-from todo.formats.text import MAX_LINE, lines
+from todo.clock import is_end_of_day
+from todo.formats import Entry, Format, ParseError, Todos, Uids, own_uid, time_zones
+from todo.formats.text import MAX_LINE, lines, octets
 from todo.schemas import TodoOut
 
 MEDIA_TYPE = "text/calendar"
 VTODO, VEVENT = "VTODO", "VEVENT"
-_ZONE = "VTIMEZONE"
+_CALENDAR, _ZONE = "VCALENDAR", "VTIMEZONE"
 
 _MAX_OCTETS = 75  # in a line
-_MAX_DEFINITIONS = 10_000  # lines
+_MAX_DEPTH = 32  # components; RFC 5545 nests three
+_MAX_IGNORED = 100  # names of properties for each todo
 _MAX_SEQUENCE = 2**31 - 1
-# The parameters of our own: an id that is not in the UID, fractions of a second, and which newlines
-# have a carriage return before them.
+# Parameters of our own: an id that is not in the UID, fractions of a second, and the newlines that have
+# a carriage return before them.
 _ID, _MICROSECOND, _CRLF = "X-ID", "X-MICROSECOND", "X-CRLF"
 
 
 def format_for(zone: ZoneInfo, component: str = VTODO) -> Format:
-    """The form for a service in `zone`; of a VEVENT only the todos with a deadline are written."""
+    """Return the format for a service in `zone`. As VEVENTs, only todos with a deadline are written."""
     return Format(
         MEDIA_TYPE,
         partial(_encode, zone.key, component),
@@ -46,13 +48,8 @@ def format_for(zone: ZoneInfo, component: str = VTODO) -> Format:
 
 @cache
 def _head(zone: str) -> bytes:
-    head = "BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//todo//todo//EN\r\nX-WR-CALNAME:Todos\r\n"
-    if zone == "UTC":
-        return head.encode()
-    from icalendar import Timezone  # noqa: PLC0415 - few need it, and it takes long to import
-
-    definition: bytes = Timezone.from_tzid(zone).to_ical()
-    return head.encode() + definition
+    head = b"BEGIN:VCALENDAR\r\nVERSION:2.0\r\nPRODID:-//todo//todo//EN\r\nX-WR-CALNAME:Todos\r\n"
+    return head if zone == "UTC" else head + time_zones.definition(zone)
 
 
 def _encode(zone: str, component: str, todos: Todos, uids: Uids) -> bytes:
@@ -74,19 +71,18 @@ def _vevent(zone: str, todo: TodoOut, uids: Uids) -> str:
     if todo.deadline_at is None:
         return ""
     start = _wall_time("DTSTART", zone, todo.deadline_at)
-    return (
-        f"BEGIN:VEVENT\r\n{_shared(todo, uids)}{start}DURATION:PT0S\r\nTRANSP:TRANSPARENT\r\nEND:VEVENT\r\n"
-    )
+    length = "" if is_end_of_day(todo.deadline_at) else "DURATION:PT0S\r\n"
+    return f"BEGIN:VEVENT\r\n{_shared(todo, uids)}{start}{length}TRANSP:TRANSPARENT\r\nEND:VEVENT\r\n"
 
 
 def _shared(todo: TodoOut, uids: Uids) -> str:
-    """The properties of both components. A calendar has no method, so that DTSTAMP is the last change."""
+    """Return the properties of both components. DTSTAMP is the last change: the calendar has no METHOD."""
     todo_id, title, description, _, _, created_at, updated_at = structs.astuple(todo)
-    kept_uid = uids.get(todo_id)
+    stored_uid = uids.get(todo_id)
     uid = _text("UID", own_uid(todo_id, created_at))
-    if kept_uid is not None:
-        uid = _text(f"UID;{_ID}={todo_id}", kept_uid)
-    # It must not fall, and this needs no column of its own.
+    if stored_uid is not None:
+        uid = _text(f"UID;{_ID}={todo_id}", stored_uid)
+    # SEQUENCE must not decrease, and the lifetime needs no column of its own.
     lifetime = datetime.fromisoformat(updated_at) - datetime.fromisoformat(created_at)
     sequence = min(max(0, int(lifetime.total_seconds())), _MAX_SEQUENCE)
     return (
@@ -109,11 +105,11 @@ def _text(name: str, text: str) -> str:
 
 
 def _fold(line: str) -> str:
-    """End a line, and begin a new one with a space where it would be too long in UTF-8."""
+    """End a line, and fold the line (RFC 5545, section 3.1) if it is too long in UTF-8."""
     octets = line.encode()
     pieces: list[bytes] = []
     while len(octets) > (limit := _MAX_OCTETS - bool(pieces)):
-        while octets[limit] & 0xC0 == 0x80:  # noqa: PLR2004 - within a character
+        while octets[limit] & 0xC0 == 0x80:  # noqa: PLR2004 - the limit is within a character
             limit -= 1
         pieces.append(octets[:limit])
         octets = octets[limit:]
@@ -126,6 +122,8 @@ def _instant(name: str, instant: str, *, exact: bool = False) -> str:
 
 def _wall_time(name: str, zone: str, time: datetime) -> str:
     text = time.isoformat()
+    if is_end_of_day(time):
+        return f"{name};VALUE=DATE:{_basic(text[:10])}\r\n"
     if zone == "UTC":
         return _instant(name, text, exact=True)
     return f"{name};TZID={zone}{_fraction(text)}:{_basic(text)}\r\n"
@@ -141,231 +139,311 @@ def _basic(time: str) -> str:
 
 
 class _Property(NamedTuple):
-    parameters: str
-    value: str
+    """A property. Its octets are Latin-1 until `text`, because folding can divide a character."""
 
-    def parameter(self, name: str) -> str:
-        """The value of a parameter, without quotes; empty where there is none."""
-        found = re.search(rf'(?i);{name}=(?:"([^"]*)"|([^";]*))', self.parameters)
-        return found[1] or found[2] or "" if found else ""
+    parameters: dict[str, str]
+    octets: str
+
+    @property
+    def value(self) -> str:
+        return self.octets.strip().upper()
+
+    def text(self) -> str:
+        """Decode the value. Raises ValueError if the encoding is unknown or does not fit."""
+        octets = self.octets.encode("latin-1")
+        # vCalendar 1.0 has encodings, and writes them with and without the name of the parameter.
+        encoding = self.parameters.get("ENCODING", "8BIT").upper()
+        if "QUOTED-PRINTABLE" in {encoding, *self.parameters}:
+            octets = a2b_qp(octets)
+        elif encoding in {"BASE64", "B"}:
+            try:
+                octets = a2b_base64(octets)
+            except Error:
+                raise ValueError("is not Base64") from None
+        elif encoding not in {"7BIT", "8BIT"}:
+            raise ValueError(f"has the unknown encoding {encoding[:80]}")
+        charset = self.parameters.get("CHARSET", "UTF-8")
+        if not _CHARSET.fullmatch(charset):
+            raise ValueError(f"has the unknown character set {charset[:80]}")
+        try:
+            return octets.decode(charset)
+        except ValueError:
+            raise ValueError(f"is not {charset}") from None
 
 
-_VALUE = r'(?:"[^"]*"|[^";:,]*)'
-_LINE = re.compile(rf"([A-Za-z0-9-]+)((?:;[A-Za-z0-9-]+={_VALUE}(?:,{_VALUE})*)*):(.*)", re.DOTALL)
+_VALUE = r'"[^"]*"|[^";:,]*'
+_PARAMETER = re.compile(rf";([^=;:,\"]+)(?:=((?:{_VALUE})(?:,(?:{_VALUE}))*))?")
+_QUOTED_PRINTABLE = re.compile("[^:]*;(?:ENCODING=)?QUOTED-PRINTABLE[;:]", re.IGNORECASE)
+_CHARSET = re.compile(
+    r"utf-8|us-ascii|iso-8859-\d\d?|windows-125\d|koi8-[ru]|shift_jis|euc-(?:jp|kr)|gb2312|gb18030|big5",
+    re.ASCII | re.IGNORECASE,
+)
 _TIME = re.compile(r"(\d{4})(\d\d)(\d\d)(?:T(\d\d)(\d\d)(\d\d)(Z?))?", re.ASCII)
+_DURATION = re.compile(
+    r"\+?P(?:(\d{1,6})W|(?=[\dT])(?:(\d{1,6})D)?(?:T(?=\d)(?:(\d{1,6})H)?(?:(\d{1,6})M)?(?:(\d{1,6})S)?)?)",
+    re.ASCII,
+)
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _UNESCAPED = {"n": "\n", "N": "\n"}
-# What says no more than what is taken.
-_SILENT = {"DTSTAMP", "SEQUENCE", "COMPLETED", "PERCENT-COMPLETE"}
-_STATUSES = {"": False, "NEEDS-ACTION": False, "IN-PROCESS": False, "COMPLETED": True, "CANCELLED": True}
+_OPEN = {"", "NEEDS-ACTION", "NEEDS ACTION"}
+# Of RFC 5545, and of vCalendar 1.0.
+_OPEN_BUT_MORE = {"IN-PROCESS", "ACCEPTED", "CONFIRMED", "DELEGATED", "SENT", "TENTATIVE"}
+_DONE = {"COMPLETED", "CANCELLED"}
 
 
-def read(pieces: Iterable[str], zone: ZoneInfo) -> Iterator[Entry]:
+def read(pieces: Iterable[bytes], zone: ZoneInfo) -> Iterator[Entry]:
     """Read the VTODOs for a service in `zone`."""
     reader = _Reader(zone)
     number = 0
-    for number, line in _unfold(pieces):
-        entry = reader.take(number, line)
-        if entry:
-            yield entry
-    if reader.within or not number:
-        raise ParseError(max(number, 1), "The file ends before END:VCALENDAR. Is it whole?")
+    for number, line in _unfold(octets(pieces)):
+        yield from reader.read_line(number, line)
+    if reader.open or not number:
+        raise ParseError(max(number, 1), "The file ends before END:VCALENDAR. The file may be incomplete.")
 
 
 class _Reader:
-    """What is known at a line: the components around it, and what the todo has so far."""
+    """The state at a line: the open components, and the properties of the todo so far."""
 
     def __init__(self, zone: ZoneInfo) -> None:
-        self.within: list[str] = []
-        self._zones = _Zones(zone)
+        self.open: list[str] = []
+        self._zone = zone
+        self._zones = time_zones.Definitions()
+        self._is_first = True
         self._start = 0
         self._properties: dict[str, _Property] = {}
-        self._lost: dict[str, None] = {}
+        self._ignored: dict[str, None] = {}
+        self._error = ""
 
-    def take(self, number: int, line: str) -> Entry | None:
-        """Take a line, and give the entry that ends with it."""
-        found = _LINE.fullmatch(line)
-        if found is None or not (self.within or line.rstrip().upper() == "BEGIN:VCALENDAR"):
-            raise ParseError(number, "This is no line of a calendar, which begins with BEGIN:VCALENDAR.")
-        name, parameters, value = found[1].upper(), found[2], found[3]
+    def read_line(self, number: int, line: str) -> Iterator[Entry]:
+        """Read a line, and yield the entry that ends with the line."""
+        head, colon, tail = line.partition(":")
+        name = head.partition(";")[0].strip().upper() if colon else ""
+        value = tail.strip().upper() if name in {"BEGIN", "END"} else tail
+        if self._is_first and (name, value) != ("BEGIN", _CALENDAR):
+            raise ParseError(number, "This is not a calendar, which begins with BEGIN:VCALENDAR.")
+        self._is_first = False
         if name == "BEGIN":
-            return self._begin(number, value.strip().upper())
-        if name == "END":
-            return self._end(number, value.strip().upper())
-        if self.within[-1] == VTODO:
-            if name in _TAKEN:
-                self._properties.setdefault(name, _Property(parameters, value))
+            yield from self._begin(number, value)
+        elif name == "END":
+            yield from self._end(value)
+        elif self._in_todo and self.open[-1] == VTODO:
+            self._add_property(number, name, line)
+        elif _ZONE in self.open and name:
+            self._zones.add(name, _utf_8(value))
+        elif self.open in ([], [_CALENDAR]) and not name:
+            yield Entry(number, None, ("unreadable line",))
+
+    @property
+    def _in_todo(self) -> bool:
+        return VTODO in self.open
+
+    def _begin(self, number: int, component: str) -> Iterator[Entry]:
+        if component == VTODO:  # a todo is in no other component, so the open one has lost its end
+            yield from self._close(1)
+        if len(self.open) >= _MAX_DEPTH:
+            raise ParseError(number, f"More than {_MAX_DEPTH} components are nested here.")
+        self.open.append(component)
+        if component == VTODO:
+            self._start, self._properties, self._ignored, self._error = number, {}, {}, ""
+        elif self._in_todo:
+            self._ignore(component)
+        elif _ZONE in self.open:
+            self._zones.add("BEGIN", component)
+        elif len(self.open) == len([_CALENDAR, component]):
+            yield Entry(number, None, (_printable(component),))
+
+    def _end(self, component: str) -> Iterator[Entry]:
+        if _ZONE in self.open:
+            self._zones.add("END", component)
+        if component in self.open:
+            depth = len(self.open) - 1 - self.open[::-1].index(component)
+            yield from self._close(depth + (component == VTODO))
+            del self.open[depth:]
+            if component == VTODO:
+                yield self._entry()
+        elif self._in_todo:
+            self._error = self._error or f"END:{component[:80]} ends a component that is not open."
+
+    def _close(self, depth: int) -> Iterator[Entry]:
+        """Close the components that have lost their ends."""
+        if VTODO in self.open[depth:]:
+            yield Entry(self._start, {}, error="The todo has no END:VTODO.")
+        del self.open[depth:]
+
+    def _ignore(self, name: str) -> None:
+        if len(self._ignored) < _MAX_IGNORED:
+            self._ignored[_printable(name)] = None
+
+    def _add_property(self, number: int, name: str, line: str) -> None:
+        if name not in _READ:
+            if not name:
+                self._error = self._error or f"Line {number} is not a property of a calendar."
             elif name not in _SILENT:
-                self._lost[name] = None
-        elif _ZONE in self.within:
-            self._zones.add(line)
-        return None
+                self._ignore(name)
+            return
+        parameters: dict[str, str] = {}
+        position = re.search("[:;]", line).start()  # type: ignore[union-attr] # a name has one behind it
+        while found := _PARAMETER.match(line, position):
+            parameters.setdefault(found[1].upper(), _utf_8(found[2] or "").strip('"'))
+            position = found.end()
+        if line[position : position + 1] != ":":
+            self._error = self._error or f"The parameters of {name} are invalid."
+        elif self._properties.setdefault(name, new := _Property(parameters, line[position + 1 :])) != new:
+            self._ignore(f"second {name}")
 
-    def _begin(self, number: int, component: str) -> Entry | None:
-        alone = self.within == ["VCALENDAR"]
-        self.within.append(component)
-        if component == VTODO and alone:
-            self._start, self._properties, self._lost = number, {}, {}
-        elif VTODO in self.within:
-            self._lost[component] = None
-        elif _ZONE in self.within:
-            self._zones.add(f"BEGIN:{component}")
-        elif alone:
-            return Entry(number, None, (component,))
-        return None
+    def _entry(self) -> Entry:
+        values: dict[str, Any] = {}
+        error = self._error
+        try:
+            self._read_values(values)
+        except ValueError as invalid:
+            error = error or str(invalid)
+        return Entry(self._start, values, tuple(self._ignored), error)
 
-    def _end(self, number: int, component: str) -> Entry | None:
-        if _ZONE in self.within:
-            self._zones.add(f"END:{component}")
-        if self.within.pop() != component:
-            raise ParseError(number, f"END:{component[:80]} stands where another component is open.")
-        if component == VTODO and self.within == ["VCALENDAR"]:
-            return _entry(self._start, self._properties, tuple(self._lost), self._zones)
-        return None
+    def _read_values(self, values: dict[str, Any]) -> None:
+        properties = self._properties
+        for name, member in _MEMBERS.items():
+            if name in properties:
+                values[member] = self._read_text(name) if member in _TEXTS else self._read_time(name)
+        if "DURATION" in properties:
+            if "DTSTART" in properties and "DUE" not in properties:
+                values["deadline_at"] = self._read_time("DTSTART", self._read_duration())
+            else:
+                self._ignore("DURATION")
+        if "DTSTART" in properties:
+            self._ignore("DTSTART")
+        if "UID" in properties and (todo_id := properties["UID"].parameters.get(_ID, "")).isdecimal():
+            values["id"] = int(todo_id[:19])
+        if "RECURRENCE-ID" in properties and "uid" in values:  # one of many with the same UID
+            values["uid"] += f"/{properties['RECURRENCE-ID'].octets}"
+            self._ignore("RECURRENCE-ID")
+        values["completed"] = self._read_completed()
+
+    def _read_completed(self) -> bool | str:
+        status, completed, percent = (
+            self._properties[name].value if name in self._properties else ""
+            for name in ("STATUS", "COMPLETED", "PERCENT-COMPLETE")
+        )
+        if status in _DONE or (not status and (completed or percent == "100")):
+            if status == "CANCELLED":
+                self._ignore(f"STATUS:{status}")
+            return True
+        if completed:
+            self._ignore("COMPLETED")
+        if percent not in {"", "0"}:
+            self._ignore("PERCENT-COMPLETE")
+        if status in _OPEN_BUT_MORE:
+            self._ignore(f"STATUS:{status}")
+        return False if status in _OPEN | _OPEN_BUT_MORE else status
+
+    def _read_text(self, name: str) -> str:
+        found = self._properties[name]
+        try:
+            text = found.text()
+        except ValueError as error:
+            raise ValueError(f"{name} {error}.") from None
+        if "\\" in text:
+            text = _ESCAPED.sub(lambda escape: _UNESCAPED.get(escape[1], escape[1]), text)
+        which = found.parameters.get(_CRLF)
+        if which:
+            pieces = text.split("\n")
+            for i in which.split():
+                if i.isdecimal() and int(i[:9]) < len(pieces) - 1:
+                    pieces[int(i)] += "\r"
+            text = "\n".join(pieces)
+        return text
+
+    def _read_duration(self) -> tuple[timedelta, timedelta]:
+        """Return the days, which local time counts, and the rest, which is exact."""
+        found = _DURATION.fullmatch(self._properties["DURATION"].value)
+        if found is None:
+            raise ValueError("DURATION is invalid. Use a form such as P1D or PT1H30M.")
+        weeks, days, hours, minutes, seconds = (int(number or 0) for number in found.groups())
+        return timedelta(weeks=weeks, days=days), timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+    def _read_time(self, name: str, added: tuple[timedelta, timedelta] = (timedelta(), timedelta())) -> str:
+        """Return a time as ISO 8601, in UTC if its zone is not that of the service.
+
+        A value that is not a time is returned as it is, for the schema to refuse.
+        """
+        found = self._properties[name]
+        time = _TIME.fullmatch(found.value)
+        if time is None:
+            return _utf_8(found.octets)
+        year, month, day, hour, minute, second, utc = time.groups()
+        fraction = found.parameters.get(_MICROSECOND, "")
+        fraction = f".{fraction:0>6}" if fraction else ""
+        text = f"{year}-{month}-{day}" + (f"T{hour}:{minute}:{second}{fraction}{utc}" if hour else "")
+        tzid = found.parameters.get("TZID", "") if hour and not utc else ""
+        zone = self._zones.find(tzid) if tzid else None
+        if tzid and zone is None:
+            raise ValueError(
+                f"The time zone {tzid[:80]} of {name} is unknown, and the file does not define it."
+            )
+        is_local = zone is None or getattr(zone, "key", None) == self._zone.key
+        if is_local and name in _INSTANTS and tzid:
+            is_local = False
+        if is_local and not any(added):
+            return text
+        try:
+            local = datetime.fromisoformat(text) + added[0]
+            if not hour and not added[1]:
+                return local.date().isoformat()
+            if is_local and not added[1]:
+                return local.isoformat()
+            aware = local if local.tzinfo else local.replace(tzinfo=zone or self._zone)
+            return (aware.astimezone(UTC) + added[1]).isoformat()
+        except (ValueError, OverflowError):
+            raise ValueError(f"{name} is not a time in the years 1 to 9999.") from None
+
+
+_MEMBERS = {
+    "UID": "uid",
+    "SUMMARY": "title",
+    "DESCRIPTION": "description",
+    "DUE": "deadline_at",
+    "DCREATED": "created_at",  # vCalendar 1.0
+    "CREATED": "created_at",
+    "LAST-MODIFIED": "updated_at",
+}
+_TEXTS = {"uid", "title", "description"}
+_INSTANTS = {"DCREATED", "CREATED", "LAST-MODIFIED"}
+_READ = {*_MEMBERS, "STATUS", "RECURRENCE-ID", "COMPLETED", "PERCENT-COMPLETE", "DTSTART", "DURATION"}
+# These say no more than the properties that are read.
+_SILENT = {"DTSTAMP", "SEQUENCE"}
+
+
+def _utf_8(octets: str) -> str:
+    return octets.encode("latin-1").decode(errors="replace")
+
+
+def _printable(name: str) -> str:
+    return _utf_8(name)[:80]
 
 
 def _unfold(pieces: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yield each line that is not blank with its number, and with those that continue it."""
+    """Yield each line that is not blank, with its number, and with the lines that continue it.
+
+    In quoted-printable, a line that ends in `=` goes on too.
+    """
     parts: list[str] = []
     start = size = 0
+    is_soft = False
     for number, raw in enumerate(lines(pieces), 1):
         line = raw.removesuffix("\n").removesuffix("\r")
-        if line[:1] in {" ", "\t"} and parts:
-            parts.append(line[1:])
+        if parts and (is_soft or line[:1] in {" ", "\t"}):
+            parts.append(line if is_soft else line[1:])
             size += len(line)
             if size > MAX_LINE:
-                raise ParseError(start, f"The line goes on for more than {MAX_LINE} characters.")
+                raise ParseError(
+                    start, f"The line and its continuations have more than {MAX_LINE} characters."
+                )
         elif line:
             if parts:
                 yield start, "".join(parts)
             parts, start, size = [line], number, len(line)
+        is_soft = bool(parts) and parts[-1].endswith("=") and _QUOTED_PRINTABLE.match(parts[0]) is not None
+        if is_soft:
+            parts[-1] = parts[-1][:-1]
     if parts:
         yield start, "".join(parts)
-
-
-def _entry(line: int, properties: dict[str, _Property], lost: tuple[str, ...], zones: "_Zones") -> Entry:
-    values: dict[str, Any] = {
-        member: read_property(properties[name])
-        for name, (member, read_property) in _MEMBERS.items()
-        if name in properties
-    }
-    todo_id = properties["UID"].parameter(_ID) if "UID" in properties else ""
-    if todo_id.isdecimal():
-        values["id"] = int(todo_id[:19])
-    status = properties.get("STATUS", _Property("", "")).value.strip().upper()
-    values["completed"] = _STATUSES.get(status, status)
-    if status in {"IN-PROCESS", "CANCELLED"}:
-        lost = (f"STATUS:{status}", *lost)
-    if "RECURRENCE-ID" in properties and "uid" in values:  # one of many with the same UID
-        values["uid"] += f"/{properties['RECURRENCE-ID'].value}"
-        lost = ("RECURRENCE-ID", *lost)
-    zone = properties["DUE"].parameter("TZID") if "DUE" in properties else ""
-    if not zone or zones.is_service(zone):
-        return Entry(line, values, lost)
-    there = zones.find(zone)
-    if there is None:
-        return Entry(
-            line, values, lost, f"The zone of DUE, {zone[:80]}, is not known nor defined in the file."
-        )
-    values["deadline_at"] = _to_utc(values["deadline_at"], there)
-    return Entry(line, values, lost)
-
-
-def _read_text(found: _Property) -> str:
-    text = found.value
-    if "\\" in text:
-        text = _ESCAPED.sub(lambda escape: _UNESCAPED.get(escape[1], escape[1]), text)
-    which = found.parameter(_CRLF)
-    if which:
-        pieces = text.split("\n")
-        for i in which.split():
-            if i.isdecimal() and int(i) < len(pieces) - 1:
-                pieces[int(i)] += "\r"
-        text = "\n".join(pieces)
-    return text
-
-
-def _read_time(found: _Property) -> str:
-    """Put a time as ISO 8601, or leave what is none for the check to refuse."""
-    time = _TIME.fullmatch(found.value.strip())
-    if time is None:
-        return found.value
-    year, month, day, hour, minute, second, utc = time.groups()
-    if hour is None:
-        return f"{year}-{month}-{day}"
-    fraction = found.parameter(_MICROSECOND)
-    fraction = f".{fraction:0>6}" if fraction else ""
-    return f"{year}-{month}-{day}T{hour}:{minute}:{second}{fraction}{utc}"
-
-
-_MEMBERS: dict[str, tuple[str, Callable[[_Property], str]]] = {
-    "UID": ("uid", _read_text),
-    "SUMMARY": ("title", _read_text),
-    "DESCRIPTION": ("description", _read_text),
-    "DUE": ("deadline_at", _read_time),
-    "CREATED": ("created_at", _read_time),
-    "LAST-MODIFIED": ("updated_at", _read_time),
-}
-_TAKEN = {*_MEMBERS, "STATUS", "RECURRENCE-ID"}
-
-
-def _to_utc(time: str, zone: tzinfo) -> str:
-    """Convert a time in `zone`; a date, what has an offset or is no time stays as it is."""
-    try:
-        wall_time = datetime.fromisoformat(time)
-        if "T" in time and wall_time.tzinfo is None:
-            return wall_time.replace(tzinfo=zone).astimezone(UTC).isoformat()
-    except (ValueError, OverflowError):
-        pass
-    return time
-
-
-class _Zones:
-    """The zones of a file: those of the tz database, else as the file defines them, else as Windows does."""
-
-    def __init__(self, service: ZoneInfo) -> None:
-        self._service = service.key
-        self._definitions: list[str] = []
-        self._defined: dict[str, tzinfo] = {}
-        self._found: dict[str, tzinfo | None] = {}
-
-    def is_service(self, name: str) -> bool:
-        """Whether it is the zone of the service: its wall times are taken as they are."""
-        return name == self._service
-
-    def add(self, line: str) -> None:
-        """Remember a line of a definition, in bounded memory."""
-        if len(self._definitions) < _MAX_DEFINITIONS:
-            self._definitions.append(line)
-
-    def find(self, name: str) -> tzinfo | None:
-        """Find the zone that the file calls `name`."""
-        if name not in self._found:
-            from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON  # noqa: PLC0415 - see above
-
-            if self._definitions:
-                self._defined |= _parse_definitions(self._definitions)
-                self._definitions.clear()
-            self._found[name] = (
-                _of_database(name) or self._defined.get(name) or _of_database(WINDOWS_TO_OLSON.get(name, ""))
-            )
-        return self._found[name]
-
-
-def _of_database(name: str) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return None
-
-
-def _parse_definitions(definitions: list[str]) -> dict[str, tzinfo]:
-    from icalendar import Calendar, Timezone  # noqa: PLC0415 - see above
-
-    text = "\r\n".join(["BEGIN:VCALENDAR", *definitions, "END:VCALENDAR"])
-    try:
-        found = Calendar.from_ical(text).walk("VTIMEZONE")
-        zones = (zone for zone in found if isinstance(zone, Timezone))
-        return {zone.tz_name: zone.to_tz(lookup_tzid=False) for zone in zones}
-    except Exception:  # noqa: BLE001 - whatever is wrong with them, they define nothing
-        return {}

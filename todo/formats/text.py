@@ -10,42 +10,55 @@ MAX_LINE = 1024 * 1024  # characters
 _OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
+def _refuse_utf_16(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    for number, piece in enumerate(filter(None, pieces)):
+        if not number and piece.startswith(_OTHER_ENCODINGS):
+            raise ParseError(1, "The file is UTF-16. Save it as UTF-8.")
+        yield piece
+
+
 def decode(pieces: Iterable[bytes]) -> Iterator[str]:
     """Decode UTF-8, with or without a byte order mark.
 
-    Raises ParseError at the first line that has anything else.
+    Raises ParseError at the first line with another encoding.
     """
     decoder = codecs.getincrementaldecoder("utf-8-sig")()
     line = 1
-    for piece in pieces:
-        if line == 1 and piece.startswith(_OTHER_ENCODINGS):
-            raise ParseError(1, "The file is UTF-16. Save it as UTF-8.")
+    for piece in _refuse_utf_16(pieces):
         try:
             yield decoder.decode(piece)
         except UnicodeDecodeError as error:
-            where = line + bytes(error.object[: error.start]).count(b"\n")
+            number = line + bytes(error.object[: error.start]).count(b"\n")
             raise ParseError(
-                where, f"The file must be UTF-8, and this line is not: {error.reason}."
+                number, f"The file must be UTF-8, and this line is not: {error.reason}."
             ) from None
         line += piece.count(b"\n")
     try:
         yield decoder.decode(b"", final=True)
     except UnicodeDecodeError:
-        raise ParseError(line, "The file ends within a character. Is it whole?") from None
+        raise ParseError(line, "The file ends within a character. The file may be incomplete.") from None
+
+
+def octets(pieces: Iterable[bytes]) -> Iterator[str]:
+    """Represent each byte as a character of Latin-1, without a UTF-8 byte order mark at the start."""
+    mark = codecs.BOM_UTF8
+    for piece in _refuse_utf_16(pieces):
+        yield piece.removeprefix(mark).decode("latin-1")
+        mark = b""
 
 
 def lines(pieces: Iterable[str]) -> Iterator[str]:
-    """Divide at each newline, which stays at the end of its line.
+    """Divide text at each newline, which stays at the end of its line.
 
     Raises ParseError for a line of more than MAX_LINE characters.
     """
     rest = ""
     number = 1
     for piece in pieces:
-        *whole, rest = (rest + piece).split("\n")
-        for line in whole:
+        *complete, rest = (rest + piece).split("\n")
+        for line in complete:
             yield line + "\n"
-        number += len(whole)
+        number += len(complete)
         if len(rest) > MAX_LINE:
             raise ParseError(number, f"The line has more than {MAX_LINE} characters.")
     if rest:
