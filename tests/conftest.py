@@ -1,15 +1,74 @@
-"""The databases that the tests run on: `pytest --database=sqlite`, `postgresql` or `mariadb`."""
+"""Fixtures, the option `--database`, and the sizes of the tests.
+
+pytest -n auto -m "not browser"             all tests but those in a browser
+pytest -n auto --database=postgresql        those marked `database`, on PostgreSQL (or mariadb)
+pytest -m soak --hypothesis-profile=soak    large sizes
+"""
 
 import os
+from collections.abc import Iterator
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 from sqlalchemy import make_url
 
 from tests.base import TodoTest
 from tests.support import database_server
 
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask.testing import FlaskClient
+
+    from tests.support.server import Server
+
 REFERENCE = "tests/test_todo.py"
+
+# A busy machine is no reason to fail.
+settings.register_profile(
+    "quick",
+    max_examples=8,
+    stateful_step_count=20,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+settings.register_profile("ci", settings.get_profile("quick"), max_examples=20, print_blob=True)
+settings.register_profile("soak", settings.get_profile("ci"), max_examples=100)
+settings.load_profile("quick")
+
+
+@pytest.fixture
+def app() -> "Flask":
+    """An app on an empty database. Tests share it, so that none may change its settings."""
+    from tests.support.api import kept_app  # noqa: PLC0415 - it imports the service, which unit tests of clients do not
+
+    return kept_app()
+
+
+@pytest.fixture
+def client(app: "Flask") -> "FlaskClient":
+    """A client of `app`."""
+    return app.test_client()
+
+
+@pytest.fixture
+def database() -> str:
+    """The URL of an empty database: in memory, or the one of `--database`."""
+    url = os.environ.get("TEST_DATABASE_URL")
+    if url is None:
+        return "sqlite:///:memory:"
+    database_server.empty(url)
+    return url
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator["Server"]:
+    """A running server with an empty database, which the tests of a module share."""
+    from tests.support.server import Server  # noqa: PLC0415 - see above
+
+    with Server() as running:
+        yield running
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,7 +114,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _set_up_on_server(test: TodoTest) -> None:
-    from tests.support.api import empty_app  # noqa: PLC0415 - it imports the service
+    from tests.support.api import empty_app  # noqa: PLC0415 - see above
 
     test.app = empty_app()
     test.client = test.app.test_client()

@@ -31,7 +31,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     )
     from todo.views import docs, feeds, routes, system, web
 
-    app = Flask(__name__, static_folder=None)
+    app = Flask(__name__, static_folder=None, instance_path=config.data_folder())
     app.url_map.merge_slashes = False
     # Flask asks at each request, of each function that it calls, whether it is async.
     app.ensure_sync = lru_cache(app.ensure_sync)  # type: ignore[method-assign]

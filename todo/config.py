@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -79,6 +80,15 @@ class StartupError(click.ClickException):
 
     Flask's command line prints the sentence instead of a traceback.
     """
+
+
+def data_folder() -> str | None:
+    """Return the folder of an installed service's data. In a checkout Flask chooses `instance/`."""
+    if Path(__file__).parents[1].name not in {"site-packages", "dist-packages"}:
+        return None
+    from platformdirs import user_data_dir  # noqa: PLC0415 - a checkout does not need it
+
+    return user_data_dir("todo-service", appauthor=False)
 
 
 def configure(app: Flask, overrides: Mapping[str, Any]) -> None:

@@ -1,6 +1,5 @@
 """Any sequence of writes, read with any filters, order and pages, equals plain Python that does the same."""
 
-import os
 import unittest
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 from werkzeug.http import parse_options_header
@@ -18,11 +17,10 @@ from tests.support.api import TODOS as PATH
 from tests.support.api import kept_app
 from todo import query
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.soak]
 
 Todo = dict[str, Any]
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "6"))
 
 # Small alphabets, so that ties, nulls and matches are frequent.
 TITLES = st.sampled_from(("a", "Ä", "ä", "ß", "ss", "%", "😀", "\uffff"))
@@ -143,7 +141,6 @@ def expect(client: FlaskClient, todos: list[Todo], read: Read) -> None:
 
 
 class TestReads(unittest.TestCase):
-    @settings(max_examples=EXAMPLES, deadline=None)
     @given(rows=st.lists(CREATES, min_size=12, max_size=15), reads=st.lists(READS, min_size=6, max_size=8))
     def test_reads(self, rows: list[Todo], reads: list[Read]) -> None:
         client = kept_app().test_client()
@@ -287,4 +284,3 @@ class Todos(RuleBasedStateMachine):
 
 
 TestTodos = Todos.TestCase
-TestTodos.settings = settings(max_examples=EXAMPLES, stateful_step_count=20, deadline=None)

@@ -1,27 +1,22 @@
 """Properties: whatever is sent, the service never fails, and what it accepts comes back equal."""
 
 import json
-import os
 import re
 import string
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from hypothesis import HealthCheck, given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.api import JSON, TODOS, ApiTest, kept_app
 
+pytestmark = pytest.mark.soak
+
 ZONES = ["UTC", "Australia/Brisbane", "America/New_York", "Asia/Kathmandu", "Pacific/Apia", "Etc/GMT+12"]
 WALL_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{6})?")
-
-# A busy machine is no fault of the code's.
-in_its_own_time = settings(
-    max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "20")),
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 text = st.text() | st.text(st.characters(categories=["Cc", "Zs", "Cs", "Lu"]), max_size=130)
 scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | text
@@ -55,19 +50,16 @@ almost_times = st.text(string.digits + "-:T.Z+ ", max_size=32) | st.from_regex(
 
 
 class TestBodies(ApiTest):
-    @in_its_own_time
     @given(good_todos)
     def test_a_good_todo_is_accepted_and_comes_back_equal(self, members: dict[str, Any]) -> None:
         self.post(members, accepted=True)
         self.put(members, accepted=True)
 
-    @in_its_own_time
     @given(almost_todos | values)
     def test_any_json_is_refused_or_comes_back_equal(self, value: Any) -> None:
         self.post(value)
         self.put(value)
 
-    @in_its_own_time
     @given(
         st.binary()
         | values.map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")[:-1])
@@ -114,7 +106,6 @@ class TestDeadlines(ApiTest):
         super().setUp()
         self.clients = {zone: kept_app(TIMEZONE=zone).test_client() for zone in ZONES}
 
-    @in_its_own_time
     @given(st.sampled_from(ZONES), times | almost_times | text)
     def test_any_text_is_refused_or_a_wall_time_that_stays(self, zone: str, sent: str) -> None:
         self.client = self.clients[zone]
@@ -130,7 +121,6 @@ class TestDeadlines(ApiTest):
         if datetime.fromisoformat(sent).tzinfo is None:
             self.assertEqual(datetime.fromisoformat(sent), datetime.fromisoformat(answered))
 
-    @in_its_own_time
     @given(st.sampled_from(ZONES), st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)), offsets)
     def test_an_instant_is_the_same_instant_in_the_zone(
         self, zone: str, time: datetime, offset: timezone
@@ -145,7 +135,6 @@ class TestDeadlines(ApiTest):
 
 
 class TestAddresses(ApiTest):
-    @in_its_own_time
     @given(
         st.text(st.characters(max_codepoint=255))
         | st.text(string.printable).map(quote)
@@ -159,7 +148,6 @@ class TestAddresses(ApiTest):
             if response.status_code != 200:
                 self.assertProblem(400, response)
 
-    @in_its_own_time
     @given(
         st.integers().map(str) | st.binary().map(quote) | text.map(lambda name: quote(name, errors="replace"))
     )
@@ -171,7 +159,6 @@ class TestAddresses(ApiTest):
         if response.status_code != 200:
             self.assertProblem(404, response)
 
-    @in_its_own_time
     @given(st.text(st.characters(max_codepoint=255, exclude_characters="\r\n")))
     def test_any_request_id_is_kept_or_replaced(self, sent: str) -> None:
         answered = self.client.get(TODOS, headers={"X-Request-ID": sent}).headers["X-Request-ID"]

@@ -1,8 +1,7 @@
 """Requests that schemathesis makes from the OpenAPI document: a few as a test, all that it is sure to try
-with `make soak`, and many with `make fuzz`.
+with `make soak`, and many with `python -m tests.api.test_schemathesis 20000`.
 """
 
-import os
 import re
 import subprocess
 import sys
@@ -10,13 +9,17 @@ import sysconfig
 import unittest
 from pathlib import Path
 
+import pytest
+
 from tests.support.server import ROOT, Server
+from tests.support.sizes import size
+
+pytestmark = [pytest.mark.soak, pytest.mark.server]
 
 SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
-EXAMPLES = int(os.environ.get("SCHEMATHESIS_EXAMPLES", "1"))  # for each operation
-PHASES = "examples,fuzzing,stateful"
-if "SCHEMATHESIS_EXAMPLES" in os.environ:  # a thousand more, of all limits in the document
-    PHASES += ",coverage"
+EXAMPLES = size(1, 3)  # for each operation
+# The phase `coverage` has a thousand requests more, at all limits of the document.
+PHASES = size("examples,fuzzing,stateful", "examples,fuzzing,stateful,coverage")
 
 
 def run(server: Server, *options: str) -> tuple[int, str]:

@@ -18,11 +18,14 @@ from sqlalchemy.exc import DBAPIError
 from tests.support import database_server
 from tests.support.clients import TODOS, create_until
 from tests.support.server import Server
+from tests.support.sizes import size
 from todo import create_app
 from todo.models import db
 
+pytestmark = pytest.mark.server
+
 WRITERS = 4
-SECONDS = float(os.environ.get("SOAK_SECONDS", "0.1"))
+SECONDS = size(0.1, 30.0)
 
 
 class BackupTest(unittest.TestCase):

@@ -1,6 +1,5 @@
 """What happens to the todos when something goes wrong; `make soak` does more of it."""
 
-import os
 import random
 import resource
 import shutil
@@ -16,13 +15,18 @@ from pathlib import Path
 from threading import Event
 from typing import ClassVar
 
+import pytest
+
 from tests.support.clients import TODOS, Todos, at_once, change_at_random, create_until
 from tests.support.file_database import FileDatabaseTest
 from tests.support.forks import FORKS
 from tests.support.server import Answer, Server, wait_until
+from tests.support.sizes import size
 
-SECONDS = float(os.environ.get("SOAK_SECONDS", "0.3"))
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "1"))
+pytestmark = [pytest.mark.soak, pytest.mark.server]
+
+SECONDS = size(0.3, 30.0)
+ROUNDS = size(1, 20)
 CLIENTS = 4
 BATCH = {"operations": [{"op": "create", "todo": {"title": "x" * 80, "description": "x" * 120}}] * 1000}
 

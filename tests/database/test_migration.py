@@ -5,7 +5,6 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import unittest
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
@@ -21,6 +20,7 @@ from tests.support.database_server import DATABASE, new_database
 from tests.support.file_database import FileDatabaseTest
 from tests.support.schema import describe
 from tests.support.server import PATIENCE, ROOT, environment
+from tests.support.sizes import soak_only
 from todo import create_app
 from todo.config import StartupError
 from todo.database import schema
@@ -145,6 +145,7 @@ class TestFirstRelease(FileDatabaseTest):
         self.assertEqual([], old.execute("SELECT * FROM imports").fetchall())
 
 
+@pytest.mark.soak
 class TestVersions(FileDatabaseTest):
     def set_version(self, version: str | None) -> None:
         shell = self.shell()
@@ -215,7 +216,8 @@ class TestVersions(FileDatabaseTest):
         with app.app_context():
             self.assertIn("Connections in pool: 0 ", db.engine.pool.status())
 
-    @unittest.skipUnless("SOAK_SECONDS" in os.environ, "make soak runs it")
+    @soak_only
+    @pytest.mark.soak
     def test_a_migration_from_its_writing_to_the_refusal_of_an_earlier_release(self) -> None:
         self.start()
         self.client.post("/api/v1/todos", json={"title": "kept"})

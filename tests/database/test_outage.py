@@ -22,16 +22,17 @@ from sqlalchemy.pool import NullPool
 
 from tests.support.clients import TODOS
 from tests.support.server import PATIENCE, Server, free_port
+from tests.support.sizes import SOAK, size
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.soak, pytest.mark.server]
 
 CLIENTS = 4
-SECONDS = min(10, float(os.environ.get("SOAK_SECONDS", "0.5")))  # of an outage
+SECONDS = size(0.5, 10.0)  # of an outage
 REQUESTS: tuple[tuple[str, str, object], ...] = (
     ("POST", TODOS, {"title": "x"}),
     ("GET", f"{TODOS}?limit=1", None),
 )
-AFTER = 6 if "SOAK_SECONDS" in os.environ else 1
+AFTER = size(1, 6)
 BACK = 5  # seconds from a database that is back to a service that is
 MARIADB = shutil.which("mariadbd")
 
@@ -134,7 +135,7 @@ class OutageTest(unittest.TestCase):
         created = {answer.todo["id"]: answer.todo for answer in answers if answer.todo}
         stored = {todo["id"]: todo for todo in server.request("GET", TODOS).json}
         self.assertEqual(created, {key: stored.get(key) for key in created})
-        if "SOAK_SECONDS" in os.environ:
+        if SOAK:
             slowest = max(answer.ended - answer.began for answer in answers)
             served = min(answer.ended for answer in answers if answer.status == 201 and answer.began > gone)
             print(f"{len(answers)} answers, the slowest {slowest:.2f} s; back after {served - back:.2f} s")  # noqa: T201
@@ -150,7 +151,7 @@ class OutageTest(unittest.TestCase):
 
 
 def runs(kind: str) -> bool:
-    return "SOAK_SECONDS" in os.environ or os.environ.get("TEST_DATABASE_URL", "").startswith(kind)
+    return SOAK or os.environ.get("TEST_DATABASE_URL", "").startswith(kind)
 
 
 @unittest.skipUnless(runs("postgresql"), "make test-postgresql and make soak run it")

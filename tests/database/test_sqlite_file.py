@@ -4,6 +4,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
+
 from tests.support import concurrent_start
 from tests.support.file_database import FileDatabaseTest
 from todo.database import Transaction
@@ -11,6 +13,7 @@ from todo.models import db
 from todo.models.todo import Todo
 
 
+@pytest.mark.soak
 class TestStart(FileDatabaseTest):
     def test_processes_that_start_at_once_in_an_empty_folder_all_come_up(self) -> None:
         folders = [

@@ -1,11 +1,13 @@
-import os
 import unittest
 from collections.abc import Iterator
 
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
 
 from todo.formats import Entry, ParseError, json, own_uid, parse_own_uid, text, todotxt
+
+pytestmark = pytest.mark.soak
 
 CALL = {"title": "Call", "completed": True}
 
@@ -15,7 +17,6 @@ def pieces(whole: str, size: int) -> Iterator[str]:
 
 
 class TestText(unittest.TestCase):
-    @settings(max_examples=int(os.environ.get("PROPERTY_EXAMPLES", "20")))
     @given(st.text(), st.integers(1, 5))
     def test_any_text_in_any_pieces(self, whole: str, size: int) -> None:
         whole = whole.encode(errors="replace").decode()

@@ -1,5 +1,4 @@
 import json
-import os
 import sqlite3
 import sys
 import tempfile
@@ -12,7 +11,7 @@ from pathlib import Path
 import pexpect  # type: ignore[import-untyped]
 import pytest
 from click.testing import Result
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from sqlalchemy import delete
 
 from tests.support.api import kept_app
@@ -22,8 +21,6 @@ from todo import create_app
 from todo.clock import utc_now
 from todo.database import Transaction
 from todo.query import TODOS
-
-EXAMPLES = int(os.environ.get("PROPERTY_EXAMPLES", "6"))
 
 # What each format has a rule of its own for.
 HARD = [
@@ -66,6 +63,7 @@ def lose_in_todotxt(todo: Stored) -> Stored:
 
 
 @pytest.mark.database
+@pytest.mark.soak
 class TestRoundTrip(unittest.TestCase):
     def test_what_goes_out_comes_in(self) -> None:
         for chosen, zone, lose in (
@@ -81,7 +79,6 @@ class TestRoundTrip(unittest.TestCase):
     def check(self, chosen: str, zone: str, lose: Callable[[Stored], Stored]) -> None:
         here, there = service(zone), service(zone)
 
-        @settings(max_examples=EXAMPLES, deadline=None)
         @given(todos)
         @example(HARD)
         def go_round(sent: list[Stored]) -> None:

@@ -1,16 +1,19 @@
 """The page at `/` for everyone: by keyboard, by ear, in the dark, on a phone, whatever is typed."""
 
-import os
 import unittest
 from collections.abc import Callable
 
+import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.support.api import empty_app
 from tests.support.page import PageTest, new_todo, row, serve, setUpModule, tearDownModule  # noqa: F401
+from tests.support.sizes import size
 
-WIDTHS = [int(width) for width in os.environ.get("PAGE_WIDTHS", "320").split()]
+pytestmark = pytest.mark.browser
+
+WIDTHS = size((320,), (320, 480, 768, 1280, 1920))
 TOUCH = 44  # CSS pixels, the least for a finger
 
 NASTY = (
@@ -70,6 +73,7 @@ STATES: dict[str, Callable[[Page], None]] = {
 }
 
 
+@pytest.mark.soak
 class TestAxe(PageTest):
     def assertAccessible(self, page: Page) -> None:
         """Let axe find nothing, in light and dark, at each width."""

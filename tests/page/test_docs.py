@@ -1,6 +1,7 @@
 import unittest
 from urllib.parse import urlsplit
 
+import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
 
 from tests.support.api import KeptAppTest
@@ -22,7 +23,8 @@ class TestDocs(KeptAppTest):
         self.assertIn("default-src 'none'; script-src 'self';", policy)
 
 
-@unittest.skipUnless(CHROMIUM.exists(), NONE)
+@unittest.skipUnless(CHROMIUM, NONE)
+@pytest.mark.browser
 class TestDocsInABrowser(unittest.TestCase):
     def test_operations_are_shown_and_tried_without_another_host(self) -> None:
         with Server() as server, chromium() as browser:

@@ -5,10 +5,13 @@ import unittest
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 
+import pytest
 from playwright.sync_api import Error, Locator, Page, Route, expect
 
 from tests.support.api import empty_app
 from tests.support.page import TODOS, PageTest, make_token, new_todo, row, serve, setUpModule, tearDownModule  # noqa: F401
+
+pytestmark = pytest.mark.browser
 
 UNREACHABLE = "The service can’t be reached."  # noqa: RUF001
 

@@ -4,9 +4,12 @@ import time
 import unittest
 from datetime import datetime, timedelta
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.support.page import PATIENCE, PageTest, new_todo, row, setUpModule, tearDownModule  # noqa: F401
+
+pytestmark = pytest.mark.browser
 
 VIEWS = ("All", "Active", "Completed", "Overdue", "Next 7 days")
 

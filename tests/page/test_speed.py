@@ -1,17 +1,20 @@
 """How fast the page at `/` is, with many todos."""
 
-import os
 import unittest
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.support.page import PageTest, row, setUpModule, tearDownModule  # noqa: F401
+from tests.support.sizes import size
+
+pytestmark = [pytest.mark.soak, pytest.mark.browser]
 
 TRIES = 10  # the machine may be busy with something else
 MAX_REQUESTS = 9
 # Milliseconds, from the click on a link to the first rows. A fast machine that does nothing else takes
 # less than 300.
-USABLE_IN = int(os.environ.get("PAGE_USABLE_IN", "500"))
+USABLE_IN = 500
 BLOCKED = 50  # milliseconds; what is longer can be felt while typing
 FIRST_ROW = """
 new MutationObserver((_, observer) => {
@@ -45,7 +48,7 @@ class TestFirstLoad(PageTest):
         self.assertLess(min(times), USABLE_IN, times)
 
 
-TODOS = int(os.environ.get("PAGE_TODOS", "5000"))
+TODOS = size(5_000, 100_000)
 
 
 class TestManyTodos(PageTest):

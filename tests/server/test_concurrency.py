@@ -1,7 +1,6 @@
 """Many clients at once, against the running server with two workers."""
 
 import json
-import os
 import random
 import threading
 import time
@@ -19,13 +18,14 @@ from werkzeug.http import parse_options_header
 
 from tests.support.clients import at_once
 from tests.support.server import PATIENCE, Answer, Server
+from tests.support.sizes import size
 
-pytestmark = pytest.mark.database
+pytestmark = [pytest.mark.database, pytest.mark.soak, pytest.mark.server]
 
 PATH = "/api/v1/todos"
 BATCH = f"{PATH}/batch"
-TODOS = 120 if "INCREMENTS" in os.environ else 60  # to page through
-INCREMENTS = int(os.environ.get("INCREMENTS", "5"))  # of each client
+TODOS = size(60, 120)  # to page through
+INCREMENTS = size(5, 50)  # of each client
 SORTS = (
     *(sign + member for member in ("id", "title", "description", "completed") for sign in ("", "-")),
     *(sign + member for member in ("deadline_at", "created_at", "updated_at") for sign in ("", "-")),

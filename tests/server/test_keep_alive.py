@@ -3,10 +3,14 @@ from http.client import HTTPConnection
 from io import BytesIO
 from typing import ClassVar
 
+import pytest
+
 from tests.support.api import KeptAppTest
 from tests.support.server import PATIENCE, Server
 from todo.http.body import MAX_BYTES
 from todo.http.keep_alive import MAX_RECEIVED
+
+pytestmark = pytest.mark.server
 
 JSON = "application/json"
 # Answers that need no body, or not all of it: path, media type, size, status.

@@ -1,6 +1,5 @@
 """What the server refuses early, and clients that take their time."""
 
-import os
 import socket
 import statistics
 import time
@@ -9,11 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
+import pytest
+
 from tests.support.api import TODOS
 from tests.support.nginx import PROGRAM, nginx
 from tests.support.server import PATIENCE, Server, request
+from tests.support.sizes import size
 
-SLOW_SECONDS = float(os.environ.get("SLOW_SECONDS", "0"))
+pytestmark = [pytest.mark.soak, pytest.mark.server]
+
+SLOW_SECONDS = size(0.0, 10.0)
 SLOW_CLIENTS = 200
 HEAD = b"GET /api/v1/todos HTTP/1.1\r\nHost: localhost\r\n"
 BODY_TO_COME = (

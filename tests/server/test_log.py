@@ -7,11 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from typing import Any, ClassVar, NoReturn
 
+import pytest
 from flask.logging import default_handler
 
 from tests.support.api import TODOS, empty_app
 from tests.support.server import PATIENCE, Server
 from todo.config import StartupError
+
+pytestmark = pytest.mark.server
 
 # Requests with what must not stand in the log, or not as it is.
 PATHS = (

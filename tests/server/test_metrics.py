@@ -15,11 +15,16 @@ from tempfile import TemporaryDirectory
 from urllib.parse import quote
 from urllib.request import urlopen
 
+import pytest
+
 from tests.support.api import TODOS, ApiTest
 from tests.support.server import PATIENCE, Server, free_port
+from tests.support.sizes import size
 from todo import create_app
 
-SCRAPE_SECONDS = float(os.environ.get("SCRAPE_SECONDS", "0"))
+pytestmark = [pytest.mark.soak, pytest.mark.server]
+
+SCRAPE_SECONDS = size(0, 60)
 
 
 def read(text: str) -> dict[str, float]:

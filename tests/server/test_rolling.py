@@ -1,6 +1,5 @@
 """Two instances behind nginx on PostgreSQL: one dies, and each is restarted in its turn, under load."""
 
-import os
 import random
 import threading
 import time
@@ -10,13 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
 from typing import Any
 
+import pytest
+
 from tests.support.api import TODOS
 from tests.support.database_server import postgresql
 from tests.support.nginx import PROGRAM, nginx
 from tests.support.server import Answer, Server, request, wait_until
+from tests.support.sizes import size
+
+pytestmark = [pytest.mark.soak, pytest.mark.server]
 
 CLIENTS = 4
-PAUSE = min(1.0, float(os.environ.get("SOAK_SECONDS", "0")) / 10)  # seconds between two events
+PAUSE = size(0.0, 1.0)  # seconds between two events
 
 
 class Client:

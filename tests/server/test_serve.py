@@ -14,6 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
+import pytest
 from click.testing import CliRunner
 from flask.cli import cli
 
@@ -21,6 +22,8 @@ from tests.support.server import COMMAND, PATIENCE, ROOT, Server, answers, envir
 from todo import create_app
 from todo.cli.serve import ENDING, stop_when_told
 from todo.config import StartupError
+
+pytestmark = pytest.mark.server
 
 HEALTH = "/api/v1/health"
 LINUX = Path("/proc/self/task").exists()

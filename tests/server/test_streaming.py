@@ -11,11 +11,16 @@ from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 
+import pytest
+
 from tests.support.server import PATIENCE, Server
+from tests.support.sizes import size
+
+pytestmark = [pytest.mark.soak, pytest.mark.server]
 
 PATH = "/api/v1/todos"
-TODOS = int(os.environ.get("STREAMED_TODOS", "40000"))
-ROUNDS = 6 if "STREAMED_TODOS" in os.environ else 2
+TODOS = size(40_000, 1_000_000)
+ROUNDS = size(2, 6)
 WORKERS = 2
 MAX_GROWTH = 18 * 1024 * 1024
 # Long enough for the default list to be larger than what memory may grow by.

@@ -1,14 +1,14 @@
 """Processes that start the service at the same moment."""
 
-import os
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 
 from tests.support.forks import FORKS
+from tests.support.sizes import size
 from todo import create_app
 
 PROCESSES = 4
-ROUNDS = int(os.environ.get("SOAK_ROUNDS", "2"))
+ROUNDS = size(2, 20)
 
 _barrier: Barrier
 

@@ -27,7 +27,7 @@ _running = ExitStack()
 
 def setUpModule() -> None:
     """Start a server and a browser; a module whose tests are on the page takes this for its own."""
-    if not CHROMIUM.exists():
+    if not CHROMIUM:
         raise unittest.SkipTest(NONE)
     PageTest.server = _running.enter_context(Server(TODO_BUSY_TIMEOUT="100"))
     PageTest.browser = _running.enter_context(chromium())

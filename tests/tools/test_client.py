@@ -14,10 +14,13 @@ from typing import Any
 from unittest.mock import patch
 
 import pexpect  # type: ignore[import-untyped]
+import pytest
 from click.testing import CliRunner, Result
 
 from tests.support.server import PATIENCE, ROOT, Server, environment, free_port
 from todo import client
+
+pytestmark = pytest.mark.server
 
 COMMAND = [sys.executable, "-m", "todo.client"]
 

@@ -14,11 +14,13 @@ from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.support.api import TODOS
 from tests.support.nginx import PROGRAM, nginx
 from tests.support.server import PATIENCE, ROOT, environment, free_port
+from tests.support.sizes import soak_only
 from todo.config import PREFIX, SETTINGS
 
 COMPOSE = (ROOT / "compose.yaml").read_text()
@@ -84,7 +86,8 @@ class TestDockerfile(unittest.TestCase):
     def test_it_does_not_run_as_root(self) -> None:
         self.assertRegex(dict(instructions())["USER"], r"^[1-9]\d*:[1-9]\d*$")
 
-    @unittest.skipUnless("SOAK_SECONDS" in os.environ, "make soak runs it")
+    @soak_only
+    @pytest.mark.soak
     def test_its_commands_work(self) -> None:
         folder = self.enterContext(TemporaryDirectory())
         app = Path(folder) / "app"

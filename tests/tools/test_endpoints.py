@@ -5,7 +5,11 @@ import unittest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
+
 from tests.support.server import PATIENCE, ROOT, Server, environment
+
+pytestmark = pytest.mark.server
 
 # Tests fetch nothing: .ci/run has npx fetch httpyac first, and so can anyone.
 HTTPYAC = ("npx", "--yes", "--offline", "httpyac")

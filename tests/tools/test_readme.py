@@ -9,8 +9,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
+
 from tests.support.server import PATIENCE, ROOT, Server, environment
 from todo.config import PREFIX, SETTINGS
+
+pytestmark = pytest.mark.server
 
 README = (ROOT / "README.md").read_text()
 PAGES = sorted(ROOT.glob("*.md"))

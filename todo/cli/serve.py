@@ -1,7 +1,6 @@
 """The command `serve`."""
 
 import errno
-import fcntl
 import multiprocessing
 import os
 import signal
@@ -53,6 +52,11 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     from granian.server import Server  # noqa: PLC0415
 
     app = script.load_app()
+    if not hasattr(os, "fork"):
+        raise StartupError(
+            "serve needs fork(), as Linux and macOS have. On Windows, run it in WSL or in Docker, or use "
+            "flask --app todo run."
+        )
     host = app.config["HOST"] if host is None else host
     port = app.config["PORT"] if port is None else port
     security.trust(app, host)
@@ -135,6 +139,8 @@ def _keep_to_a_core(folder: Path, cores: Iterable[int]) -> None:
     The threads of a worker, of which one runs at a time anyhow, hand over to each other on one core for
     much less than between two.
     """
+    import fcntl  # noqa: PLC0415 - Windows has none
+
     for core in cores:
         lock = os.open(folder / f"core-{core}", os.O_CREAT | os.O_WRONLY)  # for as long as the process lives
         try:
