@@ -33,7 +33,7 @@ from todo.schemas import (
     TodoOut,
     TodoUpdate,
 )
-from todo.views.docs import ASSETS
+from todo.views.docs import ASSETS, PROBLEM_PAGES
 from todo.views.feeds import CalendarQuery
 from todo.views.web import FILES, VERSION
 
@@ -132,6 +132,14 @@ OPERATIONS = {
         problems=(400, 404, 500),
         tag="Service",
     ),
+    "docs.show_problem": Operation(
+        str,
+        media_types=("text/html",),
+        takes=("If-None-Match",),
+        gives=("ETag",),
+        problems=(400, 404, 500),
+        tag="Service",
+    ),
     "web.show_page": Operation(
         str, media_types=("text/html",), takes=("If-None-Match",), gives=("ETag",), tag="Service"
     ),
@@ -150,6 +158,10 @@ PATH_PARAMETERS: dict[str, Json] = {
     "todo_id": {"description": "The `id` of a todo.", "schema": {"type": "integer"}},
     "asset": {"description": "The name of the file.", "schema": {"enum": list(ASSETS)}},
     "file": {"description": "The name of the file.", "schema": {"enum": list(FILES)}},
+    "problem": {
+        "description": "The last part of a problem's `type`.",
+        "schema": {"enum": list(PROBLEM_PAGES)},
+    },
     "version": {"description": "The version of all files together.", "schema": {"enum": [VERSION]}},
 }
 REQUEST_HEADERS: dict[str, Json] = {
@@ -287,6 +299,8 @@ def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
     if needs_token:
         refusals = (401,) if method in auth.SAFE_METHODS else (401, 403)
         row = row._replace(problems=tuple(sorted({*row.problems, *refusals})))
+    if row.body:
+        row = row._replace(problems=tuple(sorted({*row.problems, problem.RequestTimeout.code})))
     if app.config["RATE_LIMIT"] and not hasattr(view, "is_public") and method != "OPTIONS":
         row = row._replace(problems=tuple(sorted({*row.problems, problem.TooManyRequests.code})))
     summary, _, description = (getdoc(view) or "").partition("\n\n")

@@ -41,6 +41,7 @@ OPEN = (
     "/api/v1/openapi.json",
     "/docs",
     "/docs/docs.js",
+    "/problems/validation",
     "/",
     f"/static/{VERSION}/{FILES[0]}",
 )
@@ -110,7 +111,11 @@ class TestAccess(AuthTest):
         tried = {*READS} | writes
         tried |= {(method, path) for path in OPEN for method in ("GET", "HEAD")}
         for rule in self.app.url_map.iter_rules():
-            if rule.endpoint in {"docs.get_asset", "web.get_file"}:  # one of their files stands for all
+            if rule.endpoint in {
+                "docs.get_asset",
+                "docs.show_problem",
+                "web.get_file",
+            }:  # one of their files stands for all
                 continue
             for method in (rule.methods or set()) - {"OPTIONS"}:
                 self.assertIn((method, rule.rule.replace("<id:todo_id>", "1")), tried)

@@ -79,7 +79,6 @@ class TestFeeds(ApiTest):
         for path, query in (
             (CSV, "as=event"),
             (ICS, "as=task"),
-            (ICS, "colour=red"),
             (CSV, "window=x"),
             (TODOS, "as=event"),
         ):

@@ -21,7 +21,7 @@ from todo.views.web import VERSION
 TODOS = "/api/v1/todos"
 TODO = "/api/v1/todos/{todo_id}"
 BATCH = "/api/v1/todos/batch"
-NAMES = {"todo_id": "1", "asset": "docs.js", "version": VERSION, "file": "main.js"}
+NAMES = {"todo_id": "1", "asset": "docs.js", "problem": "validation", "version": VERSION, "file": "main.js"}
 BODIES: dict[tuple[str, str], Any] = {
     ("post", TODOS): {"title": "x"},
     ("put", TODO): {"title": "x"},
@@ -30,8 +30,8 @@ BODIES: dict[tuple[str, str], Any] = {
 }
 # What in a request brings a status about; 500 and 503 come from the database.
 CAUSES: dict[int, dict[str, Any]] = {
-    400: {"query_string": {"unknown": 1}},
-    404: {"names": {"todo_id": "absent", "asset": "absent", "version": "absent", "file": "absent"}},
+    400: {"query_string": {"unknown": 1}, "headers": {"Host": "evil.example"}},
+    404: {"names": dict.fromkeys(("todo_id", "asset", "problem", "version", "file"), "absent")},
     406: {"headers": {"Accept": "text/html"}},
     412: {"headers": {"If-Match": '"other"'}},
     413: {"json": {"title": "x" * 2**20}},
@@ -168,9 +168,13 @@ class TestProblems(KeptAppTest):
         self.addCleanup(logging.disable, logging.NOTSET)
         for operation in documented(required):
             for status in map(int, operation.responses):
-                # Without the database nothing outside can make it fail; and 409 takes transactions at
-                # once, which SQLite has not.
-                if status < 400 or status == 409 or (status == 500 and "503" not in operation.responses):
+                # Without the database nothing outside can make it fail. 409 takes transactions at once, which
+                # SQLite does not have, and 408 a slow client.
+                if (
+                    status < 400
+                    or status in {408, 409}
+                    or (status == 500 and "503" not in operation.responses)
+                ):
                     continue
                 with self.subTest(path=operation.path, method=operation.method, status=status):
                     if status not in services:
@@ -178,8 +182,8 @@ class TestProblems(KeptAppTest):
                     cause = BATCH_CAUSES.get(status) if operation.path == BATCH else None
                     response = operation.send(services[status], **(cause or CAUSES[status]))
                     self.check(status, response, operation.responses[str(status)])
-        # Those of tokens, methods, and the rate limit have tests of their own, and servers that of 409.
-        self.assertEqual(set(TYPES) - {401, 403, 405, 409, 429}, set(services))
+        # Those of tokens, methods, slow clients and the rate limit have tests of their own, and servers 409.
+        self.assertEqual(set(TYPES) - {401, 403, 405, 408, 409, 429}, set(services))
 
     def test_errors_that_no_operation_has(self) -> None:
         for method, path, status in (

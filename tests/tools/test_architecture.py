@@ -94,7 +94,9 @@ def mentions(source: str) -> Iterator[str]:
             for word in value if isinstance(value, list) else [value]:
                 if isinstance(node, ast.ImportFrom) and word == "todo":
                     continue
-                if isinstance(word, str) and "todo" in word.removeprefix("todo.").lower():
+                if not isinstance(word, str) or "--app todo" in word:
+                    continue
+                if "todo" in word.removeprefix("todo.").lower():
                     yield word
 
 

@@ -53,8 +53,7 @@ def parse(body: bytes) -> Any:
         text = body.decode()
     except UnicodeDecodeError as error:
         _fail(f"The body must be UTF-8, and its byte {error.start} is not")
-    if text.startswith("\ufeff"):
-        _fail("The body must be JSON without a byte order mark before it")
+    text = text.removeprefix("\ufeff")  # RFC 8259, section 8.1
     if not text.strip():
         _fail('The body must be a JSON object, such as {"title": "Buy milk"}, and is empty')
     try:

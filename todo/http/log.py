@@ -26,6 +26,7 @@ STDERR = 2
 _TEXT = "%s %s %s %s %s %sms %s\n"
 # A line fits into what is written to a pipe in one piece (POSIX, PIPE_BUF), among those of other processes.
 MAX_PATH = 2000
+MAX_METHOD = 20
 
 _PLAIN = re.compile("[A-Za-z0-9._:/-]{1,200}")  # most of them
 _SAFE = "/:@!$&'()*+,;="
@@ -104,7 +105,7 @@ def _tell(request: Request, status: int, duration: float, *, as_json: bool) -> N
     told = (
         timestamp(),
         _quoted(request.remote_addr or "-"),
-        request.method,
+        _quoted(request.method, MAX_METHOD),
         _quoted(request.path),
         status,
         round(duration * 1000, 3),
@@ -116,5 +117,5 @@ def _tell(request: Request, status: int, duration: float, *, as_json: bool) -> N
         os.write(STDERR, line)
 
 
-def _quoted(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) else quote(text, safe=_SAFE)[:MAX_PATH]
+def _quoted(text: str, max_length: int = MAX_PATH) -> str:
+    return (text if _PLAIN.fullmatch(text) else quote(text, safe=_SAFE))[:max_length]

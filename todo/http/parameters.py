@@ -1,4 +1,4 @@
-"""The query string to a struct, or a problem that names every fault."""
+"""Query strings: parse them into structs, and report every invalid parameter."""
 
 import re
 from typing import Any, TypeVar
@@ -13,26 +13,27 @@ from todo.http.problem import Fault, ValidationFailed
 
 S = TypeVar("S", bound=Struct)
 
-# Text that means something else where a string is not wanted.
+# Parameter values that are JSON literals, if the parameter is not a string.
 _LITERAL = re.compile("true|false|0|[1-9][0-9]{0,18}")
 
 
 class NoParameters(Struct):
-    """The query of an address that takes no parameters."""
+    """The parameters of a route that has none."""
 
 
-def read(kind: type[S]) -> S:
-    """The query of the current request as a `kind`, whose members are the known parameters.
+def read(kind: type[S], *, ignore_unknown: bool = False) -> S:
+    """Return the query of the current request as a `kind`, whose members are the known parameters.
 
-    Raises ValidationFailed with a fault for each parameter that is unknown, repeated or malformed.
+    Raises ValidationFailed with an error for each parameter that is unknown, repeated or invalid.
     """
     known = fields(kind)
     values: dict[str, Any] = {}
     faults: list[Fault] = []
     for name, text in _pairs():
         if name not in known:
-            hint = f"The parameters are: {', '.join(known)}" if known else "This address takes no parameters"
-            faults.append(Fault(detail=f"{name[:80]} is not a parameter here. {hint}", parameter=name[:80]))
+            if not ignore_unknown:
+                hint = f"Use one of {', '.join(known)}" if known else "This address has no parameters"
+                faults.append(Fault(detail=f"Unknown parameter {name[:80]}. {hint}", parameter=name[:80]))
         elif name in values:
             faults.append(Fault(detail=f"{name} must be sent only once", parameter=name))
         else:
@@ -49,7 +50,7 @@ def read(kind: type[S]) -> S:
 
 
 def refuse() -> None:
-    """Refuse every parameter, before a request to an address that takes none."""
+    """Raise ValidationFailed if the query has any parameter."""
     read(NoParameters)
 
 

@@ -7,6 +7,7 @@ HTTPException (Werkzeug)
     ├── Forbidden               403
     ├── NotFound                404
     ├── NotAcceptable           406
+    ├── RequestTimeout          408
     ├── IdempotencyInProgress   409
     ├── PreconditionFailed      412
     ├── ContentTooLarge         413
@@ -17,16 +18,18 @@ HTTPException (Werkzeug)
     └── Unavailable             503
 """
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import msgspec
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
 from msgspec import UNSET, Struct, UnsetType
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
+from werkzeug.exceptions import NotFound as UnknownAddress
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5  # seconds
@@ -46,21 +49,25 @@ TYPES = {
     401: ProblemType(
         "unauthorized",
         "Unauthorized",
-        "Send a token, as `Authorization: Bearer`. Who runs the service makes it: token create NAME.",
+        "Send a token as `Authorization: Bearer`. Ask the operator for a token "
+        "(`flask --app todo token create NAME`).",
     ),
-    403: ProblemType("forbidden", "Forbidden", "This token only reads. Use one that may write."),
-    404: ProblemType("not-found", "Not found", "There is nothing at this address: check its path."),
-    405: ProblemType("method-not-allowed", "Method not allowed", "Use a method that `Allow` names."),
-    406: ProblemType("not-acceptable", "Not acceptable", "Name a media type in `Accept` that there is."),
+    403: ProblemType("forbidden", "Forbidden", "This token is read-only. Use a token that may write."),
+    404: ProblemType("not-found", "Not found", "There is nothing at this address. Check the path."),
+    405: ProblemType("method-not-allowed", "Method not allowed", "Use one of the methods in `Allow`."),
+    406: ProblemType("not-acceptable", "Not acceptable", "None of the media types in `Accept` is available."),
+    408: ProblemType(
+        "request-timeout", "Request timeout", "The request body did not arrive in time. Send it again."
+    ),
     409: ProblemType(
         "idempotency-in-progress",
-        "A request with this Idempotency-Key is under way",
+        "A request with this Idempotency-Key is in progress",
         "Try again after `Retry-After` seconds, with the same Idempotency-Key.",
     ),
     412: ProblemType(
         "precondition-failed",
         "Precondition failed",
-        "It was changed meanwhile. Read it again, then send the change with its new `ETag`.",
+        "The resource has changed. Read it again, then send the change with the new `ETag`.",
     ),
     413: ProblemType("content-too-large", "Content too large", "Send a smaller body."),
     415: ProblemType(
@@ -70,21 +77,21 @@ TYPES = {
     ),
     422: ProblemType(
         "idempotency-key-reused",
-        "Idempotency-Key used again",
-        "This Idempotency-Key came with another request before. Take a new key for each new request.",
+        "Idempotency-Key reused",
+        "This Idempotency-Key was used with a different request. Use a new key for each new request.",
     ),
     428: ProblemType(
         "precondition-required",
         "Precondition required",
-        "Send `If-Match` with the `ETag` of the version that you change.",
+        "Send `If-Match` with the `ETag` of the version to change.",
     ),
     429: ProblemType(
-        "rate-limit", "Too many requests", "Try again after `Retry-After` seconds, and ask less often."
+        "rate-limit", "Too many requests", "Try again after `Retry-After` seconds, and send fewer requests."
     ),
     500: ProblemType(
         "internal-error",
         "Internal error",
-        "The service failed. Its log says why, under the `request_id`: give it to who runs the service.",
+        "The service failed. Report the `request_id`; the server log has the details.",
     ),
     503: ProblemType("unavailable", "Unavailable", "Try again after `Retry-After` seconds."),
 }
@@ -165,8 +172,14 @@ class NotAcceptable(Problem):
     code = 406
 
     def __init__(self, media_types: Sequence[str]) -> None:
-        detail = f"This can be had as {', '.join(media_types)}: name one of these in `Accept`."
+        detail = f"None of the media types in `Accept` is available. Use one of {', '.join(media_types)}."
         super().__init__(detail, headers=[("Vary", "Accept")])
+
+
+class RequestTimeout(Problem):
+    """The request body did not arrive in time."""
+
+    code = 408
 
 
 class IdempotencyInProgress(Problem):
@@ -307,7 +320,10 @@ def answer(error: HTTPException) -> Response:
     elif isinstance(error, BadRequest):
         detail = "The request is malformed: check its address and its Host header."
     elif isinstance(error, MethodNotAllowed):
-        detail = f"{request.method} is not possible here. Use {', '.join(sorted(error.valid_methods or ()))}."
+        method = request.environ["REQUEST_METHOD"][:20]
+        detail = f"{method} is not allowed here. Use {', '.join(sorted(error.valid_methods or ()))}."
+    elif isinstance(error, UnknownAddress):
+        detail = _with_suggestion(detail)
     body = ProblemOut(
         type=f"/problems/{kind.name}" if kind.name else "about:blank",
         title=kind.title,
@@ -321,6 +337,16 @@ def answer(error: HTTPException) -> Response:
     headers = error.headers if isinstance(error, Problem) else error.get_headers(request.environ)
     response.headers.extend((name, value) for name, value in headers if name != "Content-Type")
     return response
+
+
+def _with_suggestion(detail: str) -> str:
+    """Add the address that the client probably meant: without extra slashes, lower case, with /api/v1."""
+    adapter = current_app.create_url_adapter(request)
+    path = re.sub("/{2,}", "/", request.environ["PATH_INFO"]).rstrip("/")[:200]
+    for candidate in (path, path.lower(), f"/api/v1{path}"):
+        if adapter and candidate and adapter.allowed_methods(candidate):
+            return f"{detail} Did you mean {request.root_path}{candidate}?"
+    return detail
 
 
 def database_code(error: DBAPIError) -> int | str | None:

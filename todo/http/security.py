@@ -1,14 +1,18 @@
-"""What guards every answer: the names that the service goes by, its proxies, and headers for browsers."""
+"""Checks of every request before its view runs: host name, proxy headers, method and path. Also CORS."""
 
 import re
 from collections.abc import Container, Iterable
+from contextlib import suppress
 from functools import partial
+from ipaddress import IPv6Address
+from typing import NoReturn
 
-from flask import Flask, request
+from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import BadHost, MethodNotAllowed, NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from todo.config import PREFIX, StartupError
-from todo.http import idempotency, request_id
+from todo.http import request_id
 from todo.http.problem import Fault, ValidationFailed
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -18,11 +22,10 @@ HEADERS = (
     ("Referrer-Policy", "no-referrer"),
     ("X-Content-Type-Options", "nosniff"),
 )
-# What is no page is data, which no browser is to run or frame.
+# Browsers must neither execute nor frame non-HTML responses.
 POLICY = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 _OF_DATA = (*HEADERS, POLICY)
-# What pages of CORS_ORIGINS may send and read, besides what any page may.
-SENT = ("Authorization", "Content-Type", idempotency.HEADER, "If-Match", "If-None-Match", request_id.HEADER)
+# Response headers that pages of CORS_ORIGINS may read, besides those that any page may read.
 EXPOSED = (
     "ETag",
     "Idempotency-Replayed",
@@ -33,67 +36,141 @@ EXPOSED = (
     "X-Total-Count",
 )
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
-PREFLIGHT_KEPT = 600  # seconds
+PREFLIGHT_MAX_AGE = 600  # seconds
+PRIVATE = "private, no-cache"
+HEALTH = "api.health"
 
-_PORT = re.compile(":[0-9]*$")
-_NAME = re.compile(r"\.?[a-z0-9-]+(\.[a-z0-9-]+)*|\[[0-9a-f:.]+\]")
-_ORIGIN = re.compile(r"https?://[a-z0-9.-]+(:[0-9]{1,5})?")
+# The service parses these headers. The server itself bounds only all headers together.
+MAX_HEADER = 8 * 1024
+MAX_HOST = 255 + len(":65535")
+PARSED_HEADERS = (
+    "Accept",
+    "Access-Control-Request-Headers",
+    "Authorization",
+    "Content-Encoding",
+    "Content-Type",
+    "Host",
+    "Idempotency-Key",
+    "If-Match",
+    "If-None-Match",
+    "Origin",
+    "X-Forwarded-For",
+    "X-Forwarded-Host",
+    "X-Forwarded-Prefix",
+    "X-Forwarded-Proto",
+)
+_PARSED = {
+    name if name == "CONTENT_TYPE" else f"HTTP_{name}": header
+    for header in PARSED_HEADERS
+    for name in [header.upper().replace("-", "_")]
+}
+
+_LABELS = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?"
+_NAME = re.compile(rf"\.?{_LABELS}|\[[0-9a-f:.]+\]")
+_HOST = re.compile(rf"({_LABELS}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
+_ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://(?:{_LABELS}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
+_URL_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
 _EXTENSION = "todo.trusted_hosts"
 
 
 def register(app: Flask) -> None:
-    """Have `app` answer only to its own names (RFC 9110, section 7.2), and guard its answers.
+    """Reject requests to `app` for other host names (RFC 9110, section 7.2), and set up proxies and CORS.
 
-    Raises StartupError where a setting names no host or no origin.
+    Raises StartupError for an invalid host name or origin in a setting.
     """
     trusted = app.extensions[_EXTENSION] = set(LOOPBACK)
     trust(app, app.config["HOST"])
-    for name in _listed(app.config["TRUSTED_HOSTS"] or ""):
-        if name != ANY and not _NAME.fullmatch(name):
+    for name in _items(app.config["TRUSTED_HOSTS"] or ""):
+        if name != ANY and not _NAME.fullmatch(_normalize(name)):
             raise StartupError(
-                f"TRUSTED_HOSTS has {name!r}: set it ({PREFIX}TRUSTED_HOSTS in the environment) to names "
-                "without a port, such as app.example.org,.example.net."
+                f"TRUSTED_HOSTS has {name!r}. Set {PREFIX}TRUSTED_HOSTS to host names without a port, "
+                "such as app.example.org,.example.net."
             )
         trust(app, name)
-    # Flask would read it in its own way, which knows no IPv6 address and minds the case.
+    # Flask's own check knows no IPv6 address and is case-sensitive.
     app.config["TRUSTED_HOSTS"] = None
-    app.before_request(partial(_check_host, trusted))
+    app.before_request(partial(_check_request, trusted))
     if proxies := app.config["PROXIES"]:
-        proxied = ProxyFix(app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies)
-        app.wsgi_app = proxied  # type: ignore[method-assign]
+        app.wsgi_app = ProxyFix(  # type: ignore[method-assign]
+            app.wsgi_app, x_for=proxies, x_proto=proxies, x_host=proxies, x_prefix=proxies
+        )
+    if app.config["REQUIRE_TOKEN"]:
+        app.after_request(_forbid_shared_caching)
     if app.config["CORS_ORIGINS"]:
-        _allow_origins(app, _listed(app.config["CORS_ORIGINS"]))
+        _allow_origins(app, _items(app.config["CORS_ORIGINS"]))
 
 
 def trust(app: Flask, host: str) -> None:
-    """Have `app` answer to `host` too, a name or an address, or with a dot before it all names below."""
-    app.extensions[_EXTENSION].add(f"[{host}]" if ":" in host and "[" not in host else host.lower())
+    """Accept the host name or address `host`; with a leading dot, the domain and all names below it."""
+    app.extensions[_EXTENSION].add(_normalize(host))
 
 
 def headers(given: Container[str]) -> Iterable[tuple[str, str]]:
-    """Return what an answer that has the headers `given` is to have besides them."""
+    """Return the security headers for a response that has the headers `given`."""
     return HEADERS if POLICY[0] in given else _OF_DATA
 
 
-def _listed(text: str) -> list[str]:
+def _items(text: str) -> list[str]:
     return [item for item in map(str.strip, text.lower().split(",")) if item]
 
 
-def _check_host(trusted: Container[str]) -> None:
-    host = request.host
-    if host in trusted:
-        return
-    name = _PORT.sub("", host).lower()
+def _normalize(host: str) -> str:
+    """Return the one spelling of a host name or address: lower case, no final dot, brackets around IPv6."""
+    name = host.lower()
+    if not name.isascii():
+        with suppress(UnicodeError):
+            name = name.encode("idna").decode()
+    if ":" in name:
+        with suppress(ValueError):
+            return f"[{IPv6Address(name.strip('[]'))}]"
+    return name.removesuffix(".")
+
+
+def _check_request(trusted: Container[str]) -> Response | None:
+    environ = request.environ
+    for name, header in _PARSED.items():
+        if name in environ and len(environ[name]) > MAX_HEADER:
+            _reject(f"The {header} header must have at most {MAX_HEADER} bytes")
+    if request.path == "/api/v1/health":  # load balancers check it by address, or without a Host header
+        if request.method in {"GET", "HEAD"} and isinstance(request.routing_exception, BadHost):
+            return current_app.make_response(current_app.view_functions[HEALTH]())  # type: ignore[arg-type]
+    elif (host := environ.get("HTTP_HOST", "")) not in trusted:
+        _check_host(host, trusted)
+    if request.scheme not in {"http", "https"}:
+        _reject("X-Forwarded-Proto must be http or https")
+    if request.root_path and not _URL_PREFIX.fullmatch(request.root_path):
+        _reject("X-Forwarded-Prefix must be a path such as /app")
+    # Werkzeug ignores the case of methods and repeated slashes at the start. HTTP does not.
+    if environ["PATH_INFO"].startswith("//"):
+        raise NotFound
+    if environ["REQUEST_METHOD"] != request.method and request.url_rule:
+        adapter = current_app.create_url_adapter(request)
+        raise MethodNotAllowed(valid_methods=adapter.allowed_methods() if adapter else ())
+    return None
+
+
+def _check_host(host: str, trusted: Container[str]) -> None:
+    found = _HOST.fullmatch(host.lower())
+    if not found or len(host) > MAX_HOST:
+        _reject(f"The Host header is invalid: {host[:80]}" if host else "The Host header is missing or empty")
+    name = _normalize(found[1])
     if name in trusted or ANY in trusted:
         return
     labels = name.split(".")
     if not any("." + ".".join(labels[number:]) in trusted for number in range(len(labels))):
-        raise ValidationFailed(
-            Fault(
-                detail=f"The Host header must name this service, and {name[:80] or 'nothing'} is no name "
-                "of it: use its own, or add this one to the setting TRUSTED_HOSTS"
-            )
-        )
+        _reject(f"Host {name[:80]} is not allowed. Add it to {PREFIX}TRUSTED_HOSTS")
+
+
+def _reject(detail: str) -> NoReturn:
+    raise ValidationFailed(Fault(detail=detail))
+
+
+def _forbid_shared_caching(response: Response) -> Response:
+    """Keep responses that a token decided about out of shared caches (RFC 9111, section 3.5)."""
+    is_public = hasattr(current_app.view_functions.get(request.endpoint or ""), "is_public")
+    if not is_public:
+        response.headers.setdefault("Cache-Control", PRIVATE)
+    return response
 
 
 def _allow_origins(app: Flask, origins: Iterable[str]) -> None:
@@ -102,16 +179,21 @@ def _allow_origins(app: Flask, origins: Iterable[str]) -> None:
     for origin in origins:
         if origin != ANY and not _ORIGIN.fullmatch(origin):
             raise StartupError(
-                f"CORS_ORIGINS has {origin!r}: set it ({PREFIX}CORS_ORIGINS in the environment) to origins "
-                "such as https://app.example.org,http://localhost:3000."
+                f"CORS_ORIGINS has {origin!r}. Set {PREFIX}CORS_ORIGINS to origins such as "
+                "https://app.example.org,http://localhost:3000."
             )
     CORS(
         app,
         resources=r"/api/.*",
-        origins=list(origins),
+        # As patterns, because the library would read the brackets of an IPv6 address as one.
+        origins=[
+            origin if origin == ANY else re.compile(rf"{re.escape(origin)}\Z", re.IGNORECASE)
+            for origin in origins
+        ],
         methods=METHODS,
-        allow_headers=SENT,
+        # Tracing libraries add many headers. The service ignores headers that it does not know.
+        allow_headers=ANY,
         expose_headers=EXPOSED,
         send_wildcard=True,
-        max_age=PREFLIGHT_KEPT,
+        max_age=PREFLIGHT_MAX_AGE,
     )

@@ -1,12 +1,15 @@
-"""The OpenAPI description as a page to read and try out: Swagger UI, each file of it served from here."""
+"""Documentation for people: the API with Swagger UI, served from here, and a page for each problem type."""
 
 from functools import cache
+from html import escape
+from http import HTTPStatus
 from importlib import resources
 
 from flask import Blueprint, Response
 
-from todo.http import auth, parameters
+from todo.http import auth
 from todo.http.conditional import entity_tag, tagged
+from todo.http.problem import TYPES
 
 _OURS = resources.files("todo") / "static"
 _SWAGGER_UI = resources.files("flask_swagger_ui") / "dist"
@@ -24,9 +27,13 @@ _HEADERS = {
     "style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
 }
+_PROBLEM_HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Cache-Control": "no-cache",
+}
+PROBLEM_PAGES = {kind.name: status for status, kind in TYPES.items()}
 
 docs = Blueprint("docs", __name__)
-docs.before_request(parameters.refuse)
 
 
 @docs.get("/docs")
@@ -41,6 +48,24 @@ def show_docs() -> Response:
 def get_asset(asset: str) -> Response:
     """Get a file of the page."""
     return _send(asset)
+
+
+@docs.get(f"/problems/<any({', '.join(map(repr, PROBLEM_PAGES))}):problem>")
+@auth.public
+def show_problem(problem: str) -> Response:
+    """Explain a problem type, the `type` of an error response."""
+    status = PROBLEM_PAGES[problem]
+    kind = TYPES[status]
+    page = (
+        "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n"
+        f"<meta name=viewport content='width=device-width'>\n<title>{escape(kind.title)}</title>\n"
+        f"<h1>{escape(kind.title)}</h1>\n<p>Status {status} {HTTPStatus(status).phrase}.\n"
+        f"<p>{escape(kind.detail)}\n"
+        "<p>The members <code>detail</code> and <code>errors</code> of the response name the cause.\n"
+        "<p><a href='../docs'>Documentation of the API</a>\n"
+    ).encode()
+    response = Response(page, headers=_PROBLEM_HEADERS, content_type="text/html; charset=utf-8")
+    return tagged(response, entity_tag(page))
 
 
 def _send(name: str) -> Response:

@@ -29,7 +29,8 @@ class CalendarQuery(ListQuery, kw_only=True, frozen=True):
 @feeds.before_request
 def _refuse_unknown_parameters() -> None:
     if request.method == "OPTIONS":  # which has no view to do it
-        parameters.read(CalendarQuery if request.endpoint == "feeds.get_calendar" else ListQuery)
+        is_calendar = request.endpoint == "feeds.get_calendar"
+        parameters.read(CalendarQuery if is_calendar else ListQuery, ignore_unknown=is_calendar)
 
 
 @feeds.get("/todos.ics")
@@ -39,7 +40,7 @@ def get_calendar() -> Response:
 
     They are tasks (VTODO); with `as=event` the deadlines are events, for calendars that show no tasks.
     """
-    query = parameters.read(CalendarQuery)
+    query = parameters.read(CalendarQuery, ignore_unknown=True)  # calendar programs add their own
     if query.component is UNSET:
         form = icalendar.format_for(service_zone())
     else:
