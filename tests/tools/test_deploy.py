@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 import yaml  # type: ignore[import-untyped]
@@ -23,7 +24,6 @@ from tests.support.server import PATIENCE, ROOT, environment, free_port
 from tests.support.sizes import soak_only
 from todo.config import PREFIX, SETTINGS
 
-COMPOSE = (ROOT / "compose.yaml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 HOME = "/app"  # where the image has the service
 
@@ -36,38 +36,77 @@ def instructions() -> Iterator[tuple[str, str]]:
         yield word, rest
 
 
-class TestCompose(unittest.TestCase):
-    services = yaml.safe_load(COMPOSE)["services"]
+@pytest.fixture(params=["compose.yaml", "deploy/compose.postgresql.yaml"])
+def compose(request: pytest.FixtureRequest) -> Path:
+    path: Path = ROOT / request.param
+    return path
 
-    def test_what_it_names_is_there(self) -> None:
-        compose = yaml.safe_load(COMPOSE)
-        for name, service in self.services.items():
-            with self.subTest(name):
-                self.assertTrue("image" in service or (ROOT / service["build"] / "Dockerfile").is_file())
-                for needed, condition in service.get("depends_on", {}).items():
-                    self.assertEqual({"condition": "service_healthy"}, condition)
-                    self.assertIn(needed, self.services)
-                for volume in service.get("volumes", ()):
-                    source = volume.partition(":")[0]
-                    there = (
-                        (ROOT / source).is_file() if source.startswith(".") else source in compose["volumes"]
-                    )
-                    self.assertTrue(there, volume)
-                # That of a service that is built is in the Dockerfile.
-                self.assertNotEqual("healthcheck" in service, "build" in service)
-        self.assertIn("HEALTHCHECK", dict(instructions()))
 
-    def test_the_settings_are_some(self) -> None:
-        known = {PREFIX + setting.name for setting in SETTINGS}
-        settings = self.services["todo"]["environment"]
-        self.assertLessEqual(set(settings), known)
-        self.assertEqual(("true", "1"), (settings["TODO_REQUIRE_TOKEN"], settings["TODO_PROXIES"]))
+def services(compose: Path) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load(compose.read_text())["services"]
+    return found
 
-    def test_there_is_no_password_in_it_and_none_by_default(self) -> None:
-        passwords = re.findall(r"(?:PASSWORD: |://todo:)(.*?)(?:@|\n)", COMPOSE)
-        self.assertEqual(2, len(passwords))
-        for password in passwords:
-            self.assertRegex(password, r"^\$\{POSTGRES_PASSWORD:\?set it .*\}$")
+
+def test_compose_file_names_existing_things(compose: Path) -> None:
+    volumes = yaml.safe_load(compose.read_text())["volumes"]
+    for name, service in services(compose).items():
+        assert "image" in service or (compose.parent / service["build"] / "Dockerfile").is_file(), name
+        for needed, condition in service.get("depends_on", {}).items():
+            assert condition == {"condition": "service_healthy"}
+            assert needed in services(compose)
+        for volume in service.get("volumes", ()):
+            source = volume.partition(":")[0]
+            assert (compose.parent / source).is_file() if source.startswith(".") else source in volumes, (
+                volume
+            )
+        # The health check of a service that is built is in the Dockerfile.
+        assert ("healthcheck" in service) != ("build" in service)
+    assert "HEALTHCHECK" in dict(instructions())
+
+
+def test_compose_file_has_known_settings(compose: Path) -> None:
+    known = {PREFIX + setting.name for setting in SETTINGS}
+    assert set(services(compose)["todo"]["environment"]) <= known
+
+
+def test_compose_with_nginx_requires_tokens() -> None:
+    settings = services(ROOT / "deploy/compose.postgresql.yaml")["todo"]["environment"]
+    assert (settings["TODO_REQUIRE_TOKEN"], settings["TODO_PROXIES"]) == ("true", "1")
+
+
+def test_compose_without_tokens_is_published_on_loopback_only() -> None:
+    service = services(ROOT / "compose.yaml")["todo"]
+    assert "--insecure" in service["command"]
+    assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_compose_has_no_password_and_no_default_password() -> None:
+    text = (ROOT / "deploy/compose.postgresql.yaml").read_text()
+    passwords = re.findall(r"(?:PASSWORD: |://todo:)(.*?)(?:@|\n)", text)
+    assert len(passwords) == 2
+    for password in passwords:
+        assert re.match(r"^\$\{POSTGRES_PASSWORD:\?set it .*\}$", password)
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
+def test_systemd_unit_is_valid(tmp_path: Path) -> None:
+    unit = (ROOT / "deploy/todo.service").read_text()
+    (tmp_path / "todo.service").write_text(unit.replace("/opt/todo/bin/todo-server", sys.executable))
+    done = subprocess.run(
+        ["systemd-analyze", "verify", tmp_path / "todo.service"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_pre_commit_runs_tools_of_the_project() -> None:
+    (repository,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repository["repo"] == "local"
+    assert {hook["entry"].split()[0] for hook in repository["hooks"]} == {".venv/bin/ruff", ".venv/bin/mypy"}
 
 
 class TestDockerfile(unittest.TestCase):

@@ -5,7 +5,7 @@ from flask import Flask
 from flask.cli import AppGroup, FlaskGroup
 
 from todo import database
-from todo.cli import backup, schema, serve, tokens, transfer
+from todo.cli import backup, fake, schema, serve, tokens, transfer
 from todo.config import StartupError
 
 # Commands for a database whose schema is of another release.
@@ -50,6 +50,7 @@ def register(app: Flask) -> None:
     app.cli.add_command(schema.schema)
     app.cli.add_command(serve.serve)
     app.cli.add_command(tokens.token)
+    app.cli.add_command(fake.fake)
     app.cli.add_command(backup.backup)
     app.cli.add_command(backup.restore)
     app.cli.add_command(transfer.export_todos)
