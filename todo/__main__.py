@@ -1,5 +1,7 @@
 """`python -m todo` is the command line for people."""
 
-from todo.client import todo
+import sys
 
-todo(prog_name="todo")
+from todo.client import main
+
+sys.exit(main())

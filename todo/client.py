@@ -1,170 +1,314 @@
-"""A command line for people, against the service at any address: `python -m todo.client --help`.
+"""The command line for people: `todo --help`.
 
-It needs click and the standard library, so that it starts at once. Its exit status:
+It needs the standard library alone, so that it starts quickly and runs on any machine. Exit status:
 
-0  done
-1  the service refused the request, and says why
-2  the command line is wrong
-3  there is no such todo
-4  the todo was changed by someone else meanwhile
-5  the service can't be reached, or can't answer now
+0  success
+1  the service refused the request, or the output cannot be written
+2  the command line or the configuration file is invalid
+3  the todo does not exist
+4  another client changed the todo first
+5  the service is unreachable or busy
 """
 
 import json
 import os
 import re
+import shutil
 import socket
-import time
-import uuid
-from collections.abc import Iterator
-from email.message import Message
-from http.client import HTTPException, HTTPResponse
-from typing import Any, NamedTuple
+import sys
+import unicodedata
+from argparse import REMAINDER, SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from time import sleep
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import urlencode, urlsplit
-from urllib.request import HTTPErrorProcessor, Request, build_opener
 
-import click
-from click.shell_completion import CompletionItem
+if TYPE_CHECKING:
+    from email.message import Message
 
 Json = dict[str, Any]
 
+VERSION = "1.0.0"
 TODOS = "/api/v1/todos"
+DEFAULT_URL = "http://127.0.0.1:6400"
 PAGE = 1000  # todos
 TIMEOUT = 30  # seconds
 ATTEMPTS = 4
-MAX_DELAY = 10  # seconds between them
+MAX_DELAY = 10.0  # seconds between two attempts
 
-REFUSED, ABSENT, CHANGED, UNREACHABLE = 1, 3, 4, 5
+REFUSED, USAGE, ABSENT, CHANGED, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 5, 130
 _EXIT_STATUS = {404: ABSENT, 412: CHANGED}
 _BUSY = {409, 429, 502, 503, 504}
-# What is answered before anything is done; behind a proxy's 502 and 504 it may have been.
+# The service sends these before it changes anything. After a proxy's 502 or 504 the change may be stored.
 _NOTHING_DONE = {409, 429, 503}
 
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+END_OF_DAY = "T23:59:59"
+_DAY = re.compile(
+    rf"(?:(?P<word>today|tomorrow)|\+(?P<count>\d+)(?P<unit>[dw])|(?P<weekday>{'|'.join(WEEKDAYS)}"
+    r"|mon|tues?|wed|thu(?:rs?)?|fri|sat|sun)|(?P<date>\d{4}-\d\d-\d\d|\d{8}))",
+    re.IGNORECASE | re.ASCII,
+)
+_TIME = re.compile(
+    "(?P<hour>1?[0-9]|0[0-9]|2[0-3])(?:(?P<minute>:[0-5][0-9])(?P<second>:[0-5][0-9])?|(?= ?[ap]m))"
+    " ?(?P<half>[ap]m)?",
+    re.IGNORECASE,
+)
+_DUE_FORMS = "today, tomorrow, fri, +3d, 18:00, 2027-01-31 or '2027-01-31 18:00'"
 
-class Failure(click.ClickException):
-    """What could not be done; its exit status says whose fault that is."""
 
-    def __init__(self, message: str, exit_code: int) -> None:
+class Failure(Exception):  # noqa: N818 - not every failure is an error
+    """A message for people and the exit status."""
+
+    def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
-        self.exit_code = exit_code  # type: ignore[misc]
+        self.status = status
 
 
 class Answer(NamedTuple):
-    """An answer of the service, whatever its status."""
+    """A response of the service, whatever its status."""
 
     status: int
-    headers: Message
+    headers: "Message"
     body: bytes
 
-    def json(self) -> Any:
-        """Its body; raises Failure where the status is that of an error, or the body no JSON."""
+    def json(self, expected: type = dict, subject: str = "") -> Any:
+        """Return the body. Raises Failure, about `subject`, for an error status or a body of another type."""
         try:
             value = json.loads(self.body)
         except ValueError:
             value = None
-        if value is None or self.status >= 300:  # noqa: PLR2004
-            detail = value.get("detail") if isinstance(value, dict) else None
-            exit_code = UNREACHABLE if self.status in _BUSY else _EXIT_STATUS.get(self.status, REFUSED)
-            raise Failure(
-                _plain(detail or f"The service answers {self.status}, without saying why."), exit_code
-            )
-        return value
+        if isinstance(value, expected) and 200 <= self.status < 300:
+            return value
+        detail = _explain(value) if isinstance(value, dict) and self.status >= 400 else None
+        status = UNREACHABLE if self.status in _BUSY else _EXIT_STATUS.get(self.status, REFUSED)
+        message = (
+            detail or f"Unexpected response {self.status}. Check that the URL is that of a todo service."
+        )
+        raise Failure(subject + message, status)
 
 
-class _EveryAnswer(HTTPErrorProcessor):
-    """An error is an answer too; nor is one followed that leads elsewhere, where the token would go."""
+# The options that set a member or a parameter of the API.
+_OPTIONS = {
+    "deadline_at": "--due",
+    "description": "--description",
+    "q": "--find",
+    **{name: f"--{name}" for name in ("window", "sort", "limit")},
+}
 
-    def http_response(self, request: Request, response: HTTPResponse) -> Any:  # noqa: ARG002
-        """Return it as it is."""
-        return response
 
-    https_response = http_response
+def _explain(problem: Json) -> str | None:
+    """Return the details of a problem, with the names of our options in place of the API's."""
+    errors = [error for error in problem.get("errors") or [] if isinstance(error, dict)]
+    for error in errors:
+        name = error.get("parameter") or str(error.get("pointer", "")).removeprefix("#/")
+        detail = str(error.get("detail", ""))
+        if name in _OPTIONS and detail.startswith(name):
+            error["detail"] = _OPTIONS[name] + detail.removeprefix(name)
+    details = [str(error.get("detail", "")) for error in errors] or [str(problem.get("detail") or "")]
+    return _plain("; ".join(details)) or None
 
 
 class Service:
-    """The service at an address."""
+    """The service at a URL."""
 
     def __init__(self, url: str, token: str | None) -> None:
-        if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-            raise click.UsageError(f"The address must be like http://127.0.0.1:6400, and is {url}.")
+        try:
+            parts = urlsplit(url)
+            valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid or not re.fullmatch("[!-~]+", url):
+            raise Failure(f"Invalid URL {_plain(url)}. Use one such as {DEFAULT_URL}.", USAGE)
+        if token and not re.fullmatch("[!-~]+", token):
+            raise Failure("Invalid token. A token has no spaces and no special characters.", USAGE)
         self._url = url.rstrip("/")
         self._headers = {"Accept": "application/json"}
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
-        self._opener = build_opener(_EveryAnswer)
 
     def create(self, todo: Json) -> Json:
-        """Make a todo, once, even where the answer to the first attempt is lost."""
-        created: Json = self._send("POST", TODOS, todo, {"Idempotency-Key": str(uuid.uuid4())}).json()
+        """Create a todo, once, even if the response to the first attempt is lost."""
+        import uuid
+
+        created: Json = self.send("POST", TODOS, todo, {"Idempotency-Key": str(uuid.uuid4())}).json()
         return created
 
-    def pages(self, parameters: Json, limit: int | None = None) -> Iterator[list[Json]]:
-        """Read the todos that match, a page at a time."""
+    def pages(self, parameters: Json, limit: int | None = None, path: str = TODOS) -> Iterator[list[Json]]:
+        """Yield the matching todos, one page at a time."""
         query: str | None = urlencode(parameters | {"limit": min(limit or PAGE, PAGE)})
+        seen = set()
         while query is not None:
-            answer = self._send("GET", f"{TODOS}?{query}")
-            page: list[Json] = answer.json()
+            seen.add(query)
+            answer = self.send("GET", f"{path}?{query}")
+            page: list[Json] = answer.json(list)
             yield page if limit is None else page[:limit]
             limit = None if limit is None else limit - len(page)
             link = re.search(r'<([^>]*)>; *rel="?next', answer.headers.get("Link") or "")
             query = urlsplit(link[1]).query if link and (limit is None or limit > 0) else None
+            if query in seen:
+                raise Failure("The service links from a page back to an earlier page.", REFUSED)
+
+    def read(self, todo_id: int) -> tuple[Json, str]:
+        """Return a todo and its strong entity tag."""
+        answer = self.send("GET", f"{TODOS}/{todo_id}")
+        if answer.status == 404:
+            raise Failure(f"Todo {todo_id} does not exist.", ABSENT)
+        return answer.json(subject=f"Todo {todo_id}: "), strong_tag(answer.headers["ETag"])
 
     def change(self, todo_id: int, members: Json) -> Json:
-        """Change a todo as it is now, and not another version of it."""
+        """Change a todo, unless another client changes it at the same time."""
         return self._write("PATCH", todo_id, members)
 
     def delete(self, todo_id: int) -> Json:
-        """Delete a todo as it is now; what it was."""
+        """Delete a todo and return it as it was."""
         return self._write("DELETE", todo_id, None)
 
-    def _write(self, method: str, todo_id: int, body: Json | None) -> Json:
-        path = f"{TODOS}/{todo_id}"
-        current = self._send("GET", path)
-        current.json()
-        todo: Json = self._send(method, path, body, {"If-Match": current.headers["ETag"] or "*"}).json()
+    def restore(self, todo_id: int) -> Json:
+        """Bring a deleted todo back. Repeating the request is harmless."""
+        answer = self.send("POST", f"{TODOS}/{todo_id}/restore", repeatable=True)
+        todo: Json = answer.json(subject=f"Todo {todo_id}: ")
         return todo
 
-    def _send(self, method: str, path: str, body: Json | None = None, headers: Json | None = None) -> Answer:
-        """Send a request, again where that can't do it twice."""
+    def now(self) -> datetime:
+        """Return the current local time in the zone of the service, which the calendar feed names."""
+        from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+        answer = self.send("GET", f"{TODOS}.ics?limit=1")
+        if answer.status != 200:
+            answer.json()
+        name = re.search(rb"^TZID:(.*?)\r?$", answer.body, re.MULTILINE)
+        try:
+            return datetime.now(ZoneInfo(name[1].decode()) if name else UTC).replace(tzinfo=None)
+        except (ZoneInfoNotFoundError, ValueError):  # this machine has no such zone
+            return datetime.now()  # noqa: DTZ005 - the best that is known here
+
+    def _write(self, method: str, todo_id: int, body: Json | None) -> Json:
+        _, tag = self.read(todo_id)
+        answer = self.send(method, f"{TODOS}/{todo_id}", body, {"If-Match": tag})
+        todo: Json = answer.json(subject=f"Todo {todo_id}: ")
+        return todo
+
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: Json | None = None,
+        headers: dict[str, str] | None = None,
+        *,
+        repeatable: bool = False,
+    ) -> Answer:
+        """Send a request. Retry, after growing pauses, if that cannot carry it out twice."""
+        from http.client import HTTPException
+        from urllib.request import Request
+
         sent = self._headers | (headers or {})
         data = None if body is None else json.dumps(body).encode()
         if data is not None:
             sent["Content-Type"] = "application/json"
-        repeatable = method == "GET" or "Idempotency-Key" in sent
+        repeatable = repeatable or method == "GET" or "Idempotency-Key" in sent
         request = Request(self._url + path, data, sent, method=method)  # noqa: S310 - only http and https
-        for attempt in range(1, ATTEMPTS):
+        attempt = 1
+        while True:
+            asked = ""
             try:
-                answer = self._receive(request)
-                if answer.status not in (_BUSY if repeatable else _NOTHING_DONE):
+                answer = _receive(request)
+                if answer.status not in (_BUSY if repeatable else _NOTHING_DONE) or attempt == ATTEMPTS:
                     return answer
                 asked = answer.headers.get("Retry-After") or ""
             except (OSError, HTTPException) as error:
-                if not repeatable or _is_unsent(error):
+                if not repeatable or _is_unsent(error) or attempt == ATTEMPTS:
                     raise self._unreachable(error, repeatable) from None
-                asked = ""
-            time.sleep(min(float(asked) if asked.isdecimal() else 0.1 * 2**attempt, MAX_DELAY))
-        try:
-            return self._receive(request)
-        except (OSError, HTTPException) as error:
-            raise self._unreachable(error, repeatable) from None
-
-    def _receive(self, request: Request) -> Answer:
-        with self._opener.open(request, timeout=TIMEOUT) as response:
-            return Answer(response.status, response.headers, response.read())
+            sleep(min(max(float(asked) if asked.isdecimal() else 0, 0.1 * 2**attempt), MAX_DELAY))
+            attempt += 1
 
     def _unreachable(self, error: Exception, repeatable: bool) -> Failure:
         reason = getattr(error, "reason", error)
+        reason = getattr(reason, "strerror", None) or reason
         if _is_unsent(error):
-            return Failure(f"Nothing answers at {self._url}: {reason}.", UNREACHABLE)
-        unknown = "" if repeatable else " It may have been done or not: look before you try again."
-        return Failure(f"The answer of {self._url} was lost: {reason}.{unknown}", UNREACHABLE)
+            return Failure(f"Cannot reach {self._url}: {reason}.", UNREACHABLE)
+        unknown = "" if repeatable else " The change may be stored or not: check before you try again."
+        return Failure(f"No response from {self._url}: {reason}.{unknown}", UNREACHABLE)
+
+
+def _receive(request: Any) -> Answer:
+    from http.client import HTTPResponse
+    from urllib.request import HTTPErrorProcessor, build_opener
+
+    class EveryResponse(HTTPErrorProcessor):
+        """Return error responses as they are. Do not follow redirects, which would leak the token."""
+
+        def http_response(self, request: Any, response: HTTPResponse) -> Any:  # noqa: ARG002
+            return response
+
+        https_response = http_response
+
+    with build_opener(EveryResponse).open(request, timeout=TIMEOUT) as response:
+        return Answer(response.status, response.headers, response.read())
 
 
 def _is_unsent(error: Exception) -> bool:
-    return isinstance(getattr(error, "reason", error), ConnectionRefusedError | socket.gaierror)
+    import ssl
+
+    reason = getattr(error, "reason", error)
+    return isinstance(reason, ConnectionRefusedError | socket.gaierror | ssl.SSLCertVerificationError)
 
 
-# What a terminal would take for a command to it.
+def strong_tag(tag: str | None) -> str:
+    """Return the strong form of the service's tag, which is hexadecimal; `*` if there is none.
+
+    Proxies that compress weaken tags: nginx writes W/"1f", Apache "1f-gzip". The service compares strongly.
+    """
+    ours = re.match('(?:W/)?"([0-9a-f]+)', tag or "")
+    return f'"{ours[1]}"' if ours else tag or "*"
+
+
+def parse_due(text: str, now: Callable[[], datetime]) -> str:
+    """Return a deadline for the service: `tomorrow`, `fri 9:00`, `+3d`, `18:00`, or an ISO time.
+
+    A day without a time means the end of that day. `now` returns the service's local time.
+    """
+    words = " ".join(text.split())
+    if at := _TIME.fullmatch(words):  # the next moment at which clocks show it
+        current = now()
+        due = datetime.fromisoformat(f"{current.date()}T{_clock(at)}")
+        return (due if due > current else due + timedelta(days=1)).isoformat()
+    day, _, rest = words.partition(" ")
+    at = _TIME.fullmatch(rest)
+    found = _DAY.fullmatch(day)
+    if found and (at or not rest):
+        return (found["date"] or _day(found, now())) + (f"T{_clock(at)}" if at else END_OF_DAY)
+    if re.match("[0-9]{4}", words):  # another form of ISO 8601, which the service parses
+        return words
+    raise Failure(f"--due cannot be {_plain(text)!r}. Use {_DUE_FORMS}.", USAGE)
+
+
+def _day(found: re.Match[str], now: datetime) -> str:
+    if found["weekday"]:
+        wanted = next(i for i, day in enumerate(WEEKDAYS) if day.startswith(found["weekday"][:3].lower()))
+        days = (wanted - now.weekday() + 6) % 7 + 1  # after today
+    elif found["count"]:
+        days = int(found["count"]) * (7 if found["unit"].lower() == "w" else 1)
+    else:
+        days = int(found["word"].lower() == "tomorrow")
+    try:
+        return (now + timedelta(days=days)).date().isoformat()
+    except OverflowError:
+        raise Failure(f"--due {found[0]} is after the year 9999. Use an earlier day.", USAGE) from None
+
+
+def _clock(at: re.Match[str]) -> str:
+    hour = int(at["hour"])
+    if half := (at["half"] or "").lower():
+        if not 1 <= hour <= 12:
+            raise Failure(f"--due has the invalid time {at[0]!r}. Use a time such as 18:00 or 6pm.", USAGE)
+        hour = hour % 12 + (12 if half == "pm" else 0)
+    return f"{hour:02}{at['minute'] or ':00'}{at['second'] or ':00'}"
+
+
+# A terminal executes control characters.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f]+")
 
 
@@ -172,143 +316,483 @@ def _plain(text: str) -> str:
     return _CONTROL.sub(" ", text)
 
 
-def _show(todos: list[Json]) -> None:
-    """Print todos as a table."""
-    width = max((len(str(todo["id"])) for todo in todos), default=0)
-    for todo in todos:
-        done = click.style("✓", fg="green") if todo["completed"] else " "
-        due = _plain(todo["deadline_at"] or "").replace("T", " ").removesuffix(":00")
-        title = click.style(_plain(todo["title"]), dim=True if todo["completed"] else None)
-        description = f" {click.style(_plain(todo['description']), dim=True)}" if todo["description"] else ""
-        click.echo(f"{todo['id']:>{width}} {done} {click.style(f'{due:16}', fg='cyan')} {title}{description}")
+def format_due(deadline_at: str | None) -> str:
+    """Return a deadline as `--due` accepts it; the day alone for the end of a day."""
+    text = (deadline_at or "").removesuffix(END_OF_DAY)
+    return _plain(text).replace("T", " ").removesuffix(":00")
 
 
-def _print(todo: Json, as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(todo, ensure_ascii=False))
-    else:
-        _show([todo])
+def _is_terminal() -> bool:
+    return bool(sys.stdout and sys.stdout.isatty())
 
 
-def _ids(context: click.Context, _: click.Parameter, begun: str) -> list[CompletionItem]:
-    """Complete an id, with the titles of open todos for help."""
-    try:
-        (todos,) = _service(context).pages({"completed": "false"}, limit=100)
-    except click.ClickException:
-        return []
-    return [
-        CompletionItem(todo["id"], help=_plain(todo["title"]))
-        for todo in todos
-        if str(todo["id"]).startswith(begun)
-    ]
+def _has_colors() -> bool:
+    return _is_terminal() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
-def _service(context: click.Context) -> Service:
-    options = context.find_root().params
-    return Service(options["url"], options["token"])
+def _style(text: str, code: int | None) -> str:
+    return f"\x1b[{code}m{text}\x1b[0m" if code is not None and text and _has_colors() else text
 
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, for scripts.")
-_an_id = click.argument("todo_id", metavar="ID", type=int, shell_complete=_ids)
-_some_ids = click.argument(
-    "todo_ids", metavar="ID...", type=int, nargs=-1, required=True, shell_complete=_ids
-)
-_TIME = "2027-01-31T18:00"
+BOLD, DIM, RED, GREEN, CYAN = 1, 2, 31, 32, 36
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--url",
-    envvar="TODOS_URL",
-    default="http://127.0.0.1:6400",
-    show_default=True,
-    show_envvar=True,
-    help="The service's address.",
-)
-@click.option("--token", envvar="TODOS_TOKEN", show_envvar=True, help="A token, where the service wants one.")
-@click.pass_context
-def todo(context: click.Context, /, **_: str) -> None:
-    """Your todos, on the command line.
+def count_columns(text: str) -> int:
+    """Return the number of columns that a terminal uses for `text`."""
+    return sum(
+        0 if unicodedata.category(c) in {"Mn", "Me", "Cf"} else 1 + (unicodedata.east_asian_width(c) in "WF")
+        for c in text
+    )
 
-    The exit status is 0 where it is done, 1 where the service refuses, 2 for a wrong command line, 3 where
-    there is no such todo, 4 where it was changed meanwhile, and 5 where the service can't be reached.
+
+def wrap(text: str, width: int) -> list[str]:
+    """Break `text` into lines of at most `width` columns."""
+    lines = []
+    for paragraph in text.splitlines():
+        line = ""
+        for word in _plain(paragraph).split():
+            if line and count_columns(line) + 1 + count_columns(word) <= width:
+                line += f" {word}"
+                continue
+            if line:
+                lines.append(line)
+            line = ""
+            for character in word:
+                if count_columns(line + character) > width and line:
+                    lines.append(line)
+                    line = ""
+                line += character
+        lines.append(line)
+    return lines
+
+
+class Table:
+    """Todos as a table: a header, then pages with columns as wide as those of the first page.
+
+    On a terminal, long texts wrap within their column. Elsewhere each todo has one line.
     """
-    if os.environ.get("NO_COLOR"):
-        context.color = False
+
+    def __init__(self, overdue_until: str = "") -> None:
+        self._overdue_until = overdue_until
+        self._id_width = self._due_width = 0
+
+    def print(self, todos: Sequence[Json]) -> None:
+        """Print a page."""
+        dues = [format_due(todo["deadline_at"]) for todo in todos]
+        if not self._id_width:
+            self._id_width = max(2, *(len(str(todo["id"])) for todo in todos))
+            self._due_width = max(10, *map(len, dues))
+            header = f"{'ID':>{self._id_width}}    {'Due':{self._due_width}}  Title"
+            print(_style(header, BOLD))
+        for todo, due in zip(todos, dues, strict=True):
+            self._print_row(todo, due)
+
+    def _print_row(self, todo: Json, due: str) -> None:
+        done = todo["completed"]
+        is_overdue = not done and due and todo["deadline_at"] <= self._overdue_until
+        mark = _style("✓", GREEN) if done else " "
+        start = f"{todo['id']:>{self._id_width}}  {mark} "
+        indent = self._id_width + 4 + self._due_width + 2
+        width = max(10, shutil.get_terminal_size().columns - indent) if _is_terminal() else 10**6
+        title = [_style(line, DIM if done else None) for line in wrap(todo["title"], width)]
+        description = [_style(line, DIM) for line in wrap(todo["description"] or "", width)]
+        lines = title + description if _is_terminal() else ["  ".join(title + description)]
+        due = _style(f"{due:{self._due_width}}", RED if is_overdue else CYAN)
+        print(f"{start}{due}  {lines[0]}")
+        for line in lines[1:]:
+            print(" " * indent + line)
 
 
-@todo.command()
-@click.argument("title")
-@click.option("--description", help="More about it.")
-@click.option("--due", "deadline_at", metavar=_TIME, help="The deadline: an ISO date, or date and time.")
-@click.option("--done", "completed", is_flag=True, help="It is done already.")
-@_as_json
-@click.pass_context
-def add(context: click.Context, /, as_json: bool, **members: Any) -> None:
-    """Add a todo."""
-    _print(_service(context).create(members), as_json)
+def _print_json(value: Any) -> None:
+    """Print JSON, escaped if the output cannot encode every character."""
+    encoding = (getattr(sys.stdout, "encoding", None) or "").lower().replace("-", "")
+    print(json.dumps(value, ensure_ascii=encoding != "utf8"))
 
 
-@todo.command("list")
-@click.option("--window", type=int, metavar="DAYS", help="Those due within so many days, or overdue.")
-@click.option("--overdue", flag_value="true", help="Those that are late.")
-@click.option("--done/--open", "completed", default=None, help="Those that are done, or open.")
-@click.option("--find", "q", metavar="TEXT", help="Those with this text in the title or the description.")
-@click.option("--sort", metavar="MEMBERS", help="Such as -deadline_at,title.")
-@click.option("--limit", type=click.IntRange(min=1), help="So many of them at most.")
-@_as_json
-@click.pass_context
-def list_todos(context: click.Context, /, limit: int | None, as_json: bool, **parameters: Any) -> None:
-    """List todos."""
-    sent = {
-        name: json.dumps(value) if isinstance(value, bool) else value for name, value in parameters.items()
-    }
-    pages = _service(context).pages({name: value for name, value in sent.items() if value is not None}, limit)
+def _print_done(verb: str, todo: Json, as_json: bool, note: str = "") -> None:
     if as_json:
-        click.echo(json.dumps([todo for page in pages for todo in page], ensure_ascii=False))
+        _print_json(todo)
     else:
-        for page in pages:
-            _show(page)
+        print(f"{verb} {todo['id']}: {_plain(todo['title'])}{note}")
 
 
-@todo.command()
-@_some_ids
-@_as_json
-@click.pass_context
-def done(context: click.Context, todo_ids: tuple[int, ...], as_json: bool) -> None:
-    """Mark todos as done."""
-    service = _service(context)
-    for todo_id in todo_ids:
-        _print(service.change(todo_id, {"completed": True}), as_json)
+def add(service: Service, options: Namespace) -> int:
+    """Add a todo."""
+    todo = {"title": " ".join(options.words), "description": options.description, "completed": options.done}
+    if options.due:
+        todo["deadline_at"] = parse_due(options.due, service.now)
+    created = service.create(todo)
+    due = format_due(created["deadline_at"])
+    _print_done("Added", created, options.json, f" (due {due})" if due else "")
+    return 0
 
 
-@todo.command()
-@_an_id
-@click.option("--title")
-@click.option("--description", help="More about it; empty for nothing.")
-@click.option("--due", "deadline_at", metavar=_TIME, help="The deadline, an ISO time; empty for none.")
-@click.option("--done/--open", "completed", default=None, help="Whether it is done, or still to be done.")
-@_as_json
-@click.pass_context
-def edit(context: click.Context, /, todo_id: int, as_json: bool, **members: Any) -> None:
-    """Change a todo; what is not named stays as it is."""
-    changes = {name: value for name, value in members.items() if value is not None}
+def list_todos(service: Service, options: Namespace) -> int:
+    """List open todos by deadline."""
+    parameters = {
+        "completed": options.completed,
+        "window": options.window,
+        "overdue": options.overdue,
+        "q": options.find,
+        "sort": options.sort,
+    }
+    sent = {name: value for name, value in parameters.items() if value is not None}
+    overdue_until = ""
+    if _has_colors() and not options.json and options.completed != "true":
+        latest = next(service.pages({"overdue": "true", "sort": "-deadline_at"}, limit=1))
+        overdue_until = latest[0]["deadline_at"] if latest else ""
+    kind = {"false": "open ", "true": "completed ", None: ""}[options.completed]
+    filtered = options.find is not None or options.window is not None or options.overdue
+    _print_pages(
+        service.pages(sent, options.limit),
+        options.json,
+        overdue_until,
+        f"No {kind}todos{' match' if filtered else ''}.",
+    )
+    return 0
+
+
+def list_deleted(service: Service, options: Namespace) -> int:
+    """List the latest deletions, which `todo restore` brings back."""
+    pages = service.pages({}, options.limit or PAGE, f"{TODOS}/deleted")
+    _print_pages(pages, options.json, "", "No deleted todos.")
+    return 0
+
+
+def _print_pages(pages: Iterator[list[Json]], as_json: bool, overdue_until: str, if_empty: str) -> None:
+    if as_json:
+        _print_json([todo for page in pages for todo in page])
+        return
+    table = Table(overdue_until)
+    is_empty = True
+    for page in pages:
+        if page:
+            table.print(page)
+            is_empty = False
+    if is_empty:
+        print(if_empty)
+
+
+def show(service: Service, options: Namespace) -> int:
+    """Show a todo with everything that is known about it."""
+    todo, _ = service.read(options.id)
+    if options.json:
+        _print_json(todo)
+        return 0
+    todo["status"] = "completed" if todo.pop("completed") else "open"
+    todo["due"] = format_due(todo.pop("deadline_at"))
+    width = max(10, shutil.get_terminal_size().columns - 13) if _is_terminal() else 10**6
+    for name, value in todo.items():
+        for i, line in enumerate(wrap(str(value or ""), width)):
+            print(f"{'' if i else name:11}  {line}")
+    return 0
+
+
+def edit(service: Service, options: Namespace) -> int:
+    """Change a todo. Members without an option keep their value."""
+    changes: Json = {
+        "title": options.title,
+        "description": options.description,
+        "completed": options.completed,
+        "deadline_at": options.due and parse_due(options.due, service.now),
+    }
+    clears = {"description", "deadline_at"}
+    changes = {
+        name: (value or None) if name in clears else value
+        for name, value in changes.items()
+        if value is not None
+    }
     if not changes:
-        raise click.UsageError("Say what to change: todo edit --help.")
-    empty = {name: None for name in ("description", "deadline_at") if changes.get(name) == ""}
-    _print(_service(context).change(todo_id, changes | empty), as_json)
+        raise Failure("Nothing to change. Use an option of todo edit --help.", USAGE)
+    todo = service.change(options.id, changes)
+    said = {
+        "title": "title",
+        "description": "description" if todo["description"] else "no description",
+        "completed": "completed" if todo["completed"] else "open",
+        "deadline_at": f"due {format_due(todo['deadline_at'])}" if todo["deadline_at"] else "no deadline",
+    }
+    _print_done("Changed", todo, options.json, f" ({', '.join(said[name] for name in changes)})")
+    return 0
 
 
-@todo.command("rm")
-@_some_ids
-@_as_json
-@click.pass_context
-def remove(context: click.Context, todo_ids: tuple[int, ...], as_json: bool) -> None:
+def _for_each(
+    verb: str, note: str, work: Callable[[Service, int], Json], service: Service, options: Namespace
+) -> int:
+    """Do `work` for each id. Report a failure and go on, unless the service is unreachable."""
+    status = 0
+    for todo_id in options.ids:
+        try:
+            todo = work(service, todo_id)
+        except Failure as failure:
+            if failure.status == UNREACHABLE:
+                raise
+            status = status or failure.status
+            _print_error(failure)
+        else:
+            _print_done(verb, todo, options.json, note.format(todo_id))
+    return status
+
+
+def complete(service: Service, arguments: Sequence[str]) -> int:
+    """Print the candidates for the last argument, each with its meaning after a tab."""
+    *words, begun = arguments or [""]
+    name = next((word for word in words if word in COMMANDS), None)
+    found: Iterable[tuple[str, str]]
+    if begun.startswith("-"):
+        found = ((flag, text or "") for names, flag, text, _ in ARGUMENTS if (name or "") in names)
+    elif name is None:
+        found = ((command, _summary(work)) for command, work in COMMANDS.items())
+    elif name in {"done", "edit", "rm", "show", "restore"}:
+        parameters, path = ({}, f"{TODOS}/deleted") if name == "restore" else ({"completed": "false"}, TODOS)
+        todos = next(service.pages(parameters, 100, path))
+        found = ((str(todo["id"]), _plain(todo["title"])) for todo in todos)
+    else:
+        found = ()
+    for word, meaning in found:
+        if word.startswith(begun):
+            print(f"{word}\t{meaning}".rstrip())
+    return 0
+
+
+_COMPLETIONS = {
+    "bash": r"""_todo() {
+  local IFS=$'\n'
+  COMPREPLY=($(todo _complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f1))
+}
+complete -F _todo todo""",
+    "zsh": r"""_todo() {
+  local -a found
+  found=("${(@f)$(todo _complete "${(@)words[2,CURRENT]}" 2>/dev/null | tr '\t' ':')}")
+  _describe todo found
+}
+compdef _todo todo""",
+    "fish": r"""complete -c todo -f -a \
+  '(todo _complete (commandline -opc)[2..] "$(commandline -ct)" 2>/dev/null)'""",
+}
+
+
+def completion(_: Service, options: Namespace) -> int:
+    """Print the completion script of a shell: eval "$(todo completion bash)"."""
+    print(_COMPLETIONS[options.shell])
+    return 0
+
+
+def complete_todos(service: Service, options: Namespace) -> int:
+    """Mark todos as completed."""
+    return _for_each("Completed", "", lambda s, i: s.change(i, {"completed": True}), service, options)
+
+
+def remove(service: Service, options: Namespace) -> int:
     """Delete todos."""
-    service = _service(context)
-    for todo_id in todo_ids:
-        _print(service.delete(todo_id), as_json)
+    return _for_each("Deleted", ". Undo: todo restore {}", Service.delete, service, options)
+
+
+def restore(service: Service, options: Namespace) -> int:
+    """Bring deleted todos back, with their ids and times."""
+    return _for_each("Restored", "", Service.restore, service, options)
+
+
+COMMANDS: dict[str, Callable[[Service, Namespace], int]] = {
+    "list": list_todos,
+    "add": add,
+    "done": complete_todos,
+    "edit": edit,
+    "rm": remove,
+    "restore": restore,
+    "deleted": list_deleted,
+    "show": show,
+    "completion": completion,
+}
+
+
+class _Parser(ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise Failure(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.", USAGE)
+
+
+def _positive(text: str) -> int:
+    if not re.fullmatch("0*[1-9][0-9]*", text):
+        raise ValueError
+    return int(text)
+
+
+_positive.__name__ = "positive number"  # the parser's messages name it
+
+_LISTS = ("", "list")  # the empty name stands for no command
+_EVERY = (*COMMANDS, "")
+_WITH_JSON = tuple(name for name in _EVERY if name != "completion")
+_FLAG: Json = {"action": "store_true"}
+
+
+def _set(name: str, value: object) -> Json:
+    return {"dest": name, "action": "store_const", "const": value}
+
+
+_WHEN: Json = {"metavar": "WHEN"}
+_WORDS: Json = {"metavar": "TEXT"}
+# The commands that have it, the option or argument, its help, and what else argparse needs.
+ARGUMENTS: tuple[tuple[Sequence[str], str, str | None, Json], ...] = (
+    (("add",), "words", "The title. It needs no quotes.", {"nargs": "+", "metavar": "TITLE"}),
+    (("done", "rm", "restore"), "ids", None, {"type": _positive, "nargs": "+", "metavar": "ID"}),
+    (("edit", "show"), "id", None, {"type": _positive, "metavar": "ID"}),
+    (("completion",), "shell", None, {"choices": [*_COMPLETIONS]}),
+    (_LISTS, "--open", "Open todos only (default).", _set("completed", "false") | {"default": "false"}),
+    (_LISTS, "--all", "Open and completed todos.", _set("completed", None)),
+    (_LISTS, "--done", "Completed todos only.", _set("completed", "true")),
+    (_LISTS, "--overdue", "Overdue todos only.", _set("overdue", "true")),
+    (_LISTS, "--window", "Todos due within this many days, or overdue.", {"metavar": "DAYS"}),
+    (_LISTS, "--find", "Todos with this text in the title or the description.", _WORDS),
+    (_LISTS, "--sort", "Such as -updated_at,title (default: %(default)s).", {"default": "deadline_at"}),
+    ((*_LISTS, "deleted"), "--limit", "Maximum number of todos.", {"type": _positive, "metavar": "N"}),
+    (("edit",), "--title", None, _WORDS),
+    (("add",), "--description", "More about it.", _WORDS),
+    (("edit",), "--description", 'More about it; "" removes it.', _WORDS),
+    (("add",), "--due", f"Deadline: {_DUE_FORMS}. A day alone means its end.", _WHEN),
+    (("edit",), "--due", f'Deadline: {_DUE_FORMS}. A day alone means its end; "" removes it.', _WHEN),
+    (("add",), "--done", "Add it as completed.", _FLAG),
+    (("edit",), "--done", "Mark it as completed.", _set("completed", True)),
+    (("edit",), "--open", "Mark it as open.", _set("completed", False)),
+    (_WITH_JSON, "--json", "Print JSON, for scripts.", _FLAG),
+    (_EVERY, "--url", f"URL of the service (default: TODOS_URL, the file's, or {DEFAULT_URL}).", {}),
+    (_EVERY, "--token", "Token, if the service requires one (default: TODOS_TOKEN or the file's).", {}),
+    (_EVERY, "--help", "Show this help.", {"action": "help"}),
+    (("",), "--version", "Show the version.", {"action": "version", "version": f"todo {VERSION}"}),
+    (("",), "command", SUPPRESS, {"nargs": "?", "choices": [*COMMANDS, "_complete"], "metavar": "COMMAND"}),
+    (("",), "arguments", SUPPRESS, {"nargs": REMAINDER}),
+)
+
+
+def _parser(name: str) -> ArgumentParser:
+    """Return the parser of a command, or of the words before the command."""
+    if name:
+        description, epilog = COMMANDS[name].__doc__, None
+    else:
+        commands = (f"\n  {name:10}  {_summary(work)}" for name, work in COMMANDS.items())
+        description = (
+            f"Your todos, on the command line. Without a command: todo list.\n\ncommands:{''.join(commands)}"
+        )
+        epilog = f"{_configuration_file()} can set url and token.\n\nExit status:\n{_EXIT_STATUSES}"
+    parser = _Parser(
+        f"todo {name}".rstrip(), description=description, epilog=epilog, add_help=False, allow_abbrev=False
+    )
+    parser.formatter_class = RawDescriptionHelpFormatter
+    for names, flag, text, more in ARGUMENTS:
+        if name in names:
+            parser.add_argument(*(["-h", flag] if flag == "--help" else [flag]), help=text, **more)
+    return parser
+
+
+def _summary(work: Callable[..., int]) -> str:
+    return (work.__doc__ or "").partition("\n")[0]
+
+
+_EXIT_STATUSES = (__doc__ or "").partition("Exit status:\n\n")[2]
+
+
+def _configuration_file() -> Path:
+    folder = os.environ.get("XDG_CONFIG_HOME", "")  # the specification ignores relative paths
+    return (Path(folder) if Path(folder).is_absolute() else Path.home() / ".config") / "todo" / "config.toml"
+
+
+def _configuration() -> dict[str, str]:
+    """Return the settings of the configuration file; none if there is no file."""
+    path = _configuration_file()
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise Failure(f"Cannot read {path}: {error}.", USAGE) from None
+    import tomllib
+
+    try:
+        values = tomllib.loads(text)
+    except ValueError as error:
+        raise Failure(f"{path} is not valid TOML: {error}.", USAGE) from None
+    for name, value in values.items():
+        if name not in {"url", "token"} or not isinstance(value, str):
+            raise Failure(f'{path}: invalid setting {name}. Use url = "..." and token = "...".', USAGE)
+    return values
+
+
+def _service(options: Namespace) -> Service:
+    """Return the service that the options, the environment or the file name, in this order.
+
+    The token of the file belongs to the URL of the file, and no other service gets it.
+    """
+    file = _configuration()
+    own = file.get("url") or DEFAULT_URL
+    url = options.url or os.environ.get("TODOS_URL") or own
+    token = options.token or os.environ.get("TODOS_TOKEN")
+    return Service(url, token or (file.get("token") if url.rstrip("/") == own.rstrip("/") else None))
+
+
+_WITH_VALUE = {flag for _, flag, _, more in ARGUMENTS if flag.startswith("-") and "action" not in more}
+
+
+def _join_values(arguments: Sequence[str]) -> list[str]:
+    """Join `--sort -title`, which argparse refuses, and the two words of `--due fri 18:00`."""
+    joined: list[str] = []
+    for argument in arguments:
+        last = joined[-1] if joined and "--" not in joined else ""
+        if last in _WITH_VALUE:
+            joined[-1] = f"{last}={argument}"
+        elif last.startswith("--due=") and _TIME.fullmatch(argument):
+            joined[-1] += f" {argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _run(arguments: Sequence[str]) -> int:
+    options = _parser("").parse_args(_join_values(arguments))
+    name = options.command or "list"
+    if name == "_complete":
+        return complete(_service(options), options.arguments)
+    if options.command:
+        common = Namespace(url=options.url, token=options.token)
+        parser = _parser(name)
+        # In Python 3.11, the other method does not know that `--` ends the options.
+        parse = parser.parse_args if "--" in options.arguments else parser.parse_intermixed_args
+        options = parse(options.arguments, common)
+    return COMMANDS[name](_service(options), options)
+
+
+def _print_error(error: object) -> None:
+    try:
+        print(f"Error: {error}", file=sys.stderr)
+    except OSError:  # the exit status remains
+        _discard(sys.stderr)
+
+
+def _discard(stream: Any) -> None:
+    """Send the rest of a broken stream to nowhere, or the interpreter reports it when it exits."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line and return its exit status."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+    try:
+        try:
+            status = _run(sys.argv[1:] if arguments is None else arguments)
+        finally:
+            if sys.stdout:
+                sys.stdout.flush()
+    except Failure as failure:
+        _print_error(failure)
+        return failure.status
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:  # those of the network and of the file are failures
+        _discard(sys.stdout)
+        if not isinstance(error, BrokenPipeError):
+            _print_error(f"Cannot write the output: {error.strerror}.")
+        return REFUSED
+    return status
 
 
 if __name__ == "__main__":
-    todo(prog_name="todo")
+    sys.exit(main())
