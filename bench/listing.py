@@ -14,8 +14,8 @@ from operator import sub
 from pathlib import Path
 
 from bench.operations import OPERATIONS, Operation, Request, Rest
-from todo.query import TODOS, Listing, ListQuery
-from todo.schemas import TodoOut
+from todo.query import TODOS, Listing
+from todo.schemas import ListQuery, TodoOut
 
 SECONDS = 1  # of a turn
 LIMIT = 100
@@ -99,9 +99,8 @@ def _reading(title: str, query: str = "") -> Operation:
 
 
 def _late_page(_: Rest, __: int, rows: int) -> Request:
-    listing = Listing(ListQuery(limit=LIMIT))
-    listing.skip_past(TodoOut(rows - LATE, "", None, False, None, "", ""))
-    return Request("GET", f"{Rest.root}?limit={LIMIT}&cursor={listing.cursor()}")
+    cursor = Listing(ListQuery(limit=LIMIT)).cursor(TodoOut(rows - LATE, "", None, False, None, "", ""))
+    return Request("GET", f"{Rest.root}?limit={LIMIT}&cursor={cursor}")
 
 
 def costs_of_indexes(file: Path, batches: int = BATCHES) -> dict[str, list[float]]:

@@ -1,7 +1,6 @@
 """A todo service: a strict REST API over SQLAlchemy."""
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,52 +8,36 @@ if TYPE_CHECKING:
 
 
 def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
-    """The WSGI application, its database ready.
+    """Return the WSGI application, with its database ready.
 
-    `config_overrides` wins over the environment (`TODO_<NAME>`), the environment over the defaults.
-    Raises `config.StartupError`, with a sentence for people, where the service can't start.
+    `config_overrides` wins over the environment (`TODO_<NAME>`), and the environment over the defaults.
+    Raises `config.StartupError`, a sentence for the operator, if the service cannot start.
     """
-    # Imported here and not above, so that the client, a module of this package too, starts without them.
+    # Imported here, so that the command line for people, a module of this package too, starts without them.
     from flask import Flask
 
     from todo import cli, config, database, openapi
-    from todo.http import (
-        auth,
-        keep_alive,
-        log,
-        metrics,
-        middleware,
-        problem,
-        rate_limit,
-        security,
-        turn,
-    )
-    from todo.views import docs, feeds, routes, system, web
+    from todo.http import auth, keep_alive, log, metrics, middleware, problem, rate_limit, security
+    from todo.views import batch, docs, feeds, routes, system, web
 
     app = Flask(__name__, static_folder=None, instance_path=config.data_folder())
     app.url_map.merge_slashes = False
-    # Flask asks at each request, of each function that it calls, whether it is async.
-    app.ensure_sync = lru_cache(app.ensure_sync)  # type: ignore[method-assign]
     config.configure(app, config_overrides or {})
+    database.init_app(app, check_schema=not cli.is_choosing())
 
-    database.prepare(app, check_schema=not cli.is_choosing())
-
+    # The WSGI middleware wraps Flask: request ID, common headers, timing, response cache. Then each
+    # request passes these checks, in this order, before it reaches its view.
     middleware.register(app)
-    metrics.register(app)
-    log.register(app)
     security.register(app)
-    keep_alive.register(app)
     auth.register(app)
+    keep_alive.register(app)
     rate_limit.register(app)
     problem.register(app)
+    metrics.register(app)
+    log.register(app)
     cli.register(app)
 
-    app.register_blueprint(routes.api)
-    app.register_blueprint(feeds.feeds)
-    app.register_blueprint(docs.docs)
-    app.register_blueprint(web.web)
-    app.register_blueprint(system.system)
+    for blueprint in (routes.api, batch.batch, feeds.feeds, docs.docs, web.web, system.system):
+        app.register_blueprint(blueprint)
     openapi.register(app)
-    if app.extensions["todo.writer"]:  # a server is waited for, and others work meanwhile
-        turn.register(app)
     return app

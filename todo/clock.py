@@ -38,6 +38,7 @@ _TIME = (
 _TIME_PATTERN = f"^{_DAY}(?:[Tt ]{_TIME})?$"
 _MATCH = re.compile(_TIME_PATTERN).fullmatch
 _DATE_LENGTH = len("2027-01-31")
+SQLITE_TIME_LENGTH = len("2027-01-31 18:00:00.000000")
 _END_OF_DAY = timedelta(hours=23, minutes=59, seconds=59)
 
 
@@ -62,8 +63,16 @@ def wall_now() -> datetime:
     return datetime.now(service_zone()).replace(tzinfo=None)
 
 
-def format_instant(instant: datetime) -> str:
-    """Format as ISO 8601 with six fraction digits and `Z`: `2023-02-27T12:00:00.000000Z`."""
+def format_instant(instant: datetime | str) -> str:
+    """Format an instant as `2023-02-27T12:00:00.000000Z`; as text, it is in the format of SQLite.
+
+    Raises ValueError for text that is not a time.
+    """
+    if isinstance(instant, str):
+        parsed = datetime.fromisoformat(instant)
+        if len(instant) == SQLITE_TIME_LENGTH:  # editing is three times as fast as formatting
+            return instant.replace(" ", "T") + "Z"
+        instant = parsed
     return instant.isoformat(timespec="microseconds") + "Z"
 
 

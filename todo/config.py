@@ -44,6 +44,7 @@ SETTINGS = (
         15,
         "The most connections of a process to the database; each request takes one for its statements.",
     ),
+    Setting("RESPONSE_CACHE", 32, "Size of the response cache of each worker, in MiB; 0 turns it off."),
     Setting("REQUIRE_IF_MATCH", False, "Whether PUT, PATCH and DELETE must send `If-Match`."),
     Setting(
         "REQUIRE_TOKEN", False, "Whether clients must send a token (`flask --app todo token create NAME`)."

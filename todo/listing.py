@@ -1,26 +1,33 @@
-"""The list as it is answered: in one of several forms, as a page or streamed."""
+"""The list as a response: one page, or all todos as a stream, in one of several formats."""
 
-from collections.abc import Callable, Iterator, Sequence
-from copy import copy
+from array import array  # noqa: TC003 - of an annotation
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from http import HTTPStatus
+from typing import Any
 
-from flask import Response, stream_with_context
+from flask import Response, current_app, stream_with_context
 from msgspec import UNSET
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Row, Table, bindparam, select
 
+from todo import database
 from todo.clock import service_zone
-from todo.database import Transaction
 from todo.formats import Format, Uids, csv, icalendar, json
-from todo.http import negotiation, pagination
-from todo.http.conditional import entity_tag, tag_of_stream, tagged
+from todo.http import negotiation, response_cache
+from todo.http.conditional import entity_tag, stream_etag, with_etag
 from todo.models.imported_uid import Imported
-from todo.query import Listing, ListQuery
-from todo.schemas import TodoOut
+from todo.pagination import next_link
+from todo.query import TODOS, Listing
+from todo.schemas import COLUMNS, ListQuery, TodoOut
 
 STREAM_CHUNK = 1000  # todos
 IMPORTS: Table = Imported.__table__
 
-# By media type, the usual one first.
+_BY_IDS = select(*COLUMNS).where(TODOS.c.id.in_(bindparam("ids", expanding=True)))
+_UIDS = select(IMPORTS.c.todo_id, IMPORTS.c.uid).where(
+    IMPORTS.c.todo_id.in_(bindparam("ids", expanding=True))
+)
+
+# By media type, the default first.
 FORMATS: dict[str, Callable[[], Format]] = {
     json.LIST.media_type: lambda: json.LIST,
     csv.FORMAT.media_type: lambda: csv.FORMAT,
@@ -30,75 +37,94 @@ FORMATS: dict[str, Callable[[], Format]] = {
 
 
 def negotiate() -> Format:
-    """Take the form that the client likes best; raises NotAcceptable where it takes none."""
+    """Return the format that the client prefers. Raises NotAcceptable if it accepts none."""
     return FORMATS[negotiation.choose(list(FORMATS))]()
 
 
-def answer(query: ListQuery, form: Format, *, tag_all: bool = False) -> Response:
-    """Answer the todos that `query` matches: a page with an ETag where it has a limit, else all, streamed.
+def respond(query: ListQuery, form: Format, *, tag_streams: bool = False) -> Response:
+    """Return the todos that `query` matches: a page with an ETag if it has a limit, else all of them.
 
-    With `tag_all` they have an ETag without a limit too.
+    More than STREAM_CHUNK todos are streamed. With `tag_streams` a stream has an ETag too.
     """
     listing = Listing(query)
-    size = STREAM_CHUNK if query.limit is UNSET else query.limit
-    # Only what takes several statements needs a transaction that is more than one of them.
-    several = query.total or query.sort is not UNSET or form.has_uid
-    with Transaction(snapshot=several) as connection:
-        todos = listing.read(connection, size + 1)
-        uids = kept_uids(connection, todos) if form.has_uid else {}
+    if listing.depends_on_now:
+        response_cache.skip()
+    with database.read() as connection:
         headers = {"X-Total-Count": str(listing.count(connection))} if query.total else {}
-    more = len(todos) > size
-    if more:
-        listing.skip_past(todos[size - 1])
-    body = form.head + form.encode(todos[:size], uids)
-    if more and query.limit is UNSET:
+        if query.limit is UNSET:
+            ids = listing.read_ids(connection)
+            todos = read_by_id(connection, ids[:STREAM_CHUNK])
+        else:
+            todos = represent(listing.read_page(connection, query.limit + 1))
+            if len(todos) > query.limit:
+                del todos[query.limit :]
+                headers["Link"] = next_link(listing.cursor(todos[-1]))
+        uids = stored_uids(connection, todos) if form.has_uid else {}
+    body = form.head + form.encode(todos, uids)
+    if query.limit is UNSET and len(ids) > STREAM_CHUNK:
         response = Response(headers=headers, content_type=form.content_type)
-        if tag_all:
-            # Weak, for others can write between this and the answer.
-            tagged(response, f"W/{tag_of_stream(_stream(body, copy(listing), form))}")
+        if tag_streams:
+            # Weak, because others can write between this and the response.
+            with_etag(response, f"W/{stream_etag(_stream(body, ids, form))}")
         if response.status_code == HTTPStatus.OK:
-            response.response = stream_with_context(_stream(body, listing, form))
+            response.response = stream_with_context(_stream(body, ids, form))
         return response
     body += form.tail
-    if more:
-        headers["Link"] = pagination.next_link(listing.cursor())
     response = Response(body, headers=headers, content_type=form.content_type)
-    if query.limit is UNSET and not tag_all:
+    if query.limit is UNSET and not tag_streams:
         return response
-    return tagged(response, entity_tag(body, *map(str.encode, headers.values())))
+    return with_etag(response, entity_tag(body, *map(str.encode, headers.values())))
 
 
-def encode_next(connection: Connection, listing: Listing, form: Format) -> tuple[bytes, bool]:
-    """Encode the next run of todos; the second value is whether there may be more behind it."""
-    todos = listing.read(connection, STREAM_CHUNK)
-    if todos:
-        listing.skip_past(todos[-1])
-    uids = kept_uids(connection, todos) if form.has_uid else {}
-    return form.encode(todos, uids), len(todos) == STREAM_CHUNK
+def represent(rows: Iterable[Row[Any]]) -> list[TodoOut]:
+    """Represent rows of COLUMNS. Leave out and log rows with a value that is not readable."""
+    try:
+        return [TodoOut.from_row(row) for row in rows]
+    except ValueError:
+        return list(_readable(rows))
 
 
-def kept_uids(connection: Connection, todos: Sequence[TodoOut]) -> Uids:
-    """Read the UIDs that are kept of these todos."""
-    ids = [todo.id for todo in todos]
-    kept = connection.execute(select(IMPORTS.c.todo_id, IMPORTS.c.uid).where(IMPORTS.c.todo_id.in_(ids)))
-    return {row.todo_id: row.uid for row in kept}
+def _readable(rows: Iterable[Row[Any]]) -> Iterator[TodoOut]:
+    for row in rows:
+        try:
+            yield TodoOut.from_row(row)
+        except ValueError:
+            current_app.logger.exception("Todo %s has an invalid value. Correct it in the database.", row.id)
 
 
-def _stream(start: bytes, listing: Listing, form: Format) -> Iterator[bytes]:
-    """The list a run at a time, so that memory stays flat and no transaction waits for the client.
+def read_by_id(connection: Connection, ids: Sequence[int]) -> list[TodoOut]:
+    """Read the todos with these ids, in their order. Todos that were deleted meanwhile are left out."""
+    todos = {todo.id: todo for todo in represent(connection.execute(_BY_IDS, {"ids": list(ids)}).all())}
+    return [todos[todo_id] for todo_id in ids if todo_id in todos]
 
-    The status is sent by then, and some servers end an answer that fails midway as if it were whole.
-    So what stands in the place of the rest must not be taken for its end.
+
+def stored_uids(connection: Connection, todos: Sequence[TodoOut]) -> Uids:
+    """Read the UIDs of imported todos, by todo id."""
+    rows = connection.execute(_UIDS, {"ids": [todo.id for todo in todos]})
+    return {row.todo_id: row.uid for row in rows}
+
+
+def _stream(start: bytes, ids: "array[int]", form: Format) -> Iterator[bytes]:
+    """Yield `start`, then the todos with the ids behind the first STREAM_CHUNK.
+
+    Memory stays flat, and no transaction waits for the client. The status is sent before the first todo,
+    and some servers end a response that fails as if it were complete, so a failed stream ends with a
+    marker that makes it invalid.
     """
     yield start
-    more = True
     try:
-        while more:
-            with Transaction(snapshot=True) as connection:
-                chunk, more = encode_next(connection, listing, form)
+        for place in range(STREAM_CHUNK, len(ids), STREAM_CHUNK):
+            with database.read() as connection:
+                chunk = encode_chunk(connection, ids[place : place + STREAM_CHUNK], form)
             if chunk:
                 yield form.separator + chunk
     except Exception:
         yield form.truncation_marker
         raise
     yield form.tail
+
+
+def encode_chunk(connection: Connection, ids: Sequence[int], form: Format) -> bytes:
+    """Encode the todos with these ids; empty if all of them were deleted."""
+    todos = read_by_id(connection, ids)
+    return form.encode(todos, stored_uids(connection, todos) if form.has_uid else {})

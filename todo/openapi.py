@@ -17,17 +17,17 @@ from werkzeug.routing import Rule
 
 from todo.http import auth, idempotency, metrics, parameters, problem, request_id
 from todo.http.body import JSON, MERGE_PATCH, json_schema, properties
-from todo.http.conditional import entity_tag, tagged
+from todo.http.conditional import entity_tag, with_etag
 from todo.http.parameters import NoParameters
 from todo.http.problem import ProblemOut
 from todo.listing import FORMATS
-from todo.query import ListQuery
 from todo.schemas import (
     REF_TEMPLATE,
     Batch,
     BatchOut,
     Deleted,
     Health,
+    ListQuery,
     Ready,
     TodoCreate,
     TodoOut,
@@ -109,7 +109,7 @@ OPERATIONS = {
     "api.delete_todo": Operation(
         Deleted, takes=("If-Match", "If-None-Match"), problems=(400, 404, 412, 428, 500, 503)
     ),
-    "api.run_batch": Operation(
+    "batch.run_batch": Operation(
         BatchOut,
         body=Batch,
         takes=("Idempotency-Key",),
@@ -175,7 +175,7 @@ REQUEST_HEADERS: dict[str, Json] = {
     },
     idempotency.HEADER: {
         "description": "A new key for each new request. Sent again with the same key within "
-        f"{idempotency.KEPT.total_seconds() / 3600:.0f} hours, a request is not carried out again, "
+        f"{idempotency.KEY_RETENTION.total_seconds() / 3600:.0f} hours, a request is not carried out again, "
         "and answered as it was before.",
         "schema": {"type": "string", "pattern": idempotency.KEY_PATTERN},
     },
@@ -253,7 +253,7 @@ openapi.before_request(parameters.refuse)
 def get_description() -> Response:
     """Get this description."""
     document = current_app.extensions["todo.openapi"]()
-    return tagged(Response(document, content_type=JSON), entity_tag(document))
+    return with_etag(Response(document, content_type=JSON), entity_tag(document))
 
 
 def register(app: Flask) -> None:

@@ -1,13 +1,15 @@
 """The shapes of a todo in requests and answers: checked here, and described from here."""
 
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
+from sqlalchemy import Column, String, type_coerce
 
-from todo.clock import ImportedWallTime, Instant, WallTime
+from todo.clock import ImportedWallTime, Instant, WallTime, format_instant
 from todo.models.imported_uid import UID_LENGTH
-from todo.models.todo import DESCRIPTION_LENGTH, TITLE_LENGTH
+from todo.models.todo import DESCRIPTION_LENGTH, TITLE_LENGTH, Todo
 
 MAX_OPERATIONS = 1000
 MAX_BATCH_BYTES = 1024 * 1024
@@ -55,7 +57,7 @@ class TodoCreate(Struct, forbid_unknown_fields=True, kw_only=True):
     completed: Completed = False
     deadline_at: Deadline = None
 
-    def values(self) -> dict[str, Any]:
+    def to_columns(self) -> dict[str, Any]:
         """The columns and their values."""
         return structs.asdict(self)
 
@@ -68,7 +70,7 @@ class TodoUpdate(Struct, forbid_unknown_fields=True, kw_only=True):
     completed: Completed | UnsetType = UNSET
     deadline_at: Deadline | UnsetType = UNSET
 
-    def values(self) -> dict[str, Any]:
+    def to_columns(self) -> dict[str, Any]:
         """The columns that were sent and their values."""
         return {name: value for name, value in structs.asdict(self).items() if value is not UNSET}
 
@@ -173,6 +175,29 @@ class TodoOut(Struct, gc=False):
     created_at: InstantOut
     updated_at: InstantOut
 
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> Self:
+        """Represent a row of COLUMNS. Raises ValueError for a stored time that does not exist."""
+        todo_id, title, description, completed, deadline_at, created_at, updated_at = row
+        if isinstance(deadline_at, str):
+            deadline_at = datetime.fromisoformat(deadline_at)
+        times = deadline_at, format_instant(created_at), format_instant(updated_at)
+        return cls(todo_id, title, description, completed, *times)
+
+
+# The columns of a TodoOut, in its order. SQLite stores times as text, and to leave them as text takes 320
+# instead of 540 us for a list of 100.
+COLUMNS: tuple[Any, ...] = (
+    Todo.id,
+    Todo.title,
+    Todo.description,
+    Todo.completed,
+    *(
+        type_coerce(column, String).label(column.key)
+        for column in (Todo.deadline_at, Todo.created_at, Todo.updated_at)
+    ),
+)
+
 
 class TodoExport(TodoOut):
     """A todo in a file: with its UID, where that is not made of the other members."""
@@ -216,3 +241,98 @@ class Ready(Struct, forbid_unknown_fields=True):
     """The service can do its work."""
 
     status: Literal["ready"]
+
+
+MAX_LIMIT = 1000
+MAX_WINDOW = 3_652_058  # days from the year 1 to the year 9999
+_MEMBERS: tuple[str, ...] = TodoOut.__struct_fields__
+
+
+class SortKey(NamedTuple):
+    """A column to sort by."""
+
+    column: Column[Any]
+    descending: bool
+
+
+class Sort(tuple[SortKey, ...]):
+    """Sort keys, the most significant first. The last one is `id`, in the direction of the first one."""
+
+    __slots__ = ()
+
+    @classmethod
+    def from_json(cls, value: object) -> Self:
+        """Parse `-deadline_at,title`. Raises ValueError for anything but members and commas."""
+        keys: dict[str, SortKey] = {}
+        for term in str(value).split(",", maxsplit=len(_MEMBERS)):
+            name = term.removeprefix("-")
+            if name not in _MEMBERS:
+                raise ValueError("not a member")
+            keys.setdefault(name, SortKey(Todo.__table__.c[name], term.startswith("-")))
+        first = next(iter(keys.values()))
+        keys.setdefault("id", SortKey(Todo.__table__.c.id, first.descending))
+        names = list(keys)
+        return cls(keys[name] for name in names[: names.index("id") + 1])
+
+    @classmethod
+    def json_schema(cls) -> dict[str, Any]:
+        """Return the JSON Schema of the strings that `from_json` accepts."""
+        term = f"-?(?:{'|'.join(_MEMBERS)})"
+        return {"type": "string", "pattern": f"^{term}(?:,{term}){{0,{len(_MEMBERS) - 1}}}$"}
+
+
+Flag = Annotated[bool, Meta(description="true or false")]
+Window = Annotated[
+    int,
+    Meta(ge=0, le=MAX_WINDOW, description=f"a whole number of days from 0 to {MAX_WINDOW}"),
+]
+WallTimeBound = Annotated[
+    WallTime,
+    Meta(
+        description="a time such as 2027-01-31T18:00:00, or 2027-01-31 for its midnight "
+        "(the + of an offset is written %2B)"
+    ),
+]
+InstantBound = Annotated[
+    Instant,
+    Meta(
+        description="a time such as 2027-01-31T18:00:00Z, in UTC where no offset is sent "
+        "(the + of an offset is written %2B)"
+    ),
+]
+Text = Annotated[
+    str,
+    Meta(
+        min_length=1,
+        pattern=r"^[^\u0000]*$(?!\n)",
+        description="text of 1 character or more, none of them U+0000",
+    ),
+]
+SortBy = Annotated[
+    Sort,
+    Meta(
+        description=f"members ({', '.join(_MEMBERS)}) with commas between them, each with - before it "
+        "to descend: -deadline_at,title"
+    ),
+]
+Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description=f"a whole number from 1 to {MAX_LIMIT}")]
+CursorText = Annotated[
+    str,
+    Meta(description="taken from the Link header of the page before, with its sort and filters unchanged"),
+]
+
+
+class ListQuery(Struct, kw_only=True, frozen=True):
+    """The parameters of the list; a filter that is not sent does not filter."""
+
+    completed: Flag | UnsetType = UNSET
+    window: Window | UnsetType = UNSET
+    overdue: Flag | UnsetType = UNSET
+    deadline_from: WallTimeBound | UnsetType = UNSET
+    deadline_before: WallTimeBound | UnsetType = UNSET
+    updated_since: InstantBound | UnsetType = UNSET
+    q: Text | UnsetType = UNSET
+    sort: SortBy | UnsetType = UNSET
+    limit: Limit | UnsetType = UNSET
+    cursor: CursorText | UnsetType = UNSET
+    total: Flag = False

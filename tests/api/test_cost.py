@@ -1,16 +1,10 @@
-"""What a request costs, as counts that no busy machine changes: statements, and calls of Python functions.
-
-The bounds are above what was counted, by a third for the calls: a change that goes beyond one has made
-the operation dearer. Where that is wanted, raise the bound; `make bench` tells what it costs in time.
-"""
+"""The number of SQL statements of each operation, which no busy machine changes."""
 
 import io
 import json
-import sys
 import unittest
 from collections.abc import Mapping
 from contextlib import closing
-from types import FrameType
 from typing import Any, NamedTuple
 
 from flask import send_file
@@ -32,22 +26,21 @@ class Cost(NamedTuple):
     body: object
     headers: Mapping[str, str]
     statements: int
-    calls: int
 
 
 COSTS = (
-    Cost("GET", f"{TODOS}/1", None, {}, statements=1, calls=360),
-    Cost("PUT", f"{TODOS}/1", {"completed": True}, {}, statements=4, calls=440),
-    Cost("PATCH", f"{TODOS}/1", {"completed": True}, {"If-Match": "*"}, statements=5, calls=520),
-    Cost("PATCH", f"{TODOS}/1", {}, {}, statements=1, calls=420),
-    Cost("DELETE", f"{TODOS}/0", None, {}, statements=3, calls=370),
-    Cost("POST", TODOS, MILK, {}, statements=3, calls=500),
-    Cost("POST", TODOS, MILK, {"Idempotency-Key": "rent"}, statements=4, calls=630),  # again
-    Cost("GET", f"{TODOS}?limit=100", None, {}, statements=1, calls=790),
-    Cost("GET", f"{TODOS}?limit=1000", None, {}, statements=1, calls=3200),
-    Cost("GET", f"{TODOS}?completed=false&limit=100&total=true", None, {}, statements=4, calls=1090),
-    Cost("GET", TODOS, None, {}, statements=4, calls=4610),
-    Cost("POST", f"{TODOS}/batch", BATCH, {}, statements=3, calls=2200),
+    Cost("GET", f"{TODOS}/1", None, {}, statements=1),
+    Cost("PUT", f"{TODOS}/1", {"completed": True}, {}, statements=4),
+    Cost("PATCH", f"{TODOS}/1", {"completed": True}, {"If-Match": "*"}, statements=5),
+    Cost("PATCH", f"{TODOS}/1", {}, {}, statements=1),
+    Cost("DELETE", f"{TODOS}/0", None, {}, statements=3),
+    Cost("POST", TODOS, MILK, {}, statements=3),
+    Cost("POST", TODOS, MILK, {"Idempotency-Key": "rent"}, statements=4),  # again
+    Cost("GET", f"{TODOS}?limit=100", None, {}, statements=1),
+    Cost("GET", f"{TODOS}?limit=1000", None, {}, statements=1),
+    Cost("GET", f"{TODOS}?completed=false&limit=100&total=true", None, {}, statements=4),
+    Cost("GET", TODOS, None, {}, statements=4),
+    Cost("POST", f"{TODOS}/batch", BATCH, {}, statements=3),
 )
 
 
@@ -64,8 +57,8 @@ class TestCost(unittest.TestCase):
         # An UPDATE is reported a second time, for its trigger.
         connection.set_trace_callback(self.statements.append)
 
-    def send(self, cost: Cost) -> int:
-        """Send the request with nothing around the app; return the number of calls."""
+    def send(self, cost: Cost) -> None:
+        """Send the request with nothing around the app."""
         content = b"" if cost.body is None else json.dumps(cost.body).encode()
         path, _, query = cost.path.partition("?")
         environ = {
@@ -89,34 +82,20 @@ class TestCost(unittest.TestCase):
         def start_response(status: str, *_: Any) -> Any:
             statuses.append(status)
 
-        calls = 0
-
-        def count(_: FrameType, event: str, __: Any) -> None:
-            nonlocal calls
-            calls += event == "call"
-
         self.statements.clear()
-        former = sys.getprofile()
-        sys.setprofile(count)
-        try:
-            answer = self.app(environ, start_response)
-            for _ in answer:
-                pass
-            if not isinstance(answer, list):
-                answer.close()  # type: ignore[attr-defined]
-        finally:
-            sys.setprofile(former)
+        response = self.app(environ, start_response)
+        for _ in response:
+            pass
+        if not isinstance(response, list):
+            response.close()  # type: ignore[attr-defined]
         self.assertRegex(statuses[0], "^20[01] ")
-        return calls
 
     def test_no_operation_costs_more_than_it_did(self) -> None:
         for cost in COSTS:
             with self.subTest(cost.method, path=cost.path, headers=cost.headers):
-                # The first ones fill caches: the application's, and the compiled statements.
-                calls = min(self.send(cost) for _ in range(3))
+                self.send(cost)  # deletes expired keys, once a second
+                self.send(cost)
                 self.assertLessEqual(len(self.statements), cost.statements, self.statements)
-                self.assertLessEqual(calls, cost.calls)
-                self.assertGreater(2 * calls, cost.calls, "Lower the bound: it would not notice a doubling")
 
     def test_only_a_stream_is_sent_in_pieces(self) -> None:
         cases: tuple[tuple[str, str, Mapping[str, str], bool], ...] = (

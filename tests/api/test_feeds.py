@@ -15,9 +15,9 @@ from werkzeug.test import TestResponse
 from tests.support.api import TODOS, ApiTest
 from tests.support.transfers import MOMENT
 from todo import create_app
-from todo.database import Transaction
 from todo.listing import STREAM_CHUNK
-from todo.query import TODOS as TABLE
+from todo.models import db
+from todo.models.todo import Todo
 
 ICS = f"{TODOS}.ics"
 CSV = f"{TODOS}.csv"
@@ -166,8 +166,9 @@ class TestManyTodos(unittest.TestCase):
         self.database = Path(folder.name) / "db.sqlite"
         app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{self.database}", "TESTING": True})
         times = {"created_at": MOMENT, "updated_at": MOMENT, "deadline_at": MOMENT + timedelta(1)}
-        with app.app_context(), Transaction(writing=True) as connection:
-            connection.execute(insert(TABLE), [{"title": f"Todo {i}"} | times for i in range(MANY)])
+        with app.app_context():
+            db.session.execute(insert(Todo), [{"title": f"Todo {i}"} | times for i in range(MANY)])
+            db.session.commit()
         self.client = app.test_client()
 
     def test_all_of_them(self) -> None:

@@ -2,7 +2,6 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import Any
-from unittest.mock import patch
 from urllib.parse import parse_qs, urlencode, urlsplit
 from zoneinfo import ZoneInfo
 
@@ -95,15 +94,15 @@ SORTS = (
     ("id", [1, 2, 3, 4, 5, 6]),
     ("-id", [6, 5, 4, 3, 2, 1]),
     ("title", [4, 1, 5, 2, 3, 6]),
-    ("-title", [6, 3, 2, 1, 5, 4]),
+    ("-title", [6, 3, 2, 5, 1, 4]),
     ("description", [4, 3, 1, 5, 2, 6]),
-    ("-description", [5, 1, 3, 4, 2, 6]),
+    ("-description", [5, 1, 3, 4, 6, 2]),
     ("completed", [1, 3, 4, 6, 2, 5]),
-    ("-completed", [2, 5, 1, 3, 4, 6]),
+    ("-completed", [5, 2, 6, 4, 3, 1]),
     ("deadline_at", [1, 2, 6, 4, 5, 3]),
-    ("-deadline_at", [4, 5, 6, 1, 2, 3]),
+    ("-deadline_at", [5, 4, 6, 2, 1, 3]),
     ("created_at", [1, 2, 3, 4, 5, 6]),
-    ("-created_at", [1, 2, 3, 4, 5, 6]),
+    ("-created_at", [6, 5, 4, 3, 2, 1]),
     ("updated_at", [1, 2, 3, 4, 5, 6]),
     ("-updated_at", [6, 5, 4, 3, 2, 1]),
     ("title,-id", [4, 5, 1, 2, 3, 6]),
@@ -213,13 +212,12 @@ class TestList(KeptAppTest):
 
     def test_a_page_of_many_equal_values_does_not_sort_them_all(self) -> None:
         found = self.read_in_few_steps([("Milk", None)] * 5000 + [("Water", None)], sort="-title")
-        self.assertEqual([5007, *range(7, 26)], found)
+        self.assertEqual([5007, *range(5006, 4987, -1)], found)
 
     def test_a_page_of_what_one_in_twenty_is_does_not_collect_them_all(self) -> None:
         time = "2027-01-31 18:00:00.000000"
         todos = [("Milk", None if number % 20 else time) for number in range(40_000)]
-        with patch("todo.query.SMALL", 1):
-            found = self.read_in_few_steps(todos, deadline_from="2027-01-31")
+        found = self.read_in_few_steps(todos, deadline_from="2027-01-31")
         self.assertEqual(list(range(7, 407, 20)), found)
 
     def read_in_few_steps(self, todos: Sequence[tuple[str, str | None]], **parameters: str) -> list[int]:
@@ -298,8 +296,8 @@ class TestList(KeptAppTest):
     def test_a_cursor_holds_across_processes_and_releases(self) -> None:
         """Its value depends on the query and the row alone."""
         cursors = {
-            "created_at": "8JJbY6Fa1dKMWyIyMDAxLTAxLTAxVDAwOjAwOjAwIiwxXQ",
-            "-completed,description": "04cQSVz1VNHJW3RydWUsIs6jzorOo86lzqbOn86jIiw1XQ",
+            "created_at": "8JJbY6Fa1dKMWyIyMDAxLTAxLTAxVDAwOjAwOjAwLjAwMDAwMFoiLDFd",
+            "-completed,description": "miOZriYOQNihW3RydWUsIs6jzorOo86lzqbOn86jIiw1XQ",
         }
         for sort, expected in cursors.items():
             with self.subTest(sort):

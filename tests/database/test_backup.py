@@ -39,7 +39,7 @@ class BackupTest(unittest.TestCase):
 
     def open(self, url: str) -> Flask:
         app = create_app({"SQLALCHEMY_DATABASE_URI": url, "TESTING": True})
-        self.addCleanup(app.extensions["todo.connections"].close)
+        self.addCleanup(app.extensions["todo.database"].close)
         return app
 
     def new(self) -> Flask:
@@ -76,7 +76,7 @@ class TestBackup(BackupTest):
                 stopped.set()
             created = {key: todo for writer in writers for key, todo in writer.result().items()}
             self.assertEqual([self.file], list(self.folder.iterdir()))
-            app.extensions["todo.connections"].close()
+            app.extensions["todo.database"].close()
         app = self.new()
         self.assertDone(self.run_on(app, "restore", str(self.file)))
         restored = app.test_client().get(TODOS).get_json()

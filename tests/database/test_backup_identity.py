@@ -75,9 +75,9 @@ FOREIGN = {
 def test_restore_of_a_foreign_database_is_refused(run: Run, database: Path, copy: Path, sql: str) -> None:
     with closing(sqlite3.connect(copy)) as shell:
         shell.executescript(sql)
-    before = database.read_bytes()
+    before = titles(database)
     assert_refused(run("restore", "--overwrite", copy), "cannot be restored")
-    assert database.read_bytes() == before
+    assert titles(database) == before
     assert not list(database.parent.glob("*.before-restore-*"))
 
 
@@ -130,10 +130,10 @@ def test_a_command_that_would_replace_the_database_is_refused(
 ) -> None:
     (database.parent / "hard link").hardlink_to(database)
     (database.parent / "symbolic link").symlink_to(database)
-    before = database.read_bytes()
+    before = titles(database)
     options = ["--format", "json"] if command == "export" else []
     assert_refused(run(command, *options, database.parent / name), "is part of the database itself")
-    assert database.read_bytes() == before
+    assert titles(database) == before
 
 
 def test_backup_to_a_pipe_is_refused(run: Run, tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ class ServerTest(ApiTest):
     def use(self, **settings: Any) -> Flask:
         self.app = empty_app(**settings)
         self.client = self.app.test_client()
-        self.addCleanup(self.app.extensions["todo.connections"].close)
+        self.addCleanup(self.app.extensions["todo.database"].close)
         with self.app.app_context():
             self.name = db.engine.dialect.name
         return self.app
@@ -108,7 +108,7 @@ class ServerTest(ApiTest):
 class TestSessions(ServerTest):
     def test_every_session_is_strict_and_bounded(self) -> None:
         app = self.use(BUSY_TIMEOUT=1234, STATEMENT_TIMEOUT=5000)
-        with app.app_context(), database.Transaction() as kept, db.engine.connect() as fresh:
+        with app.app_context(), database.read() as kept, db.engine.connect() as fresh:
             for connection in (kept, fresh):
                 for statement, expected in SESSION[self.name]:
                     with self.subTest(statement):
@@ -154,7 +154,7 @@ class TestSearch(ServerTest):
         cased = [char for char in cased if char.casefold() != char or char.upper() != char]
         rows = [{"title": f"a{char}b", "description": f"A{char.casefold()}B"} for char in cased]
         title, description = TABLE.c.title, TABLE.c.description
-        with self.app.app_context(), database.Transaction(writing=True) as connection:
+        with self.app.app_context(), db.engine.begin() as connection:
             connection.execute(insert(TABLE), rows)
             for condition in (contains(title, description), contains(description, title)):
                 missed = connection.scalars(select(title).where(~condition)).all()
@@ -180,7 +180,7 @@ class TestLocks(ServerTest):
                 with self.subTest(method=method, headers=headers):
                     began = time.monotonic()
                     response = self.client.open(url, method=method, json={"title": "Other"}, headers=headers)
-                    self.assertUnavailable(response, "in the way")
+                    self.assertUnavailable(response, "conflicted")
                     self.assertLess(time.monotonic() - began, 4)
             self.assertEqual(todo, self.client.get(url).get_json())
             shell.rollback()
@@ -234,7 +234,7 @@ class TestLocks(ServerTest):
 
     def test_more_requests_than_connections_are_answered_503(self) -> None:
         self.use(POOL_SIZE=1, CONNECT_TIMEOUT=300)
-        with self.app.app_context(), database.Transaction():
+        with self.app.app_context(), database.read():
             self.assertUnavailable(self.app.test_client().get(TODOS))
         self.assertEqual(200, self.client.get(TODOS).status_code)
 
@@ -247,13 +247,7 @@ class TestLostConnections(ServerTest):
                     with suppress(DBAPIError):  # it is gone already
                         shell.exec_driver_sql(statement)
 
-    def test_one_at_rest_is_renewed_unnoticed(self) -> None:
-        self.create()
-        self.kill()
-        time.sleep(database.REST + 0.1)
-        self.assertEqual(1, len(self.read_all()))
-
-    def test_one_in_use_is_503_once(self) -> None:
+    def test_lost_idle_connection_is_replaced_unnoticed(self) -> None:
         todo = self.create()
         for method, body, headers in (
             ("GET", None, {}),
@@ -265,7 +259,8 @@ class TestLostConnections(ServerTest):
             with self.subTest(method=method, headers=headers):
                 self.client.get(url)
                 self.kill()
-                self.assertUnavailable(self.client.open(url, method=method, json=body, headers=headers))
+                response = self.client.open(url, method=method, json=body, headers=headers)
+                self.assertIn(response.status_code, {200, 201})
                 again = self.client.open(url, method=method, json=body, headers=headers)
                 self.assertIn(again.status_code, {200, 201})
         self.assertEqual(2, len(self.read_all()))

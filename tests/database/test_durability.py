@@ -136,7 +136,7 @@ class TestCauses(FileDatabaseTest):
     def test_a_disk_that_is_read_only(self) -> None:
         with self.on_a_small_disk() as disk:
             subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
-            self.check("read-only|can't be opened", reads=False)
+            self.check("read-only|cannot be opened", reads=False)
             subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
             self.check_service()
 

@@ -286,7 +286,7 @@ class TestOnServer(ServerTest):
             )
             app = create_app({"SQLALCHEMY_DATABASE_URI": url})
             self.assertEqual(1, len(app.test_client().get("/api/v1/todos").get_json()))
-            app.extensions["todo.connections"].close()
+            app.extensions["todo.database"].close()
             self.assertIs(State.HEAD, schema.state(connection))
             fresh = self.enterContext(connect(os.environ["TEST_DATABASE_URL"]))
             self.assertEqual(describe(fresh), describe(connection))

@@ -8,7 +8,7 @@ import pytest
 
 from tests.support import concurrent_start
 from tests.support.file_database import FileDatabaseTest
-from todo.database import Transaction
+from todo import database
 from todo.models import db
 from todo.models.todo import Todo
 
@@ -32,7 +32,7 @@ class TestConnections(FileDatabaseTest):
     def test_every_connection_is_safe_and_patient(self) -> None:
         pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 1234}
         with self.start(BUSY_TIMEOUT=1234).app_context():
-            with Transaction() as kept, db.engine.connect() as fresh:
+            with database.read() as kept, db.engine.connect() as fresh:
                 for connection in (kept, fresh, db.session.connection()):
                     found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas}
                     self.assertEqual(pragmas, found)
@@ -51,8 +51,12 @@ class TestConnections(FileDatabaseTest):
             with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
                 self.shell().execute("PRAGMA busy_timeout = 0").execute("BEGIN IMMEDIATE")
             db.session.rollback()
-            with Transaction(writing=True), self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
-                self.shell().execute("PRAGMA busy_timeout = 0").execute("BEGIN IMMEDIATE")
+
+            def write_beside(_: object) -> None:
+                with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
+                    self.shell().execute("PRAGMA busy_timeout = 0").execute("BEGIN IMMEDIATE")
+
+            database.write(write_beside)
             db.session.remove()
 
     def test_a_session_that_reads_and_then_writes_is_never_refused_for_another_writer(self) -> None:

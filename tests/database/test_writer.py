@@ -42,7 +42,7 @@ class TestWriter(FileDatabaseTest):
 
     def wait_for_all(self, number: int) -> None:
         """Wait until so many threads have something to write."""
-        writer = self.app.extensions["todo.writer"]
+        writer = self.app.extensions["todo.database"].group_commit
         deadline = time.monotonic() + PATIENCE
         while len(writer.waiting) < number and time.monotonic() < deadline:
             time.sleep(0.01)

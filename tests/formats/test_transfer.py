@@ -19,7 +19,7 @@ from tests.support.server import PATIENCE, ROOT, environment
 from tests.support.transfers import MOMENT, Stored, content, fill, run, service, todos
 from todo import create_app
 from todo.clock import utc_now
-from todo.database import Transaction
+from todo.models import db
 from todo.query import TODOS
 
 # What each format has a rule of its own for.
@@ -189,10 +189,10 @@ class TestImport(TransferTest):
         self.assertEqual(["a"], self.titles())
         # Another program may leave the UID of what it deletes.
         fill(self.app, [Stored(uid="u")])
-        with self.app.app_context(), Transaction(writing=True) as connection:
+        with self.app.app_context(), db.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
-        with self.app.app_context(), Transaction(writing=True) as connection:
             connection.execute(delete(TODOS))
+            connection.commit()
         self.take("u.json", '{"title": "again", "uid": "u"}')
         self.assertEqual([("again", "u")], [(todo.title, todo.uid) for todo in content(self.app)])
 

@@ -66,7 +66,7 @@ class TestStreaming(unittest.TestCase):
         with closing(HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)) as connection:
             connection.request("GET", f"{PATH}?sort=-deadline_at,title")
             ids = [todo["id"] for todo in json.load(connection.getresponse())]
-        self.assertEqual(list(range(1, TODOS + 1)), ids)
+        self.assertEqual(list(range(TODOS, 0, -1)), ids)
 
     def test_clients_that_stop_reading_hold_up_nobody(self) -> None:
         with ExitStack() as clients:

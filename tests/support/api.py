@@ -9,8 +9,7 @@ from werkzeug.test import TestResponse
 
 from tests.base import TodoTest
 from tests.support import database_server
-from todo import create_app
-from todo.database import Transaction
+from todo import create_app, database
 
 TODOS = "/api/v1/todos"
 JSON = "application/json"
@@ -28,8 +27,8 @@ def empty_app(**settings: Any) -> Flask:
 def kept_app(**settings: Any) -> Flask:
     """`empty_app`, for a test that changes nothing of the app itself: others with these settings share it."""
     app = _keep(**settings)
-    with app.app_context(), Transaction(writing=True) as connection:
-        database_server.empty_tables(connection)
+    with app.app_context():
+        database.write(database_server.empty_tables)
     return app
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select
 
 from tests.support.api import empty_app
-from todo.database import Transaction
 from todo.listing import IMPORTS
+from todo.models import db
 from todo.query import TODOS
 from todo.schemas import _SPACE
 
@@ -39,7 +39,7 @@ def service(zone: str = "UTC") -> Flask:
 
 def fill(app: Flask, todos: Sequence[Stored]) -> None:
     """Have exactly these todos in the service."""
-    with app.app_context(), Transaction(writing=True) as connection:
+    with app.app_context(), db.engine.begin() as connection:
         connection.execute(delete(IMPORTS))
         connection.execute(delete(TODOS))
         for todo in todos:
@@ -53,7 +53,7 @@ def fill(app: Flask, todos: Sequence[Stored]) -> None:
 def content(app: Flask) -> list[Stored]:
     """All todos, in the order of their ids."""
     statement = select(*TODOS.c, IMPORTS.c.uid).outerjoin_from(TODOS, IMPORTS).order_by(TODOS.c.id)
-    with app.app_context(), Transaction() as connection:
+    with app.app_context(), db.engine.connect() as connection:
         return [Stored(**row) for row in connection.execute(statement).mappings()]
 
 

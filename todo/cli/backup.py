@@ -241,7 +241,7 @@ def _tools(connection: Connection) -> _Tools:
     if connection.dialect.name == "postgresql":
         major, *_ = connection.dialect.server_version_info or (0,)
         return _postgresql(connection.engine.url, (int(major),))
-    return _mariadb(connection.engine.url, dialects.SERVERS["mariadb"].oldest)
+    return _mariadb(connection.engine.url, dialects.DIALECTS["mariadb"].oldest)
 
 
 def _postgresql(url: URL, oldest: tuple[int, ...]) -> _Tools:

@@ -23,8 +23,8 @@ from sqlalchemy.exc import DBAPIError
 from todo import database
 from todo.config import StartupError
 from todo.database import sqlite
+from todo.database.errors import DatabaseUnavailable
 from todo.http import log, metrics, security
-from todo.http.problem import Unavailable
 from todo.models import db
 
 KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once it is told to end
@@ -128,7 +128,7 @@ def _load(app: Flask, folder: Path, own_cores: Iterable[int]) -> Flask:
         threading.Thread(target=target, daemon=True).start()
     metrics.begin()
     # From now on it knows the file, and notices when another one takes its place.
-    with suppress(DBAPIError, Unavailable), app.app_context():
+    with suppress(DBAPIError, DatabaseUnavailable), app.app_context():
         db.engine.connect().close()
     return app
 

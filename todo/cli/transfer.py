@@ -17,8 +17,9 @@ from msgspec import UNSET, structs
 from sqlalchemy import Connection, delete, insert, select
 from sqlalchemy.exc import DBAPIError
 
+from todo import database
 from todo.clock import format_instant, service_zone, utc_now
-from todo.database import Transaction, sqlite
+from todo.database import sqlite
 from todo.formats import (
     Entry,
     Format,
@@ -34,10 +35,10 @@ from todo.formats import (
 )
 from todo.http.body import faults, from_json
 from todo.http.problem import Fault, Problem
-from todo.listing import IMPORTS, STREAM_CHUNK, encode_next
+from todo.listing import IMPORTS, STREAM_CHUNK, encode_chunk
 from todo.models import db
-from todo.query import TODOS, Listing, ListQuery
-from todo.schemas import TodoEntry
+from todo.query import TODOS, Listing
+from todo.schemas import ListQuery, TodoEntry
 
 FORMATS: dict[str, Callable[[], Format]] = {
     "json": lambda: json.FILE,
@@ -105,17 +106,15 @@ def export_todos(chosen: str | None, file: str) -> None:
 
 
 def _export(form: Format, output: BinaryIO) -> int:
-    listing = Listing(ListQuery())
-    written = 0
-    with Transaction(snapshot=True) as connection:
-        count = listing.count(connection)
+    with database.read() as connection:
+        ids = Listing(ListQuery()).read_ids(connection)
+        count = len(ids)
         with click.progressbar(length=count, label="Export", file=sys.stderr, hidden=no_terminal()) as bar:
             output.write(form.head)
-            while written < count:
-                chunk, _ = encode_next(connection, listing, form)
-                output.write((form.separator if written else b"") + chunk)
-                bar.update(min(STREAM_CHUNK, count - written))
-                written += STREAM_CHUNK
+            for place in range(0, count, STREAM_CHUNK):
+                chunk = encode_chunk(connection, ids[place : place + STREAM_CHUNK], form)
+                output.write((form.separator if place else b"") + chunk)
+                bar.update(min(STREAM_CHUNK, count - place))
             output.write(form.tail)
             output.flush()
     return count
@@ -320,8 +319,9 @@ def _take(staged: _Staged, *, dry_run: bool) -> int:
     A service without todos gets them as they were, with their ids and times. In others they are new:
     `updated_at` is now, so that who asks for what is `updated_since` hears of them.
     """
-    created = 0
-    with Transaction(writing=not dry_run, snapshot=True) as connection:
+
+    def work(connection: Connection) -> int:
+        created = 0
         if connection.dialect.name == "sqlite":
             # Indexes are written all over: pages that don't fit are written again and again.
             connection.exec_driver_sql(f"PRAGMA cache_size = {-_CACHE}")
@@ -333,7 +333,12 @@ def _take(staged: _Staged, *, dry_run: bool) -> int:
             created += len(new)
             if new and not dry_run:
                 _create(connection, new, now, as_they_were=as_they_were)
-    return created
+        return created
+
+    if not dry_run:
+        return database.write(work)
+    with database.read() as connection:
+        return work(connection)
 
 
 def _known(connection: Connection, uids: list[str]) -> set[str]:

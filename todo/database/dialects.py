@@ -11,8 +11,6 @@ from todo.config import StartupError
 # Seconds between a server that gave no answer in time and the end of the wait for it, where the server
 # itself can't say so any more.
 GRACE = 2
-# A bit of what MariaDB says of itself with each answer.
-SERVER_STATUS_IN_TRANS = 1
 
 
 def _postgresql(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -60,31 +58,27 @@ def _seconds(milliseconds: int) -> int:
     return max(1, ceil(milliseconds / 1000))
 
 
-class Server(NamedTuple):
+class Dialect(NamedTuple):
     """A kind of database server; the statements are given to the driver as they are."""
 
     names: tuple[str, ...]  # in a URL
     driver: str
-    category: str  # of the Pipfile, which has the driver
+    extra: str  # the extra of the package that installs the driver
     oldest: tuple[int, int]
     connect_args: Callable[[Mapping[str, Any]], dict[str, Any]]
-    in_transaction: Callable[[Any], bool]  # a connection of the driver
-    begin: tuple[str, ...]
-    begin_snapshot: tuple[str, ...]
+    begin_read: tuple[str, ...]  # statements that make a transaction see the database at one moment
     # What must be found, and what it means where it is not.
     needs: tuple[tuple[str, str], ...] = ()
 
 
-SERVERS = {
-    "postgresql": Server(
+DIALECTS = {
+    "postgresql": Dialect(
         names=("postgresql", "postgres", "postgresql+psycopg"),
         driver="postgresql+psycopg",
-        category="postgresql",
+        extra="postgresql",
         oldest=(15, 0),
         connect_args=_postgresql,
-        in_transaction=lambda connection: bool(connection.info.transaction_status),
-        begin=("BEGIN",),
-        begin_snapshot=("BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY",),
+        begin_read=("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",),
         needs=(
             (
                 "SELECT 1 WHERE current_setting('server_encoding') = 'UTF8'",
@@ -96,15 +90,13 @@ SERVERS = {
             ),
         ),
     ),
-    "mariadb": Server(
+    "mariadb": Dialect(
         names=("mariadb", "mysql", "mariadb+pymysql", "mysql+pymysql"),
         driver="mariadb+pymysql",
-        category="mariadb",
+        extra="mariadb",
         oldest=(10, 11),
         connect_args=_mariadb,
-        in_transaction=lambda connection: bool(connection.server_status & SERVER_STATUS_IN_TRANS),
-        begin=("START TRANSACTION",),
-        begin_snapshot=(
+        begin_read=(
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
         ),
@@ -112,36 +104,36 @@ SERVERS = {
 }
 
 
-def of(url: URL) -> Server | None:
+def dialect_for(url: URL) -> Dialect | None:
     """Return the kind of server that `url` names; None for SQLite. Raises StartupError for another one."""
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
         return None
-    for server in SERVERS.values():
-        if url.drivername in server.names:
-            return server
-    known = ", ".join(name for name in ("sqlite", *SERVERS))
+    for dialect in DIALECTS.values():
+        if url.drivername in dialect.names:
+            return dialect
+    known = ", ".join(name for name in ("sqlite", *DIALECTS))
     raise StartupError(
         f"SQLALCHEMY_DATABASE_URI can't be used: its beginning, {url.drivername}, is none of {known}."
     )
 
 
-def engine_options(server: Server, settings: Mapping[str, Any]) -> dict[str, Any]:
+def engine_options(dialect: Dialect, settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of the engine: a bounded pool, and connections that never wait for ever."""
     return {
         "pool_size": settings["POOL_SIZE"],
         "max_overflow": 0,
         "pool_timeout": settings["CONNECT_TIMEOUT"] / 1000,
         "pool_pre_ping": True,
-        "connect_args": server.connect_args(settings),
+        "connect_args": dialect.connect_args(settings),
     }
 
 
-def check(connection: Connection, server: Server) -> None:
+def check(connection: Connection, dialect: Dialect) -> None:
     """Raise StartupError where the server, or the database on it, is none that can be used."""
     version = connection.dialect.server_version_info or ()
-    if version[:2] < server.oldest:
-        oldest = ".".join(map(str, server.oldest))
+    if version[:2] < dialect.oldest:
+        oldest = ".".join(map(str, dialect.oldest))
         raise StartupError(f"The database server is too old: version {oldest} or newer is needed.")
-    for statement, meaning in server.needs:
+    for statement, meaning in dialect.needs:
         if connection.exec_driver_sql(statement).first() is None:
             raise StartupError(f"The database can't be used: {meaning}.")

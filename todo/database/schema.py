@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.pool import StaticPool
 
 from todo.config import StartupError
-from todo.database import sqlite
+from todo.database import constraints, sqlite  # noqa: F401 - the constraints of the tables
 from todo.models import db
 
 if TYPE_CHECKING:

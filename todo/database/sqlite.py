@@ -3,8 +3,9 @@
 import os
 import sqlite3
 import stat
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from sqlalchemy import URL, Connection, Engine, event, exc
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from todo.config import StartupError
-from todo.http.problem import Unavailable
+from todo.database.errors import DatabaseUnavailable
 from todo.models.todo import Todo
 
 COPY_TIMEOUT = 10  # seconds to wait for a lock
@@ -34,15 +35,15 @@ class File:
         self._opened_log: _Identity | None = None
 
     def identify(self) -> _Identity:
-        """Tell which file is there. Raises Unavailable where there is none, or none to be used."""
+        """Tell which file is there. Raises DatabaseUnavailable where there is none, or none to be used."""
         identity = _identify(self.path)
         if identity is None:
-            raise Unavailable(
+            raise DatabaseUnavailable(
                 "The database file is gone. Put it back, or restart the service to begin a new one."
             )
         # SQLite would take the log of the file that was there for one of this file, and ruin it.
         if identity != self._opened and self._opened_log and self._opened_log == _identify(self.log):
-            raise Unavailable(
+            raise DatabaseUnavailable(
                 f"The database file was replaced, but not its log: remove {Path(self.log).name} "
                 f"and {Path(self.path).name}-shm, or put the first file back."
             )
@@ -88,7 +89,7 @@ def check_place(path: Path, *, writable: bool) -> None:
         ) from None
 
 
-def tune(engine: Engine, file: File | None, busy_timeout: int) -> None:
+def configure_connections(engine: Engine, file: File | None, busy_timeout: int) -> None:
     """Have every connection to the SQLite database wait for locks, sync commits, and know its file."""
 
     @event.listens_for(engine, "do_connect")
@@ -119,21 +120,85 @@ def tune(engine: Engine, file: File | None, busy_timeout: int) -> None:
             raise DisconnectionError
 
 
-def wrapped(error: sqlite3.Error, statement: str) -> DBAPIError:
-    """Make of an error of the driver SQLAlchemy's of it; both have the names of PEP 249."""
-    kind: type[DBAPIError] = getattr(exc, type(error).__name__)
-    return kind(statement, None, error, hide_parameters=True)
+class ThreadConnections:
+    """A connection for each thread, which costs a read a third of what the pool's checkout costs."""
+
+    def __init__(self, engine: Engine, file: File) -> None:
+        self._engine = engine
+        self._file = file
+        self._local = threading.local()
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Yield the connection of this thread in a transaction that only reads."""
+        connection = self._connect()
+        driver_connection: Any = connection.connection.dbapi_connection
+        driver_connection.execute("BEGIN")
+        try:
+            yield connection
+        finally:
+            connection.rollback()
+            driver_connection.rollback()  # if SQLAlchemy saw no statement
+
+    def _connect(self) -> Connection:
+        connection: Connection | None = getattr(self._local, "connection", None)
+        if connection is not None and connection.info["file"] != self._file.identify():
+            self.close()
+            connection = None
+        if connection is None:
+            connection = self._local.connection = self._engine.connect()
+        return connection
+
+    def close(self) -> None:
+        """Close the connection of this thread."""
+        connection = self._local.__dict__.pop("connection", None)
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
 
 
-def commit(connection: Connection) -> None:
-    """Commit what was begun, by the driver or by SQLAlchemy. Raises DBAPIError."""
-    driver_connection: Any = connection.connection.dbapi_connection
-    try:
-        driver_connection.commit()
-    except sqlite3.Error as error:
-        raise wrapped(error, "COMMIT") from error
-    if connection.in_transaction():  # as SQLAlchemy sees it, where it carried out a statement
-        connection.commit()
+class DataVersion:
+    """A value that each commit to the file changes, whichever process made the commit."""
+
+    def __init__(self, engine: Engine, file: File) -> None:
+        self._engine = engine
+        self._file = file
+        self._lock = threading.Lock()  # sqlite3 connections must not be used by two threads at once
+        # A commit of the connection itself would not count, so that this one never writes.
+        self._connection: Connection | None = None
+
+    def read(self) -> tuple[Hashable, ...] | None:
+        """Return the identity of the file and its version; None if they cannot be read."""
+        try:
+            identity = self._file.identify()
+            with self._lock:
+                if self._connection is not None and self._connection.info["file"] != identity:
+                    self._close()
+                if self._connection is None:
+                    self._connection = self._engine.connect()
+                    driver_connection: Any = self._connection.connection.dbapi_connection
+                    self._cursor = driver_connection.cursor()
+                return self._cursor.execute("PRAGMA data_version").fetchone(), identity
+        except (sqlite3.Error, DBAPIError, DatabaseUnavailable):
+            self.close()
+            return None
+
+    def close(self) -> None:
+        """Close the connection. The next `read` opens another one."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.invalidate()
+            connection.close()
+
+
+def wrap(error: sqlite3.Error, statement: str) -> DBAPIError:
+    """Wrap a driver error in SQLAlchemy's exception of the same PEP 249 name."""
+    error_class: type[DBAPIError] = getattr(exc, type(error).__name__)
+    return error_class(statement, None, error, hide_parameters=True)
 
 
 def make_folder(folder: Path) -> None:

@@ -1,22 +1,24 @@
-"""Bearer tokens (RFC 6750), demanded where the setting REQUIRE_TOKEN says so."""
+"""Bearer tokens (RFC 6750), required if the setting REQUIRE_TOKEN is on."""
 
 import hmac
 from collections.abc import Callable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import Any, TypeVar
 
 from flask import Flask, current_app, g, request
 from sqlalchemy import Row, bindparam, or_, select, update
 from sqlalchemy.exc import DBAPIError
 
+from todo import database
 from todo.clock import utc_now
-from todo.database import Transaction
+from todo.database.errors import DatabaseUnavailable
+from todo.http import response_cache
 from todo.http.problem import Forbidden, Unauthorized
 from todo.models.token import Token, hash_secret
 
 SAFE_METHODS = {"GET", "HEAD", "OPTIONS"}
-# How exactly `last_used_at` is known: to write it at each request would make writes of reads.
+# Precision of `last_used_at`. A smaller step would turn many reads into writes.
 LAST_USED_STEP = timedelta(minutes=1)
 
 _TOKENS = Token.__table__
@@ -34,19 +36,19 @@ V = TypeVar("V", bound=Callable[..., Any])
 
 
 def public(view: V) -> V:
-    """Let everybody in to `view`, tokens or not."""
+    """Allow `view` without a token."""
     view.is_public = True  # type: ignore[attr-defined]
     return view
 
 
 def takes_feed_token(view: V) -> V:
-    """Let a feed's token in to `view`, in the parameter `token`, for clients that can't send headers."""
+    """Accept a feed token in the parameter `token` of `view`, for clients that cannot send headers."""
     view.takes_feed_token = True  # type: ignore[attr-defined]
     return view
 
 
 def register(app: Flask) -> None:
-    """Ask every request to `app` for its token, where the setting REQUIRE_TOKEN says so."""
+    """Require a token for every request to `app` if the setting REQUIRE_TOKEN is on."""
     if app.config["REQUIRE_TOKEN"]:
         app.before_request(_authenticate)
 
@@ -56,15 +58,13 @@ def _authenticate() -> None:
     if (
         view is None
         or hasattr(view, "is_public")
-        or request.method == "OPTIONS"  # a browser asks it before it sends the token
+        or request.method == "OPTIONS"  # browsers send it without the token
     ):
         return
     feed_secret = request.args.get("token") if hasattr(view, "takes_feed_token") else None
     token = _find(_bearer() if feed_secret is None else feed_secret)
     if token is None or token.feed != (feed_secret is not None):
-        raise Unauthorized(
-            "The token is unknown, revoked or expired. Ask who runs the service for a new one."
-        )
+        raise Unauthorized("The token is unknown, revoked or expired. Ask the operator for a new one.")
     g.token_id = token.id
     if token.read_only and request.method not in SAFE_METHODS:
         raise Forbidden
@@ -80,7 +80,7 @@ def _bearer() -> str:
 
 def _find(secret: str) -> Row[*tuple[Any, ...]] | None:
     secret_hash = hash_secret(secret)
-    with Transaction() as connection:
+    with database.read() as connection:
         token = connection.execute(_SELECT, {"secret_hash": secret_hash}).first()
     if token is None or not hmac.compare_digest(token.secret_hash, secret_hash):
         return None
@@ -88,8 +88,12 @@ def _find(secret: str) -> Row[*tuple[Any, ...]] | None:
 
 
 def _touch(token: Row[*tuple[Any, ...]]) -> None:
+    """Note that the token was used, and limit how long a cached response may skip this check."""
     now = utc_now()
-    if token.last_used_at is None or token.last_used_at < now - LAST_USED_STEP:
-        # A database that can't be written may still be read.
-        with suppress(DBAPIError), Transaction() as connection:
-            connection.execute(_TOUCH, {"token_id": token.id, "before": now - LAST_USED_STEP, "now": now})
+    due = now if token.last_used_at is None else token.last_used_at + LAST_USED_STEP
+    if due <= now:
+        values = {"token_id": token.id, "before": now - LAST_USED_STEP, "now": now}
+        # A database that cannot be written may still be read.
+        with suppress(DBAPIError, DatabaseUnavailable):
+            database.write(lambda connection: connection.execute(_TOUCH, values))
+    response_cache.expire(min(filter(None, (due, token.expires_at))).replace(tzinfo=UTC).timestamp())

@@ -1,6 +1,6 @@
 """Entity tags and preconditions (RFC 9110, sections 8.8.3 and 13).
 
-A tag is a hash of what is answered: it changes with it, whoever made the change.
+A tag is a hash of the representation, so every change of it changes the tag.
 """
 
 import hashlib
@@ -15,22 +15,22 @@ from todo.http.problem import PreconditionFailed, PreconditionRequired
 
 
 def entity_tag(*parts: bytes) -> str:
-    """Make the strong entity tag, in its quotes, of a representation."""
-    return tag_of_stream(parts)
+    """Return the strong entity tag of a representation, with its quotes."""
+    return stream_etag(parts)
 
 
-def tag_of_stream(parts: Iterable[bytes]) -> str:
-    """Make the same of a representation that need not be in memory as a whole."""
-    tag = hashlib.sha256()  # for which processors have instructions
+def stream_etag(parts: Iterable[bytes]) -> str:
+    """Return the entity tag of a representation that is not in memory as a whole."""
+    tag = hashlib.sha256()  # processors have instructions for it
     for part in parts:
         tag.update(part)
     return f'"{tag.hexdigest()[:24]}"'
 
 
-def tagged(response: Response, tag: str) -> Response:
-    """Give `response` its tag; make it 304 where `If-None-Match` of a GET or HEAD has it already.
+def with_etag(response: Response, tag: str) -> Response:
+    """Set the ETag of `response`. Turn it into 304 if `If-None-Match` of a GET or HEAD names the tag.
 
-    The tag may be a weak one (`W/`).
+    The tag may be weak (`W/`).
     """
     response.headers["ETag"] = tag
     sent = request.headers.get("If-None-Match")
@@ -39,21 +39,21 @@ def tagged(response: Response, tag: str) -> Response:
         and request.method in {"GET", "HEAD"}
         and (sent == tag or request.if_none_match.contains_weak(tag.removeprefix("W/").strip('"')))
     ):
-        response.status_code = 304  # which is sent without a body and its headers
+        response.status_code = 304  # Werkzeug then drops the body
     return response
 
 
 class Precondition(NamedTuple):
-    """What must hold of a resource for a write to be carried out."""
+    """The condition on the current version of a resource under which a write may happen."""
 
     if_match: ETags | None
     if_none_match: ETags | None = None
 
     @classmethod
-    def of_request(cls) -> Self | None:
-        """Read `If-Match` and `If-None-Match` of the current request; None where it has neither.
+    def from_request(cls) -> Self | None:
+        """Read `If-Match` and `If-None-Match` of the current request. None if it has neither.
 
-        Raises PreconditionRequired where the setting REQUIRE_IF_MATCH wants an `If-Match`.
+        Raises PreconditionRequired if the setting REQUIRE_IF_MATCH is on and `If-Match` is missing.
         """
         headers = request.headers
         if_match = request.if_match if "If-Match" in headers else None
@@ -63,8 +63,8 @@ class Precondition(NamedTuple):
         return None if if_match is None and if_none_match is None else cls(if_match, if_none_match)
 
     @classmethod
-    def of_member(cls, if_match: str | None) -> Self | None:
-        """Do the same with an `if_match` that stands in a body."""
+    def from_body(cls, if_match: str | None) -> Self | None:
+        """Read the `if_match` of a batch operation, like `from_request`."""
         if if_match is None:
             if current_app.config["REQUIRE_IF_MATCH"]:
                 raise PreconditionRequired
@@ -72,17 +72,21 @@ class Precondition(NamedTuple):
         return cls(parse_etags(if_match))
 
     def check(self, tag: str | None) -> None:
-        """Compare with the current `tag`, None where there is no resource; raises PreconditionFailed.
+        """Raise PreconditionFailed unless the condition holds for the current `tag`.
 
-        The caller's transaction keeps others from changing the resource between this and the write.
+        `tag` is None if there is no resource. The caller's transaction has locked the resource, so that the
+        check and the write are one atomic step.
         """
         if tag is None:
             if self.if_match is not None:
-                raise PreconditionFailed(tag, "There is none any more: it was deleted, or never was.")
+                raise PreconditionFailed(tag, "The resource does not exist. It may have been deleted.")
             return
         current = tag.strip('"')
         if self.if_match is not None and not self.if_match.contains(current):
             weak = self.if_match.is_weak(current)
-            raise PreconditionFailed(tag, "Send the `ETag` without `W/` before it." if weak else None)
+            raise PreconditionFailed(
+                tag,
+                "If-Match compares strong tags. Send the `ETag` without the `W/` in front." if weak else None,
+            )
         if self.if_none_match is not None and self.if_none_match.contains_weak(current):
-            raise PreconditionFailed(tag, "It is there, in a version that `If-None-Match` excludes.")
+            raise PreconditionFailed(tag, "The resource exists in a version that `If-None-Match` excludes.")

@@ -1,122 +1,153 @@
-"""The `Idempotency-Key` header: a POST that is sent again is carried out once.
+"""The `Idempotency-Key` header: a POST that is retried takes effect once.
 
-The key, a hash of the request and the answer are stored in the transaction of the write itself, so
-that they are there exactly when its effect is, a crash between the commit and the answer included.
-See the IETF's draft-ietf-httpapi-idempotency-key-header.
+The key, a hash of the request and the response are stored in the transaction of the write, so they exist
+exactly if the effect exists, even after a crash. See the IETF's draft-ietf-httpapi-idempotency-key-header.
 """
 
 import hashlib
 import re
+import time
 from collections.abc import Callable
 from datetime import timedelta
-from functools import partial
 from typing import TypeVar
 
 import msgspec
-from flask import Response, request
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from flask import Response, g, request
+from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from todo import database
 from todo.clock import utc_now
+from todo.database.errors import LOCK_TIMEOUTS, error_code
 from todo.http.problem import (
-    LOCK_TIMEOUTS,
+    ContentTooLarge,
     Fault,
     IdempotencyInProgress,
     IdempotencyKeyReused,
     ValidationFailed,
-    database_code,
 )
 from todo.models.idempotency_key import KEY_LENGTH, IdempotencyKey
 
 HEADER = "Idempotency-Key"
-KEPT = timedelta(hours=24)
+KEY_RETENTION = timedelta(hours=24)
+KEY_PATTERN = rf"^[!-~]{{1,{KEY_LENGTH}}}$(?!\n)"
 REPLAYED = ("Idempotency-Replayed", "true")
+MAX_STORED_RESPONSE = 1024 * 1024  # bytes
+# Bytes of all stored responses. Beyond it, the oldest keys are deleted before their time.
+MAX_STORED = 256 * 1024 * 1024
+PURGE_STEP = 500  # keys that a request deletes at most
+# Each worker looks for expired keys and adds up all sizes this often.
+PURGE_SECONDS = 1
+SIZE_CHECK_SECONDS = 60
 
 _KEYS = IdempotencyKey.__table__
 _FIND = select(*_KEYS.c).where(_KEYS.c.key == bindparam("key"))
-_ANSWER = update(_KEYS).where(_KEYS.c.key == bindparam("the_key"))
-# What another transaction is about to forget is not waited for.
-_OLD = select(_KEYS.c.key).where(_KEYS.c.created_at < bindparam("before")).with_for_update(skip_locked=True)
-_FORGET = delete(_KEYS).where(_KEYS.c.key.in_(bindparam("keys", expanding=True)))
-KEY_PATTERN = rf"^[!-~]{{1,{KEY_LENGTH}}}$(?!\n)"
-# What each answer gets anew.
-_NOT_KEPT = {"content-length"}
+_INSERT = insert(_KEYS)
+_STORE = update(_KEYS).where(_KEYS.c.key == bindparam("stored_key"))
+# Servers skip keys that another transaction is deleting.
+_OLDEST = select(_KEYS.c.key).order_by(_KEYS.c.created_at).limit(PURGE_STEP).with_for_update(skip_locked=True)
+_EXPIRED = _OLDEST.where(_KEYS.c.created_at < bindparam("before"))
+_DELETE = delete(_KEYS).where(_KEYS.c.key.in_(bindparam("keys", expanding=True)))
+_SIZE = select(func.coalesce(func.sum(func.length(_KEYS.c.body)), 0))
 
 T = TypeVar("T")
+_next_purge = _next_size_check = 0.0  # by the monotonic clock
 
 
-def once(
-    write: Callable[[Connection], T], answer: Callable[[T], Response], *, writing: bool = False
-) -> Response:
-    """`write` in a transaction (see there for `writing`) and `answer`, or answer as before to the same key.
+def run_idempotent(work: Callable[[Connection], T], represent: Callable[[T], Response]) -> Response:
+    """Run `work` in a transaction and represent its result, or replay the response stored for the key.
 
-    Raises ValidationFailed for a malformed key, IdempotencyKeyReused where the key came with another
-    request, and IdempotencyInProgress where that request is still under way.
+    Raises ValidationFailed for a malformed key, IdempotencyKeyReused if the key came with another request,
+    and IdempotencyInProgress if that request is still running.
     """
     key = request.headers.get(HEADER)
     if key is None:
-        return answer(database.run(write, writing=writing))  # while others write already
+        return represent(database.write(work))
     if not re.match(KEY_PATTERN, key):
         raise ValidationFailed(Fault(detail=f"{HEADER} must be 1 to {KEY_LENGTH} visible ASCII characters"))
     request_hash = hashlib.sha256(f"{request.path}\n".encode() + request.get_data()).digest()
-    while True:
-        try:
-            return database.run(partial(_once, write, answer, key, request_hash), writing=True)
-        except _Taken:
-            continue
+    stored_key = _stored_key(key)
 
-
-def is_first(response: Response) -> bool:
-    """Tell whether a write was carried out for `response`, rather than answered again."""
-    return REPLAYED[0] not in response.headers
-
-
-class _Taken(Exception):  # noqa: N818 - no error
-    """Another transaction with the key was committed meanwhile; its answer is there now."""
-
-
-def _once(
-    write: Callable[[Connection], T],
-    answer: Callable[[T], Response],
-    key: str,
-    request_hash: bytes,
-    connection: Connection,
-) -> Response:
-    now = utc_now()
-    old = connection.scalars(_OLD, {"before": now - KEPT}).all()
-    if old:
-        connection.execute(_FORGET, {"keys": old})
-    stored = connection.execute(_FIND, {"key": key}).first()
-    if stored is not None:
+    def run_or_replay(connection: Connection) -> Response:
+        stored = connection.execute(_FIND, {"key": stored_key}).first()
+        if stored is not None and stored.created_at < utc_now() - KEY_RETENTION:
+            connection.execute(_DELETE, {"keys": [stored_key]})
+            stored = None
+        if stored is None:
+            _reserve(connection, stored_key, request_hash)
+            response = represent(work(connection))
+            _store(connection, stored_key, response)
+            return response
         if stored.request_hash != request_hash:
             raise IdempotencyKeyReused
         return Response(stored.body, stored.status, [*msgspec.json.decode(stored.headers), REPLAYED])
-    # The key comes first: a transaction with the same one waits here for the end of this one.
+
+    _purge()
+    while True:
+        try:
+            return database.write(run_or_replay)
+        except _KeyConflict:
+            continue
+
+
+def was_replayed(response: Response) -> bool:
+    """Return True if `response` is a stored one."""
+    return REPLAYED[0] in response.headers
+
+
+class _KeyConflict(Exception):  # noqa: N818 - not a failure
+    """Another transaction has just committed the same key, and its response."""
+
+
+def _stored_key(key: str) -> str:
+    """Return the key as stored. A key belongs to its token: other clients cannot replay its response."""
+    token_id = g.get("token_id")
+    # No client can send the space.
+    return key if token_id is None else f"token {token_id} {hashlib.sha256(key.encode()).hexdigest()}"
+
+
+def _reserve(connection: Connection, key: str, request_hash: bytes) -> None:
+    """Insert the key first, so that a transaction with the same key waits here for the end of this one."""
+    row = {"key": key, "request_hash": request_hash, "created_at": utc_now()}
     try:
-        connection.execute(
-            insert(_KEYS),
-            {
-                "key": key,
-                "request_hash": request_hash,
-                "status": 0,
-                "headers": b"",
-                "body": b"",
-                "created_at": now,
-            },
-        )
+        connection.execute(_INSERT, row | {"status": 0, "headers": b"", "body": b""})
     except IntegrityError:
-        raise _Taken from None
+        raise _KeyConflict from None
     except DBAPIError as error:
-        if database_code(error) in LOCK_TIMEOUTS:
+        if error_code(error) in LOCK_TIMEOUTS:
             raise IdempotencyInProgress from None
         raise
-    response = answer(write(connection))
-    headers = [header for header in response.headers if header[0].lower() not in _NOT_KEPT]
-    kept = {
-        "status": response.status_code,
-        "headers": msgspec.json.encode(headers),
-        "body": response.get_data(),
-    }
-    connection.execute(_ANSWER, {"the_key": key, **kept})
-    return response
+
+
+def _store(connection: Connection, key: str, response: Response) -> None:
+    body = response.get_data()
+    if len(body) > MAX_STORED_RESPONSE:
+        raise ContentTooLarge(
+            f"The response has {len(body)} bytes. At most {MAX_STORED_RESPONSE} can be kept for {HEADER}: "
+            "send fewer operations in a request."
+        )
+    headers = [header for header in response.headers if header[0] != "Content-Length"]
+    values = {"status": response.status_code, "headers": msgspec.json.encode(headers), "body": body}
+    connection.execute(_STORE, {"stored_key": key, **values})
+
+
+def _purge() -> None:
+    """Delete expired keys, at most PURGE_STEP of them, in a transaction of its own."""
+    global _next_purge, _next_size_check  # noqa: PLW0603 - of this worker
+    now = time.monotonic()
+    if now < _next_purge:
+        return
+    is_size_check = now >= _next_size_check
+
+    def work(connection: Connection) -> int:
+        keys = connection.scalars(_EXPIRED, {"before": utc_now() - KEY_RETENTION}).all()
+        if not keys and is_size_check and (connection.scalar(_SIZE) or 0) > MAX_STORED:
+            keys = connection.scalars(_OLDEST).all()
+        if keys:
+            connection.execute(_DELETE, {"keys": keys})
+        return len(keys)
+
+    if database.write(work) < PURGE_STEP:
+        _next_purge = now + PURGE_SECONDS
+        if is_size_check:
+            _next_size_check = now + SIZE_CHECK_SECONDS

@@ -7,7 +7,7 @@ saying so, and a client that keeps its connections loses its next request.
 from flask import Flask, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from todo.http import body, turn
+from todo.http import body
 from todo.http.problem import ContentTooLarge
 
 # No body that is larger is taken anywhere.
@@ -29,8 +29,7 @@ def _receive() -> None:
     # A body of unknown length would be cut at the limit; one byte more shows that it is longer.
     request.max_content_length = MAX_RECEIVED + 1
     try:
-        with turn.Pause():
-            fits = len(request.get_data()) <= MAX_RECEIVED
+        fits = len(request.get_data()) <= MAX_RECEIVED
     except RequestEntityTooLarge:
         fits = False
     if not fits:

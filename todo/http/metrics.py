@@ -12,13 +12,14 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask import Flask, Request
+from flask import Flask
 from sqlalchemy import Engine
 
 from todo.http import middleware
 from todo.models import db
 
 if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
     from prometheus_client import CollectorRegistry, Counter
 
 MEDIA_TYPE = "text/plain"
@@ -104,7 +105,7 @@ def begin() -> None:
 
 @_made_once
 def counter(name: str, text: str) -> "Counter":
-    """Make the counter of that name, once; `text` says what it counts."""
+    """Return the counter of that name. `text` says what it counts."""
     from prometheus_client import Counter  # noqa: PLC0415 - see above
 
     return Counter(name, text, registry=_registry())
@@ -135,10 +136,9 @@ def _requests() -> _Requests:
     return _Requests()
 
 
-def _measure(engine: Engine, request: Request, status: int, duration: float) -> None:
+def _measure(engine: Engine, environ: "WSGIEnvironment", route: str, status: int, duration: float) -> None:
     requests = _requests()
-    rule = request.url_rule
-    answered, durations = requests.of(request.method, OTHER if rule is None else rule.rule, status)
+    answered, durations = requests.of(environ["REQUEST_METHOD"], route or OTHER, status)
     answered.inc()
     durations.observe(duration)
     checked_out = getattr(engine.pool, "checkedout", None)  # a pool in memory counts none

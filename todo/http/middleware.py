@@ -1,76 +1,97 @@
-"""The exchange of a request and its answer: what every answer has, and who is told when it is over.
+"""The one WSGI middleware: request ID, common headers, timing, and the response cache.
 
-Around Flask, for its hooks cost several times as much.
+It wraps Flask because it must see every response, and because hooks of Flask cost several times as much.
 """
 
 import time
 from collections.abc import Callable, Iterable
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from flask import Flask, Request
+from flask import Flask
 from werkzeug.wsgi import ClosingIterator
 
+from todo import database
 from todo.http import request_id, security
+from todo.http.response_cache import Response, ResponseCache
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-# Called with the request, the status of its answer, and how long it took, in seconds.
-Observer = Callable[[Request, int, float], None]
+# Called with the environment of a request, its route, the status of the response, and the seconds it took.
+Observer = Callable[["WSGIEnvironment", str, int, float], None]
 
 _EXTENSION = "todo.observers"
 
 
+class Middleware:
+    """Wraps the application of `app`, and calls its observers after each response."""
+
+    def __init__(self, app: Flask, cache: ResponseCache | None) -> None:
+        self.application: WSGIApplication = app.wsgi_app
+        self.observers: list[Observer] = app.extensions.setdefault(_EXTENSION, [])
+        self.cache = cache
+
+    def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        """Respond from the cache or by the application."""
+        began = time.perf_counter()
+        id_header = request_id.identify(environ)
+        place, cached = self.cache.find(environ) if self.cache else (None, None)
+        if cached is not None:
+            start_response(cached.status, [*cached.headers, id_header])
+            self.notify(environ, cached.route, int(cached.status[:3]), began)
+            return cached.body
+        status, headers, route = "", list[tuple[str, str]](), ""
+
+        def start(status_line: str, sent: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            nonlocal status, headers, route
+            rule = environ["werkzeug.request"].url_rule  # of Flask, until the context of the request ends
+            route = "" if rule is None else rule.rule
+            status, headers = status_line, [*sent, *security.headers(dict(sent))]
+            return start_response(status, [*headers, id_header], exc_info)
+
+        def notify() -> None:
+            self.notify(environ, route, int(status[:3]), began)
+
+        response = self.application(environ, start)
+        if not is_buffered(status, headers):
+            return ClosingIterator(response, notify)
+        body = _in_memory(response)
+        if place is not None and self.cache is not None:
+            self.cache.store(place, environ, Response(status, headers, body, route))
+        notify()
+        return body
+
+    def notify(self, environ: "WSGIEnvironment", route: str, status: int, began: float) -> None:
+        """Call the observers of a finished request."""
+        duration = time.perf_counter() - began
+        for observer in self.observers:
+            observer(environ, route, status, duration)
+
+
 def register(app: Flask) -> None:
-    """Give every request to `app` its id and every answer its headers, and measure how long it takes."""
-    observers = app.extensions[_EXTENSION] = []
-    app.wsgi_app = partial(_respond, app.wsgi_app, observers)  # type: ignore[method-assign]
+    """Wrap the application of `app`."""
+    max_bytes = app.config["RESPONSE_CACHE"] * 1024 * 1024
+    # Rate limits count every request. The development server shows changed templates at once.
+    is_cached = max_bytes and not app.config["RATE_LIMIT"] and not app.debug
+    cache = ResponseCache(max_bytes, database.version_reader(app)) if is_cached else None
+    app.wsgi_app = Middleware(app, cache)  # type: ignore[method-assign]
 
 
 def observe(app: Flask, observer: Observer) -> None:
-    """Have `observer` told of every exchange of `app`, once it is over."""
-    app.extensions[_EXTENSION].append(observer)
+    """Call `observer` after each response of `app`."""
+    app.extensions.setdefault(_EXTENSION, []).append(observer)
 
 
-def _respond(
-    application: "WSGIApplication",
-    observers: Iterable[Observer],
-    environ: "WSGIEnvironment",
-    start_response: "StartResponse",
-) -> Iterable[bytes]:
-    began = time.perf_counter()
-    identity = request_id.identify(environ)
-    request: Any = None
-    status = 0
-    is_whole = False
-
-    def start(line: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        nonlocal request, status, is_whole
-        request = environ["werkzeug.request"]  # Flask's, for as long as its context
-        status = int(line[:3])
-        given = dict(headers)
-        is_whole = "Content-Length" in given or status == HTTPStatus.NOT_MODIFIED
-        return start_response(line, [*headers, identity, *security.headers(given)], exc_info)
-
-    def tell() -> None:
-        duration = time.perf_counter() - began
-        for observer in observers:
-            observer(request, status, duration)
-
-    answer = application(environ, start)
-    if not is_whole:  # it is made while it is sent
-        return ClosingIterator(answer, tell)
-    body = _in_memory(answer)
-    tell()
-    return body
+def is_buffered(status: str, headers: Iterable[tuple[str, str]]) -> bool:
+    """Return True if the whole body is in memory; a stream has no Content-Length."""
+    return int(status[:3]) == HTTPStatus.NOT_MODIFIED or any(name == "Content-Length" for name, _ in headers)
 
 
-def _in_memory(answer: Iterable[bytes]) -> list[bytes]:
-    """Take all of `answer` in a list, which a server sends with the headers, and an iterator behind them."""
+def _in_memory(response: Iterable[bytes]) -> list[bytes]:
+    """Return the body as a list, which the server sends together with the headers."""
     try:
-        return [b"".join(answer)]
+        return [b"".join(response)]
     finally:
-        if hasattr(answer, "close"):
-            answer.close()
+        if hasattr(response, "close"):
+            response.close()

@@ -19,17 +19,18 @@ HTTPException (Werkzeug)
 """
 
 import re
-import sqlite3
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 from flask import Flask, Response, current_app, request
 from msgspec import UNSET, Struct, UnsetType
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import BadRequest, HTTPException, MethodNotAllowed
 from werkzeug.exceptions import NotFound as UnknownAddress
+
+from todo.database.errors import DatabaseUnavailable, unavailable
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5  # seconds
@@ -242,71 +243,12 @@ class Unavailable(Problem):
         super().__init__(detail, headers=[("Retry-After", str(RETRY_AFTER))])
 
 
-_LOCKED = "The database is locked by another program. Try again."
-_READ_ONLY = "The database is read-only: nothing was changed. Make it writable."
-_FULL = "The disk is full: nothing was changed. Make room, then try again."
-_FAILED = "The disk failed: nothing was changed. Look after it, then try again."
-_UNREACHABLE = "The database can't be reached. Try again."
-_OVERLOADED = "The database has no room for more requests. Try again."
-_TOO_SLOW = "The database took too long: nothing was changed. Try again, or ask for less."
-_BUSY = "Other requests were in the way for too long: nothing was changed. Try again."
-
-# What passes, by the codes that `database_code` returns: SQLite's primary result codes
-# (https://www.sqlite.org/rescode.html), PostgreSQL's SQLSTATEs and their classes
-# (https://www.postgresql.org/docs/current/errcodes-appendix.html), and MariaDB's error codes
-# (https://mariadb.com/kb/en/mariadb-error-code-reference/).
-_UNAVAILABLE: dict[int | str, str] = {
-    sqlite3.SQLITE_BUSY: _LOCKED,
-    sqlite3.SQLITE_LOCKED: _LOCKED,
-    sqlite3.SQLITE_PROTOCOL: _LOCKED,
-    sqlite3.SQLITE_READONLY: _READ_ONLY,
-    sqlite3.SQLITE_FULL: _FULL,
-    sqlite3.SQLITE_IOERR: _FAILED,
-    sqlite3.SQLITE_CANTOPEN: "The database can't be opened. Check its file and folder, then try again.",
-    "08": _UNREACHABLE,
-    "25006": _READ_ONLY,
-    "28": _UNREACHABLE,
-    "3D": _UNREACHABLE,
-    "40": _BUSY,
-    "53": _OVERLOADED,
-    "53100": _FULL,
-    "55P03": _BUSY,
-    "57": _UNREACHABLE,
-    "57014": _TOO_SLOW,
-    "58": _FAILED,
-    1020: _BUSY,
-    1205: _BUSY,
-    1213: _BUSY,
-    1021: _FULL,
-    1114: _FULL,
-    1026: _FAILED,
-    1030: _FAILED,
-    1037: _OVERLOADED,
-    1038: _OVERLOADED,
-    1040: _OVERLOADED,
-    1041: _OVERLOADED,
-    1203: _OVERLOADED,
-    1226: _OVERLOADED,
-    1290: _READ_ONLY,
-    1792: _READ_ONLY,
-    1836: _READ_ONLY,
-    1317: _TOO_SLOW,
-    1969: _TOO_SLOW,
-    **dict.fromkeys(
-        (0, 1042, 1043, 1044, 1045, 1049, 1053, 1129, 1130, 1152, 1158, 1159, 1160, 1161, 1184, 1927),
-        _UNREACHABLE,
-    ),
-    **dict.fromkeys((2002, 2003, 2006, 2013, 2014, 2026, 2055), _UNREACHABLE),
-}
-# While another transaction holds a lock: PostgreSQL's lock_not_available, MariaDB's ER_LOCK_WAIT_TIMEOUT.
-LOCK_TIMEOUTS = {"55P03", 1205}
-
-
 def register(app: Flask) -> None:
     """Answer every error of `app` as a problem, whoever raised it."""
     app.register_error_handler(HTTPException, answer)
     app.register_error_handler(DBAPIError, _answer_database_error)
-    app.register_error_handler(PoolTimeoutError, _answer_exhausted_pool)
+    app.register_error_handler(PoolTimeoutError, _answer_database_error)
+    app.register_error_handler(DatabaseUnavailable, _answer_unavailable)
 
 
 def answer(error: HTTPException) -> Response:
@@ -349,37 +291,12 @@ def _with_suggestion(detail: str) -> str:
     return detail
 
 
-def database_code(error: DBAPIError) -> int | str | None:
-    """Return the code of a database's error, of the kind that the database has; None where there is none."""
-    original: Any = error.orig
-    first = original.args[0] if original.args else None
-    if isinstance(original, sqlite3.Error):
-        code = getattr(original, "sqlite_errorcode", None)
-        return None if code is None else code & 0xFF
-    if isinstance(first, int):
-        return first
-    if hasattr(original, "sqlstate"):
-        # Without one it is of the driver, which did not get as far as the database.
-        unreached = original.sqlstate is None and isinstance(error, OperationalError)
-        return "08" if unreached else original.sqlstate
-    return None
-
-
-def unavailability(error: DBAPIError) -> str | None:
-    """Return why the database can't serve now, in words for clients; None for an error of another kind."""
-    code = database_code(error)
-    detail = None if code is None else _UNAVAILABLE.get(code)
-    if detail is None and isinstance(code, str):
-        detail = _UNAVAILABLE.get(code[:2])
-    return detail
-
-
-def _answer_database_error(error: DBAPIError) -> Response:
-    detail = unavailability(error)
-    if detail is None:
+def _answer_database_error(error: DBAPIError | PoolTimeoutError) -> Response:
+    unavailability = unavailable(error)
+    if unavailability is None:
         raise error
-    return answer(Unavailable(detail))
+    return _answer_unavailable(unavailability)
 
 
-def _answer_exhausted_pool(_: PoolTimeoutError) -> Response:
-    return answer(Unavailable(_OVERLOADED))
+def _answer_unavailable(error: DatabaseUnavailable) -> Response:
+    return answer(Unavailable(error.reason))

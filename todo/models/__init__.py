@@ -1,8 +1,12 @@
 """The database handle that every model is declared on."""
 
+from datetime import datetime
+from typing import Any
+
 from flask_sqlalchemy import SQLAlchemy
-from sqlalchemy import DateTime, LargeBinary, MetaData, String
+from sqlalchemy import ColumnElement, DateTime, LargeBinary, MetaData, String
 from sqlalchemy.dialects import mysql
+from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeEngine
 
@@ -22,6 +26,31 @@ TABLE_OPTIONS = {
 def text_of(length: int) -> TypeEngine[str]:
     """Text of at most `length` characters, compared by its code points."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
+
+
+class _UtcNow(ColumnElement[datetime]):
+    """The time of the database, in UTC, with microseconds."""
+
+    inherit_cache = True
+
+
+SQLITE_NOW = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+UTC_NOW = _UtcNow()
+
+
+@compiles(_UtcNow, "sqlite")
+def _sqlite_now(*_: Any, **__: Any) -> str:
+    return f"({SQLITE_NOW})"
+
+
+@compiles(_UtcNow, "postgresql")
+def _postgresql_now(*_: Any, **__: Any) -> str:
+    return "timezone('utc', statement_timestamp())"
+
+
+@compiles(_UtcNow, "mariadb")
+def _mariadb_now(*_: Any, **__: Any) -> str:
+    return "(utc_timestamp(6))"
 
 
 class Base(DeclarativeBase):

@@ -8,7 +8,7 @@ from importlib import resources
 from flask import Blueprint, Response
 
 from todo.http import auth
-from todo.http.conditional import entity_tag, tagged
+from todo.http.conditional import entity_tag, with_etag
 from todo.http.problem import TYPES
 
 _OURS = resources.files("todo") / "static"
@@ -65,13 +65,13 @@ def show_problem(problem: str) -> Response:
         "<p><a href='../docs'>Documentation of the API</a>\n"
     ).encode()
     response = Response(page, headers=_PROBLEM_HEADERS, content_type="text/html; charset=utf-8")
-    return tagged(response, entity_tag(page))
+    return with_etag(response, entity_tag(page))
 
 
 def _send(name: str) -> Response:
     content, tag = _read(name)
     response = Response(content, headers=_HEADERS, content_type=f"{_FILES[name][1]}; charset=utf-8")
-    return tagged(response, tag)
+    return with_etag(response, tag)
 
 
 @cache

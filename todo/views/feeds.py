@@ -10,7 +10,7 @@ from todo import listing
 from todo.clock import WallTime, service_zone
 from todo.formats import csv, icalendar
 from todo.http import auth, parameters
-from todo.query import ListQuery
+from todo.schemas import ListQuery
 
 feeds = Blueprint("feeds", __name__, url_prefix="/api/v1")
 
@@ -47,10 +47,10 @@ def get_calendar() -> Response:
         form = icalendar.format_for(service_zone(), icalendar.VEVENT)
         if query.deadline_from is UNSET:  # leave out those without a deadline
             query = msgspec.structs.replace(query, deadline_from=WallTime.min)
-    return listing.answer(query, form, tag_all=True)
+    return listing.respond(query, form, tag_streams=True)
 
 
 @feeds.get("/todos.csv")
 def get_table() -> Response:
     """Get the todos that match as a table for a spreadsheet."""
-    return listing.answer(parameters.read(ListQuery), csv.FORMAT, tag_all=True)
+    return listing.respond(parameters.read(ListQuery), csv.FORMAT, tag_streams=True)

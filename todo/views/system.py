@@ -7,30 +7,32 @@ from sqlalchemy.exc import DBAPIError
 
 from todo import database
 from todo.database import schema
+from todo.database.errors import unavailable
 from todo.database.schema import State
 from todo.http import metrics, parameters
-from todo.http.problem import Unavailable, unavailability
-from todo.query import TODOS
+from todo.http.problem import Unavailable
+from todo.models.todo import Todo
 from todo.schemas import Ready
 
 system = Blueprint("system", __name__)
 system.before_request(parameters.refuse)
 
 # A database that may only be read refuses it, though there is no such row.
-_WRITE = update(TODOS).where(false()).values(completed=TODOS.c.completed)
+_WRITE = update(Todo).where(false()).values(completed=Todo.completed)
 
 
 @system.get("/readyz")
 def show_readiness() -> Response:
     """Tell whether the service can do its work: the database can be reached and written."""
     try:
-        database.run(_check_schema, writing=True)
+        database.write(_check_schema)
     except DBAPIError as error:
-        reason = unavailability(error)
-        if reason is None:
-            current_app.logger.exception("The database does not do what this release needs")
-            reason = "The tables of the database are not those of this release. The log says more."
-        raise Unavailable(reason) from None
+        if unavailable(error) is not None:
+            raise
+        current_app.logger.exception("The tables of the database are not those of this release")
+        raise Unavailable(
+            "The tables of the database are not those of this release. The log has the details."
+        ) from None
     return Response(msgspec.json.encode(Ready("ready")), content_type="application/json")
 
 

@@ -12,7 +12,7 @@ from flask import Blueprint, Response, current_app, render_template
 from werkzeug.routing import Rule
 
 from todo.http import auth
-from todo.http.conditional import entity_tag, tagged
+from todo.http.conditional import entity_tag, with_etag
 
 _TYPES = {".css": "text/css", ".js": "text/javascript"}
 _FILES = {
@@ -74,4 +74,4 @@ def _opens(rule: Rule) -> bool:
 def _send(content: bytes, media_type: str, caching: str) -> Response:
     headers = _HEADERS | {"Cache-Control": caching}
     response = Response(content, headers=headers, content_type=f"{media_type}; charset=utf-8")
-    return tagged(response, entity_tag(content))
+    return with_etag(response, entity_tag(content))

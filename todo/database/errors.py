@@ -1,0 +1,92 @@
+"""Database errors: which ones pass, which ones are safe to retry, and what clients are told."""
+
+import sqlite3
+from typing import Any
+
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+
+class DatabaseUnavailable(Exception):  # noqa: N818 - a state of the database rather than a mistake
+    """The database cannot serve the request now. `reason` says why and what to do, for clients."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+_LOCKED = "The database is locked by another program. Try again."
+_READ_ONLY = "The database is read-only, so nothing was changed. Make it writable."
+_FULL = "The disk is full, so nothing was changed. Free some space, then try again."
+_FAILED = "The disk failed, so nothing was changed. Check the disk, then try again."
+_UNREACHABLE = "The database cannot be reached. Try again."
+_OVERLOADED = "The database has no free connection. Try again."
+_TOO_SLOW = "The database took too long, so nothing was changed. Try again, or request less."
+_CONFLICT = "The request conflicted with other requests and nothing was changed. Try again."
+
+# Error codes of deadlocks and serialization failures, which are safe to retry:
+# PostgreSQL's serialization_failure and deadlock_detected, MariaDB's ER_LOCK_DEADLOCK and ER_CHECKREAD.
+RETRYABLE = {"40001", "40P01", 1213, 1020}
+# Another transaction holds a lock: PostgreSQL's lock_not_available, MariaDB's ER_LOCK_WAIT_TIMEOUT.
+LOCK_TIMEOUTS = {"55P03", 1205}
+
+# The reason for each code that `error_code` returns: SQLite's primary result codes
+# (https://www.sqlite.org/rescode.html), PostgreSQL's SQLSTATEs and their classes
+# (https://www.postgresql.org/docs/current/errcodes-appendix.html), and MariaDB's error codes
+# (https://mariadb.com/kb/en/mariadb-error-code-reference/).
+_REASONS: dict[int | str, str] = {
+    **dict.fromkeys((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL), _LOCKED),
+    sqlite3.SQLITE_READONLY: _READ_ONLY,
+    sqlite3.SQLITE_FULL: _FULL,
+    sqlite3.SQLITE_IOERR: _FAILED,
+    sqlite3.SQLITE_CANTOPEN: "The database cannot be opened. Check its file and folder, then try again.",
+    **dict.fromkeys(("08", "28", "3D", "57"), _UNREACHABLE),
+    "25006": _READ_ONLY,
+    "40": _CONFLICT,
+    "53": _OVERLOADED,
+    "53100": _FULL,
+    "55P03": _CONFLICT,
+    "57014": _TOO_SLOW,
+    "58": _FAILED,
+    **dict.fromkeys((1020, 1205, 1213), _CONFLICT),
+    **dict.fromkeys((1021, 1114), _FULL),
+    **dict.fromkeys((1026, 1030), _FAILED),
+    **dict.fromkeys((1037, 1038, 1040, 1041, 1203, 1226), _OVERLOADED),
+    **dict.fromkeys((1290, 1792, 1836), _READ_ONLY),
+    **dict.fromkeys((1317, 1969), _TOO_SLOW),
+    **dict.fromkeys(
+        (0, 1042, 1043, 1044, 1045, 1049, 1053, 1129, 1130, 1152, 1158, 1159, 1160, 1161, 1184, 1927),
+        _UNREACHABLE,
+    ),
+    **dict.fromkeys((2002, 2003, 2006, 2013, 2014, 2026, 2055), _UNREACHABLE),
+}
+
+
+def error_code(error: DBAPIError) -> int | str | None:
+    """Return the database's own code: SQLite's primary result code, a SQLSTATE, or MariaDB's number.
+
+    None if the error has no code.
+    """
+    original: Any = error.orig
+    first = original.args[0] if original.args else None
+    if isinstance(original, sqlite3.Error):
+        code = getattr(original, "sqlite_errorcode", None)
+        return None if code is None else code & 0xFF
+    if isinstance(first, int):
+        return first
+    if hasattr(original, "sqlstate"):
+        # The driver raises errors without a SQLSTATE before it reaches the server.
+        unreached = original.sqlstate is None and isinstance(error, OperationalError)
+        return "08" if unreached else original.sqlstate
+    return None
+
+
+def unavailable(error: DBAPIError | PoolTimeoutError) -> DatabaseUnavailable | None:
+    """Return the error as DatabaseUnavailable if it passes by itself or by the operator; else None."""
+    if isinstance(error, PoolTimeoutError):
+        return DatabaseUnavailable(_OVERLOADED)
+    code = error_code(error)
+    reason = None if code is None else _REASONS.get(code)
+    if reason is None and isinstance(code, str):
+        reason = _REASONS.get(code[:2])
+    return None if reason is None else DatabaseUnavailable(reason)
