@@ -36,7 +36,7 @@ class TestTodo(TodoTest):
 
 
 class TestCreate(TestTodo):
-    def test_what_is_sent_comes_back_and_can_be_read_again(self) -> None:
+    def test_created_todo_is_returned_and_can_be_read(self) -> None:
         response = self.client.post(TODOS, json=MILK)
         todo = response.get_json()
         self.assertEqual(201, response.status_code)
@@ -46,14 +46,14 @@ class TestCreate(TestTodo):
         self.assertTrue(response.headers["Location"].endswith(f"{TODOS}/{todo['id']}"))
         self.assertEqual(todo, self.client.get(response.headers["Location"]).json)
 
-    def test_a_title_is_enough(self) -> None:
+    def test_create_needs_only_a_title(self) -> None:
         todo = self.create()
         self.assertDictSubset({"description": None, "completed": False, "deadline_at": None}, todo)
         self.assertIs(False, todo["completed"])
         self.assertRegex(todo["created_at"], INSTANT)
         self.assertEqual(todo["created_at"], todo["updated_at"])
 
-    def test_text_is_kept_as_sent(self) -> None:
+    def test_text_is_stored_unchanged(self) -> None:
         for members in (
             {"title": "x"},
             {"title": "x" * 80},
@@ -73,29 +73,29 @@ class TestCreate(TestTodo):
                 self.assertDictSubset(members, todo)
                 self.assertEqual(todo, self.client.get(f"{TODOS}/{todo['id']}").json)
 
-    def test_an_id_is_never_given_again(self) -> None:
+    def test_id_of_a_deleted_todo_is_never_reused(self) -> None:
         last = self.create()["id"]
         self.client.delete(f"{TODOS}/{last}")
         self.assertGreater(self.create()["id"], last)
 
 
 class TestList(TestTodo):
-    def test_it_is_empty_at_first(self) -> None:
+    def test_list_is_empty_at_first(self) -> None:
         response = self.client.get(TODOS)
         self.assertEqual((200, []), (response.status_code, response.json))
         self.assertEqual("application/json", response.content_type)
 
-    def test_it_is_in_id_order_whatever_was_changed_last(self) -> None:
+    def test_list_is_in_id_order(self) -> None:
         todos = [self.create(title=title) for title in ("b", "c", "a")]
         self.client.put(f"{TODOS}/{todos[0]['id']}", json={"description": "changed"})
         self.assertEqual(["b", "c", "a"], self.titles())
 
-    def test_it_has_the_todos_as_they_are_read_one_by_one(self) -> None:
+    def test_list_equals_the_single_todos(self) -> None:
         todos = [self.create(**MILK), self.create()]
         self.assertEqual(todos, self.client.get(TODOS).json)
         self.assertEqual(MEMBERS, list(self.client.get(TODOS).get_json()[0]))
 
-    def test_it_is_whole_however_long(self) -> None:
+    def test_long_list_is_complete(self) -> None:
         for count in (999, 1000, 1001, 2000, 2001):
             with self.subTest(count), self.app.app_context():
                 db.session.execute(db.delete(Todo))
@@ -103,13 +103,13 @@ class TestList(TestTodo):
                 db.session.commit()
                 self.assertEqual([f"{i}" for i in range(1, count + 1)], self.titles())
 
-    def test_completed(self) -> None:
+    def test_completed_filters_the_list(self) -> None:
         self.create(title="done", completed=True)
         self.create(title="open")
         self.assertEqual(["done"], self.titles("completed=true"))
         self.assertEqual(["open"], self.titles("completed=false"))
 
-    def test_window(self) -> None:
+    def test_window_filters_the_list(self) -> None:
         with self.app.app_context():
             now = wall_now()
         minute = timedelta(minutes=1)
@@ -139,7 +139,7 @@ class TestList(TestTodo):
 
 
 class TestUpdate(TestTodo):
-    def test_what_is_sent_changes_and_nothing_else(self) -> None:
+    def test_update_changes_only_the_sent_members(self) -> None:
         for members in (
             {"title": "Buy oat milk"},
             {"description": None},
@@ -158,19 +158,19 @@ class TestUpdate(TestTodo):
                 self.assertGreater(after["updated_at"], before["updated_at"])
                 self.assertEqual(after, self.client.get(f"{TODOS}/{before['id']}").json)
 
-    def test_other_todos_stay(self) -> None:
+    def test_update_leaves_other_todos_unchanged(self) -> None:
         other, todo = self.create(), self.create()
         self.client.put(f"{TODOS}/{todo['id']}", json={"completed": True})
         self.assertEqual(other, self.client.get(f"{TODOS}/{other['id']}").json)
 
-    def test_nothing_sent_changes_nothing(self) -> None:
+    def test_empty_update_changes_nothing(self) -> None:
         todo = self.create()
         response = self.client.put(f"{TODOS}/{todo['id']}", json={})
         self.assertEqual((200, todo), (response.status_code, response.json))
 
 
 class TestDelete(TestTodo):
-    def test_it_answers_the_todo_as_it_was_and_then_nothing(self) -> None:
+    def test_delete_returns_the_todo_then_an_empty_object(self) -> None:
         other, todo = self.create(), self.create(**MILK)
         for expected in (todo, {}):
             response = self.client.delete(f"{TODOS}/{todo['id']}")
@@ -179,14 +179,14 @@ class TestDelete(TestTodo):
 
 
 class TestAddresses(TestTodo):
-    def test_an_absent_todo_is_404(self) -> None:
+    def test_absent_todo_is_404(self) -> None:
         for method, body in (("GET", None), ("PUT", {"title": "x"}), ("PUT", {})):
             with self.subTest(method, body=body):
                 response = self.client.open(f"{TODOS}/1", method=method, json=body)
                 self.assertEqual(404, response.status_code)
                 self.assertEqual("Todo not found", response.get_json()["error"])
 
-    def test_head_answers_as_get_without_a_body(self) -> None:
+    def test_head_responds_as_get_without_a_body(self) -> None:
         self.create()
         for path in ("/api/v1/health", TODOS, f"{TODOS}/1", f"{TODOS}/2", f"{TODOS}?completed=yes"):
             with self.subTest(path):
@@ -206,7 +206,7 @@ class TestAddresses(TestTodo):
                 self.assertEqual((200, b""), (response.status_code, response.data))
                 self.assertLessEqual(methods, set(response.headers["Allow"].split(", ")))
 
-    def test_health_leaves_the_database_alone(self) -> None:
+    def test_health_does_not_use_the_database(self) -> None:
         statements: list[str] = []
         with self.app.app_context():
             event.listen(db.engine, "before_cursor_execute", lambda *args: statements.append(args[2]))
@@ -220,7 +220,7 @@ class TestAddresses(TestTodo):
 
 
 class TestModel(TestTodo):
-    def test_a_todo_added_through_the_session_is_served(self) -> None:
+    def test_todo_added_through_the_session_is_served(self) -> None:
         with self.app.app_context():
             db.session.add(Todo(id=7, title="From Python", deadline_at=datetime(2023, 2, 27)))
             db.session.commit()
@@ -230,7 +230,7 @@ class TestModel(TestTodo):
         self.assertEqual(MEMBERS, list(expected))
         self.assertEqual(expected, self.client.get(f"{TODOS}/7").json)
 
-    def test_a_change_through_the_session_renews_updated_at(self) -> None:
+    def test_session_update_renews_updated_at(self) -> None:
         before = self.create()
         with self.app.app_context():
             db.session.get_one(Todo, before["id"]).title = "From Python"

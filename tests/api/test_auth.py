@@ -94,7 +94,7 @@ class TestAccess(AuthTest):
             if method != "HEAD":
                 self.assertProblem(status, response)
 
-    def test_who_may_read_and_write(self) -> None:
+    def test_token_decides_reads_and_writes(self) -> None:
         for client, (read, write) in CLIENTS.items():
             for method, path in READS:
                 self.assert_answers(read, client, method, path)
@@ -106,7 +106,7 @@ class TestAccess(AuthTest):
             for path in {path for _, path in READS} | {f"{TODOS}/batch"}:
                 self.assert_answers(200, client, "OPTIONS", path)
 
-    def test_the_tables_have_every_route(self) -> None:
+    def test_access_tables_cover_every_route(self) -> None:
         writes = {(method, path.replace("/99", "/1")) for method, path, _ in WRITES}
         tried = {*READS} | writes
         tried |= {(method, path) for path in OPEN for method in ("GET", "HEAD")}
@@ -120,7 +120,7 @@ class TestAccess(AuthTest):
             for method in (rule.methods or set()) - {"OPTIONS"}:
                 self.assertIn((method, rule.rule.replace("<id:todo_id>", "1")), tried)
 
-    def test_every_other_route_needs_one(self) -> None:
+    def test_every_private_route_needs_a_token(self) -> None:
         for rule in self.app.url_map.iter_rules():
             address = re.sub(r"<any\('(.*?)'.*?>", r"\1", re.sub("<id:.*?>", "1", rule.rule))
             for method in (rule.methods or set()) - {"OPTIONS"}:
@@ -128,7 +128,7 @@ class TestAccess(AuthTest):
                     response = self.client.open(address, method=method, data="{}", content_type=JSON)
                     self.assertEqual(200 if address in OPEN else 401, response.status_code)
 
-    def test_a_feed_opens_with_its_own_secret_alone(self) -> None:
+    def test_feed_token_opens_only_the_feed(self) -> None:
         for client, status in (("feed", 200), ("writer", 401), ("wrong", 401), ("revoked", 401)):
             with self.subTest(client=client):
                 secret = self.headers[client]["Authorization"].removeprefix("Bearer ")
@@ -140,7 +140,7 @@ class TestAccess(AuthTest):
         secret = self.headers["feed"]["Authorization"].removeprefix("Bearer ")
         self.assertEqual(401, self.client.get(f"{CALENDAR}?token={secret}").status_code)
 
-    def test_the_challenge_tells_a_bad_token_from_none(self) -> None:
+    def test_challenge_distinguishes_invalid_from_missing_token(self) -> None:
         for client, error in (("no token", None), ("expired", "invalid_token")):
             response = self.client.get(TODOS, headers=self.headers[client])
             challenge = "Bearer" if error is None else f'Bearer error="{error}"'
@@ -148,7 +148,7 @@ class TestAccess(AuthTest):
         refused = self.client.post(TODOS, json={}, headers=self.headers["reader"])
         self.assertEqual('Bearer error="insufficient_scope"', refused.headers["WWW-Authenticate"])
 
-    def test_the_document_says_so(self) -> None:
+    def test_openapi_document_has_the_security_scheme(self) -> None:
         document = self.client.get("/api/v1/openapi.json").get_json()
         listing, creation = (document["paths"][TODOS][method] for method in ("get", "post"))
         self.assertEqual([{"token": []}], listing["security"])
@@ -158,7 +158,7 @@ class TestAccess(AuthTest):
 
 
 class TestCommands(AuthTest):
-    def test_the_list_tells_all_but_the_secret(self) -> None:
+    def test_token_list_shows_everything_but_the_secret(self) -> None:
         secret = self.make("phone", "--expires", "30")
         self.make("calendar", "--feed")
         self.client.get(TODOS, headers={"Authorization": f"Bearer {secret}"})
@@ -168,13 +168,13 @@ class TestCommands(AuthTest):
         self.assertRegex(calendar, rf"^calendar +feed +{time} +never +never$")
         self.assertRegex(phone, rf"^phone +read, write +{time} +{time} +{time}$")
 
-    def test_only_a_hash_is_kept(self) -> None:
+    def test_database_stores_only_the_token_hash(self) -> None:
         secret = self.make("phone")
         with self.app.app_context():
             row = db.session.execute(db.select(*Token.__table__.c)).one()
         self.assertNotIn(secret.removeprefix("todo_"), repr(row))
 
-    def test_mistakes_are_told(self) -> None:
+    def test_token_command_reports_mistakes(self) -> None:
         self.make("phone")
         for arguments, exit_code, message in (
             (("create", "phone"), 1, "There is a token phone already"),
@@ -188,6 +188,6 @@ class TestCommands(AuthTest):
 
 
 class TestOff(unittest.TestCase):
-    def test_without_the_setting_no_token_is_asked_for(self) -> None:
+    def test_no_token_is_needed_by_default(self) -> None:
         client = empty_app().test_client()
         self.assertEqual(201, client.post(TODOS, json={"title": "x"}).status_code)

@@ -237,41 +237,41 @@ class TestBody(ApiTest):
     def tearDown(self) -> None:
         self.assertEqual([self.todo], self.read_all())
 
-    def test_malformed(self) -> None:
+    def test_malformed_body_is_400(self) -> None:
         for scenario, body in MALFORMED.items():
             with self.subTest(scenario):
                 self.send(body, ["#"])
 
-    def test_nested(self) -> None:
+    def test_deeply_nested_body_is_400(self) -> None:
         for scenario, body in NESTED.items():
             for method, path in (("POST", TODOS), ("PUT", f"{TODOS}/{self.todo['id']}")):
                 with self.subTest(scenario, method=method):
                     response = self.client.open(path, method=method, data=body, content_type=JSON)
                     self.assertEqual(1, len(self.assertProblem(400, response)["errors"]))
 
-    def test_a_member_sent_twice(self) -> None:
+    def test_duplicate_member_is_400(self) -> None:
         for scenario, (body, pointers) in REPEATED.items():
             with self.subTest(scenario):
                 self.send(body, pointers)
 
-    def test_a_wrong_member(self) -> None:
+    def test_invalid_member_is_400(self) -> None:
         for name, values in WRONG.items():
             for value in values:
                 with self.subTest(name, value=repr(value)[:80]):
                     self.send(json.dumps({"title": "x", name: value}).encode(), [f"#/{name}"])
 
-    def test_an_unknown_member(self) -> None:
+    def test_unknown_member_is_400(self) -> None:
         for name in UNKNOWN:
             for value in (1, "x", None):
                 with self.subTest(name, value=value):
                     self.send(json.dumps({"title": "x", name: value}).encode(), [f"#/{quote(name)}"])
 
-    def test_the_pointer_of_an_odd_name(self) -> None:
+    def test_pointer_escapes_the_member_name(self) -> None:
         for name, pointer in POINTERS.items():
             with self.subTest(name):
                 self.send(json.dumps({"title": "x", name: 1}).encode(), [pointer])
 
-    def test_every_member_at_fault_is_named(self) -> None:
+    def test_every_invalid_member_is_named(self) -> None:
         members = {
             "title": " ",
             "description": 7,
@@ -282,7 +282,7 @@ class TestBody(ApiTest):
         }
         self.send(json.dumps(members).encode(), [f"#/{name}" for name in members])
 
-    def test_a_title_is_required(self) -> None:
+    def test_missing_title_is_400(self) -> None:
         for members, pointers in (
             ({}, ["#/title"]),
             ({"description": "x"}, ["#/title"]),
@@ -292,7 +292,7 @@ class TestBody(ApiTest):
             with self.subTest(members):
                 self.assertFaults("pointer", pointers, self.client.post(TODOS, json=members))
 
-    def test_a_malformed_body_is_told_how(self) -> None:
+    def test_malformed_body_message_says_why(self) -> None:
         for scenario, words in (
             ("no body", "is empty"),
             ("an array", "must be a JSON object"),
@@ -307,11 +307,11 @@ class TestBody(ApiTest):
                 response = self.client.post(TODOS, data=MALFORMED[scenario], content_type=JSON)
                 self.assertIn(words, self.assertProblem(400, response)["detail"])
 
-    def test_a_member_sent_twice_is_told_so(self) -> None:
+    def test_duplicate_member_message_says_so(self) -> None:
         response = self.client.post(TODOS, data=REPEATED["a member"][0], content_type=JSON)
         self.assertEqual("title must be sent only once", self.assertProblem(400, response)["detail"])
 
-    def test_a_fault_says_what_to_send(self) -> None:
+    def test_invalid_member_message_says_what_to_send(self) -> None:
         for members, words in (
             ({"title": "x" * 81}, "title must be a string of 1 to 80 characters"),
             ({"title": "x", "description": "x" * 121}, "at most 120 characters"),
@@ -326,7 +326,7 @@ class TestBody(ApiTest):
 
 
 class TestMediaTypeAndSize(ApiTest):
-    def test_media_type(self) -> None:
+    def test_other_media_type_is_415(self) -> None:
         for media_type, status in MEDIA_TYPES.items():
             with self.subTest(media_type):
                 response = self.client.post(TODOS, data=GOOD, content_type=media_type)
@@ -337,15 +337,15 @@ class TestMediaTypeAndSize(ApiTest):
                     self.assertEqual("/problems/unsupported-media-type", problem["type"])
                     self.assertIn("application/json", problem["detail"])
 
-    def test_a_form(self) -> None:
+    def test_form_body_is_415(self) -> None:
         file = (io.BytesIO(b"milk"), "milk.txt")
         for data in ({"title": "Buy milk"}, {"title": "Buy milk", "file": file}):
             self.assertProblem(415, self.client.post(TODOS, data=data))
 
-    def test_no_body_and_no_media_type(self) -> None:
+    def test_missing_body_is_400(self) -> None:
         self.assertProblem(415, self.client.post(TODOS))
 
-    def test_size(self) -> None:
+    def test_body_over_the_limit_is_413(self) -> None:
         limit = 64 * 1024
         for scenario, body, status in (
             ("just at the limit", GOOD.ljust(limit), 201),
@@ -373,12 +373,12 @@ class TestMediaTypeAndSize(ApiTest):
 
 
 class TestQuery(ApiTest):
-    def test_a_wrong_query(self) -> None:
+    def test_invalid_query_parameter_is_400(self) -> None:
         for query, parameters in QUERIES.items():
             with self.subTest(query[:80]):
                 self.assertFaults("parameter", parameters, self.client.get(f"{TODOS}?{query}"))
 
-    def test_a_query_that_is_no_list_of_parameters(self) -> None:
+    def test_malformed_query_is_400(self) -> None:
         for query, words in (
             ("%FF=1", "UTF-8"),
             ("completed=%FF", "UTF-8"),
@@ -392,12 +392,12 @@ class TestQuery(ApiTest):
                 self.assertIn(words, problem["detail"])
                 self.assertEqual([{"detail": problem["detail"]}], problem["errors"])
 
-    def test_an_unknown_parameter_names_the_known_ones(self) -> None:
+    def test_unknown_parameter_message_names_the_known_ones(self) -> None:
         problem = self.assertProblem(400, self.client.get(f"{TODOS}?colour=red"))
         for words in ("colour", "completed", "window"):
             self.assertIn(words, problem["detail"])
 
-    def test_no_other_address_takes_a_parameter(self) -> None:
+    def test_other_routes_reject_parameters(self) -> None:
         todo = self.create()
         one = f"{TODOS}/{todo['id']}"
         for method, path, body in (
@@ -414,7 +414,7 @@ class TestQuery(ApiTest):
 
 
 class TestId(ApiTest):
-    def test_an_id_of_no_todo(self) -> None:
+    def test_unused_id_is_404(self) -> None:
         for number in NUMBERS:
             with self.subTest(number):
                 path = f"{TODOS}/{number}"
@@ -423,7 +423,7 @@ class TestId(ApiTest):
                 response = self.client.delete(path)
                 self.assertEqual((200, {}), (response.status_code, response.json))
 
-    def test_an_id_that_begins_as_that_of_a_todo(self) -> None:
+    def test_id_with_a_valid_prefix_is_404(self) -> None:
         least, greatest = -(10**18), 10**18
         with self.app.app_context():
             db.session.add_all(Todo(id=number, title="x") for number in (least, greatest))
@@ -433,7 +433,7 @@ class TestId(ApiTest):
             for more in ("0", "00", "0" * 10):
                 self.assertProblem(404, self.client.get(f"{TODOS}/{number}{more}"))
 
-    def test_what_is_no_id(self) -> None:
+    def test_invalid_id_is_rejected(self) -> None:
         self.create()
         for text in NO_NUMBERS:
             for method in ("GET", "PUT", "DELETE"):

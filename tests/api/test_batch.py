@@ -89,7 +89,7 @@ class TestBatch(KeptAppTest):
     def assertUntouched(self) -> None:
         self.assertEqual([self.first], self.client.get(PATH).get_json())
 
-    def test_the_operations_are_carried_out_in_turn_and_answered_in_order(self) -> None:
+    def test_batch_runs_operations_in_order(self) -> None:
         response = self.run_batch(
             {"op": "create", "todo": {"title": "Zwei", "deadline_at": "2030-01-01"}},
             {"op": "update", "id": 1, "todo": {"title": "Eins"}, "if_match": self.tag},
@@ -108,7 +108,7 @@ class TestBatch(KeptAppTest):
         self.assertEqual((two, cleared, {}), (same, deleted, nothing))
         self.assertEqual([two, three], self.client.get(PATH).get_json())
 
-    def test_faults_of_the_body(self) -> None:
+    def test_invalid_batch_body_is_400(self) -> None:
         for body, expected in FAULTY_BODIES:
             with self.subTest(str(body)[:80]):
                 response = self.client.post(BATCH, data=json.dumps(body), content_type="application/json")
@@ -116,7 +116,7 @@ class TestBatch(KeptAppTest):
                 self.assertEqual(expected, pointers(response))
                 self.assertUntouched()
 
-    def test_faults_of_an_operation(self) -> None:
+    def test_invalid_operation_is_400_with_its_pointer(self) -> None:
         for operation, expected in FAULTY_OPERATIONS:
             with self.subTest(operation):
                 response = self.run_batch(CREATE, operation)
@@ -124,14 +124,14 @@ class TestBatch(KeptAppTest):
                 self.assertEqual([f"#/operations/1{pointer}" for pointer in expected], pointers(response))
                 self.assertUntouched()
 
-    def test_every_fault_of_every_operation_is_named(self) -> None:
+    def test_every_invalid_operation_is_named(self) -> None:
         faulty = {"op": "create", "todo": {"title": ""}}
         response = self.run_batch(faulty, CREATE, faulty, {"op": "delete"})
         expected = ["#/operations/0/todo/title", "#/operations/2/todo/title", "#/operations/3/id"]
         self.assertEqual(expected, pointers(response))
         self.assertUntouched()
 
-    def test_an_operation_that_is_refused_undoes_those_before_it(self) -> None:
+    def test_failed_operation_rolls_back_the_batch(self) -> None:
         for operation, status, pointer in REFUSED_OPERATIONS:
             with self.subTest(operation):
                 before = ({"op": "update", "id": 1, "todo": {"title": "Other"}}, CREATE)
@@ -140,13 +140,13 @@ class TestBatch(KeptAppTest):
                 self.assertEqual([f"#/operations/2{pointer}"], pointers(response))
                 self.assertUntouched()
 
-    def test_a_tag_may_be_stale_within_the_batch_itself(self) -> None:
+    def test_etag_can_become_stale_within_a_batch(self) -> None:
         update = {"op": "update", "id": 1, "todo": {"title": "Other"}, "if_match": self.tag}
         response = self.run_batch(update, update)
         self.assertEqual((412, ["#/operations/1/if_match"]), (response.status_code, pointers(response)))
         self.assertUntouched()
 
-    def test_a_thousand_operations_with_a_fault_in_the_last_leave_the_table_as_it_was(self) -> None:
+    def test_error_in_operation_1000_changes_nothing(self) -> None:
         kinds = (
             CREATE,
             {"op": "update", "id": 1, "todo": {"title": "Other"}},
@@ -166,7 +166,7 @@ class TestBatch(KeptAppTest):
         found = sum(result != {} for result in response.get_json()["results"][2::3])
         self.assertEqual(1 + 333 - found + 1, len(self.client.get(PATH).get_json()))
 
-    def test_a_body_over_1_mib_is_413(self) -> None:
+    def test_batch_over_1_mib_is_413(self) -> None:
         body = json.dumps({"operations": [CREATE]}).encode()
         for size, expected in ((MAX_BATCH_BYTES, 200), (MAX_BATCH_BYTES + 1, 413)):
             with self.subTest(size):
@@ -174,7 +174,7 @@ class TestBatch(KeptAppTest):
                 self.assertEqual(expected, response.status_code)
         self.assertEqual(2, len(self.client.get(PATH).get_json()))
 
-    def test_there_is_no_other_method_and_no_delete_of_the_list(self) -> None:
+    def test_batch_accepts_only_post(self) -> None:
         for method, path in (
             ("GET", BATCH),
             ("DELETE", PATH),

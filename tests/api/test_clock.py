@@ -83,7 +83,7 @@ OUT_OF_THE_CALENDAR = (
 
 
 class TestTimestamp(unittest.TestCase):
-    def test_it_is_in_utc_to_the_millisecond(self) -> None:
+    def test_timestamp_is_utc_with_milliseconds(self) -> None:
         for now, text in (
             (0, "1970-01-01T00:00:00.000Z"),
             (1_999_999_999, "1970-01-01T00:00:01.999Z"),
@@ -99,7 +99,7 @@ class TestDeadline(ApiTest):
         if self.client.application.config["TIMEZONE"] != zone:
             self.client = kept_app(TIMEZONE=zone).test_client()
 
-    def test_a_time_without_an_offset_is_kept(self) -> None:
+    def test_deadline_without_offset_is_kept(self) -> None:
         for zone in ("UTC", BRISBANE, NEW_YORK, APIA):
             self.use(zone)
             for sent, answered in AS_SENT.items():
@@ -108,7 +108,7 @@ class TestDeadline(ApiTest):
                     self.assertEqual(answered, todo["deadline_at"])
                     self.assertEqual(todo, self.client.get(f"{TODOS}/{todo['id']}").json)
 
-    def test_a_time_with_an_offset_is_converted(self) -> None:
+    def test_deadline_with_offset_is_converted_to_the_zone(self) -> None:
         for zone, sent, answered in CONVERTED:
             with self.subTest(sent, zone=zone):
                 self.use(zone)
@@ -117,7 +117,7 @@ class TestDeadline(ApiTest):
                 response = self.client.put(f"{TODOS}/{todo['id']}", json={"deadline_at": sent})
                 self.assertEqual(answered, response.get_json()["deadline_at"])
 
-    def test_a_time_that_leaves_the_calendar_is_refused(self) -> None:
+    def test_deadline_outside_years_1_to_9999_is_400(self) -> None:
         for zone, sent in OUT_OF_THE_CALENDAR:
             with self.subTest(sent, zone=zone):
                 self.use(zone)
@@ -126,7 +126,7 @@ class TestDeadline(ApiTest):
 
 
 class TestWindow(ApiTest):
-    def test_now_is_that_of_the_zone_at_any_hour_of_its_day(self) -> None:
+    def test_window_uses_now_in_the_zone(self) -> None:
         """Zones three hours apart: it is near midnight in one of them, whenever this runs."""
         minute, day = timedelta(minutes=1), timedelta(days=1)
         for zone in (*(f"Etc/GMT{offset:+d}" for offset in range(-14, 13, 3)), KATHMANDU):
@@ -138,7 +138,7 @@ class TestWindow(ApiTest):
                 for days, expected in ((0, 2), (1, 4), (2, 6)):
                     self.assertEqual(expected, len(self.read_all(f"window={days}")), f"window={days}")
 
-    def test_the_whole_calendar(self) -> None:
+    def test_window_covers_the_whole_calendar(self) -> None:
         self.create(deadline_at="0001-01-01")
         self.create(deadline_at="9999-12-31T23:59:59.999999")
         self.create()
@@ -150,7 +150,7 @@ class TestWindow(ApiTest):
 
 @unittest.skipUnless(hasattr(time, "tzset"), "the zone of a process can't be changed here")
 class TestInstants(ApiTest):
-    def test_they_are_utc_whatever_the_zone_of_the_service_or_of_its_process(self) -> None:
+    def test_timestamps_are_utc_in_any_zone(self) -> None:
         self.addCleanup(time.tzset)
         for zone in ("UTC", BRISBANE, NEW_YORK):
             with self.subTest(zone), patch.dict(os.environ, {"TZ": zone}):
@@ -164,7 +164,7 @@ class TestInstants(ApiTest):
                     self.assertLessEqual(before, datetime.fromisoformat(todo[member]))
                     self.assertGreaterEqual(after, datetime.fromisoformat(todo[member]))
 
-    def test_they_have_six_fraction_digits_always(self) -> None:
+    def test_timestamps_have_six_fraction_digits(self) -> None:
         on_the_second = datetime(2023, 2, 27, 12)
         with self.app.app_context():
             db.session.add(Todo(id=1, title="x", created_at=on_the_second, updated_at=on_the_second))
@@ -173,7 +173,7 @@ class TestInstants(ApiTest):
         for member in ("created_at", "updated_at"):
             self.assertEqual("2023-02-27T12:00:00.000000Z", todo[member])
 
-    def test_the_zone_of_the_process_is_not_that_of_the_service(self) -> None:
+    def test_process_zone_does_not_change_the_service_zone(self) -> None:
         self.addCleanup(time.tzset)
         with patch.dict(os.environ, {"TZ": BRISBANE}):
             time.tzset()

@@ -57,13 +57,13 @@ class TestConditional(KeptAppTest):
         self.assertEqual(201, response.status_code, response.get_data())
         return response.headers["Location"], response.headers["ETag"]
 
-    def test_the_tag_is_strong_and_of_the_representation(self) -> None:
+    def test_etag_is_strong_and_of_the_representation(self) -> None:
         url, tag = self.create()
         self.assertRegex(tag, STRONG_TAG)
         self.assertEqual([tag, tag], [self.client.get(url).headers["ETag"] for _ in range(2)])
         self.assertNotEqual(tag, self.create()[1])
 
-    def test_every_change_changes_the_tag_and_its_answer_has_the_new_one(self) -> None:
+    def test_every_change_returns_a_new_etag(self) -> None:
         url, tag = self.create(completed=True)
         tags = [tag]
         for method, change in (
@@ -78,11 +78,11 @@ class TestConditional(KeptAppTest):
             self.assertEqual(tags[-1], self.client.get(url).headers["ETag"])
         self.assertEqual(len(tags), len(set(tags)))
 
-    def test_a_change_of_nothing_keeps_the_tag(self) -> None:
+    def test_empty_change_keeps_the_etag(self) -> None:
         url, tag = self.create()
         self.assertEqual(tag, self.client.patch(url, json={}).headers["ETag"])
 
-    def test_conditional_reads(self) -> None:
+    def test_matching_if_none_match_is_304(self) -> None:
         url, tag = self.create()
         bare = tag.strip('"')
         for path, current in ((url, bare), (PAGE, self.client.get(PAGE).headers["ETag"].strip('"'))):
@@ -107,13 +107,13 @@ class TestConditional(KeptAppTest):
                             self.assertNotIn("Content-Type", response.headers)
                             self.assertNotIn("Content-Length", response.headers)
 
-    def test_a_stale_tag_gets_the_whole_answer(self) -> None:
+    def test_stale_if_none_match_gets_the_whole_response(self) -> None:
         url, tag = self.create()
         self.client.put(url, json={"completed": True})
         response = self.client.get(url, headers={"If-None-Match": tag})
         self.assertEqual((200, True), (response.status_code, response.get_json()["completed"]))
 
-    def test_the_tag_of_a_page_changes_with_all_that_it_answers(self) -> None:
+    def test_page_etag_changes_with_its_content(self) -> None:
         url, _ = self.create()
         page = f"{PATH}?limit=1&total=true"
         tags = [self.client.get(page).headers["ETag"]]
@@ -130,7 +130,7 @@ class TestConditional(KeptAppTest):
             tags.append(response.headers["ETag"])
         self.assertEqual(len(tags), len(set(tags)))
 
-    def test_writes_under_a_condition_that_holds(self) -> None:
+    def test_write_with_matching_if_match_succeeds(self) -> None:
         for method, body in WRITES:
             for value in HOLDING:
                 with self.subTest(method=method, value=value):
@@ -139,7 +139,7 @@ class TestConditional(KeptAppTest):
                     self.assertEqual(200, response.status_code, response.get_data())
                     self.assertEqual(404 if method == "DELETE" else 200, self.client.get(url).status_code)
 
-    def test_writes_under_a_condition_that_fails_change_nothing(self) -> None:
+    def test_write_with_failed_precondition_changes_nothing(self) -> None:
         for method, body in WRITES:
             url, tag = self.create()
             before = self.client.get(url).get_json()
@@ -155,7 +155,7 @@ class TestConditional(KeptAppTest):
                         self.assertEqual(tag, response.headers["ETag"])
                     self.assertEqual(before, self.client.get(url).get_json())
 
-    def test_writes_under_a_stale_tag(self) -> None:
+    def test_write_with_stale_etag_is_412(self) -> None:
         for method, body in WRITES:
             with self.subTest(method=method, body=body):
                 url, stale = self.create()
@@ -164,7 +164,7 @@ class TestConditional(KeptAppTest):
                 self.assertEqual((412, current), (response.status_code, response.headers["ETag"]))
                 self.assertEqual(200, self.write(method, url, body, current).status_code)
 
-    def test_an_absent_todo_matches_no_condition(self) -> None:
+    def test_absent_todo_matches_no_precondition(self) -> None:
         """A condition counts only where the answer without it would be a success (RFC 9110, 13.2.1)."""
         for method, body in WRITES:
             for value in ("*", '"TAG"'):
@@ -173,7 +173,7 @@ class TestConditional(KeptAppTest):
                     self.assertEqual(412 if method == "DELETE" else 404, response.status_code)
                     self.assertNotIn("ETag", response.headers)
 
-    def test_a_fault_of_the_body_comes_before_the_condition(self) -> None:
+    def test_invalid_body_is_reported_before_the_precondition(self) -> None:
         url, _ = self.create()
         self.assertEqual(400, self.write("PUT", url, {"title": ""}, '"other"').status_code)
 
@@ -184,7 +184,7 @@ class TestConditional(KeptAppTest):
                 response = self.client.put(url, json={"completed": True}, headers={"If-None-Match": value})
                 self.assertEqual(expected, response.status_code)
 
-    def test_without_a_condition_the_last_write_wins(self) -> None:
+    def test_last_write_wins_without_if_match(self) -> None:
         url, _ = self.create()
         for title in ("one", "two"):
             self.assertEqual(title, self.client.put(url, json={"title": title}).get_json()["title"])
@@ -204,7 +204,7 @@ class TestRequireIfMatch(KeptAppTest):
         response = self.client.post(PATH, json={"title": "Milk"})
         self.url, self.tag = response.headers["Location"], response.headers["ETag"]
 
-    def test_a_write_without_if_match_is_428(self) -> None:
+    def test_required_if_match_missing_is_428(self) -> None:
         for method, body in WRITES:
             for headers in ({}, {"If-None-Match": '"other"'}, {"If-Unmodified-Since": "now"}):
                 with self.subTest(method=method, body=body, headers=headers):
@@ -213,7 +213,7 @@ class TestRequireIfMatch(KeptAppTest):
                     self.assertEqual("/problems/precondition-required", response.get_json()["type"])
         self.assertEqual(self.tag, self.client.get(self.url).headers["ETag"])
 
-    def test_a_batch_needs_it_in_each_operation(self) -> None:
+    def test_required_if_match_is_needed_in_each_batch_operation(self) -> None:
         todo_id = int(self.url.rpartition("/")[2])
         update = {"op": "update", "id": todo_id, "todo": {"title": "Changed"}}
         delete = {"op": "delete", "id": todo_id}
@@ -227,7 +227,7 @@ class TestRequireIfMatch(KeptAppTest):
         operation = update | {"if_match": self.tag}
         self.assertEqual(200, self.client.post(f"{PATH}/batch", json={"operations": [operation]}).status_code)
 
-    def test_with_it_and_where_it_has_no_meaning_all_is_as_ever(self) -> None:
+    def test_if_match_is_ignored_on_reads(self) -> None:
         self.assertEqual(201, self.client.post(PATH, json={"title": "Bread"}).status_code)
         self.assertEqual(200, self.client.get(self.url).status_code)
         response = self.client.put(self.url, json={"completed": True}, headers={"If-Match": self.tag})
@@ -245,7 +245,7 @@ class TestEditsFromOutside(KeptAppTest):
         self.client = self.app.test_client()
         self.shell = self.enterContext(closing(sqlite3.connect(folder / "todos.sqlite")))
 
-    def test_an_edit_through_sqlite_changes_the_tags(self) -> None:
+    def test_edit_in_the_shell_changes_the_etags(self) -> None:
         url = self.client.post(PATH, json={"title": "Milk"}).headers["Location"]
         for edit, expected in (
             ("UPDATE todos SET title = 'Soy milk'", 200),

@@ -90,14 +90,14 @@ class TestCost(unittest.TestCase):
             response.close()  # type: ignore[attr-defined]
         self.assertRegex(statuses[0], "^20[01] ")
 
-    def test_no_operation_costs_more_than_it_did(self) -> None:
+    def test_operations_stay_within_their_call_budget(self) -> None:
         for cost in COSTS:
             with self.subTest(cost.method, path=cost.path, headers=cost.headers):
                 self.send(cost)  # deletes expired keys, once a second
                 self.send(cost)
                 self.assertLessEqual(len(self.statements), cost.statements, self.statements)
 
-    def test_only_a_stream_is_sent_in_pieces(self) -> None:
+    def test_only_streams_are_sent_in_chunks(self) -> None:
         cases: tuple[tuple[str, str, Mapping[str, str], bool], ...] = (
             ("GET", f"{TODOS}/1", {}, True),
             ("GET", f"{TODOS}/1", {"If-None-Match": "*"}, True),
@@ -112,7 +112,7 @@ class TestCost(unittest.TestCase):
                 with closing(ClosingIterator(answer := self.app(environ, start_nothing))):
                     self.assertEqual(is_whole, isinstance(answer, list))
 
-    def test_a_file_that_is_sent_is_closed(self) -> None:
+    def test_sent_file_is_closed(self) -> None:
         file = io.BytesIO(b"Buy milk")
         self.app.add_url_rule("/file", view_func=lambda: send_file(file, "text/plain"))
         self.assertEqual([b"Buy milk"], self.app(create_environ("/file"), start_nothing))

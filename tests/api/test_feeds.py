@@ -40,7 +40,7 @@ class TestFeeds(ApiTest):
         self.bread = self.create(title="Buy bread", completed=True)
         self.plants = self.create(title="Water plants", deadline_at="2026-01-01")
 
-    def test_the_calendar(self) -> None:
+    def test_calendar_has_every_todo_as_a_task(self) -> None:
         response = self.client.get(ICS)
         self.assertEqual("text/calendar; charset=utf-8", response.content_type)
         todos = components(response, "VTODO")
@@ -51,20 +51,20 @@ class TestFeeds(ApiTest):
         after = components(self.client.get(ICS), "VTODO")
         self.assertEqual(before, [todo["UID"] for todo in after])
 
-    def test_deadlines_as_events(self) -> None:
+    def test_calendar_shows_deadlines_as_events(self) -> None:
         events = components(self.client.get(f"{ICS}?as=event"), "VEVENT")
         self.assertEqual(["Buy milk", "Water plants"], [event["SUMMARY"] for event in events])
         self.assertEqual(datetime(2027, 1, 31, 18), events[0]["DTSTART"].dt.replace(tzinfo=None))
         response = self.client.get(f"{ICS}?as=event&limit=1&total=true&deadline_from=2027-01-01")
         self.assertEqual("1", response.headers["X-Total-Count"])
 
-    def test_the_table(self) -> None:
+    def test_csv_has_every_todo(self) -> None:
         response = self.client.get(CSV)
         self.assertEqual("text/csv; charset=utf-8", response.content_type)
         self.assertEqual(list(self.milk), list(rows(response)[0]))
         self.assertEqual(["Buy milk", "Buy bread", "Water plants"], [row["title"] for row in rows(response)])
 
-    def test_the_parameters_of_the_list_apply(self) -> None:
+    def test_feeds_accept_the_list_parameters(self) -> None:
         for query, titles in (
             ("completed=true", ["Buy bread"]),
             ("q=BUY&sort=title", ["Buy bread", "Buy milk"]),
@@ -87,7 +87,7 @@ class TestFeeds(ApiTest):
                     response = self.client.open(f"{path}?{query}", method=method)
                     self.assertFaults("parameter", [query.partition("=")[0]], response)
 
-    def test_pages_lead_on(self) -> None:
+    def test_feed_pages_link_to_the_next(self) -> None:
         response = self.client.get(f"{ICS}?as=event&limit=1")
         link = response.headers["Link"]
         self.assertRegex(
@@ -96,7 +96,7 @@ class TestFeeds(ApiTest):
         (event,) = components(self.client.get(link[1 : link.index(">")]), "VEVENT")
         self.assertEqual("Water plants", event["SUMMARY"])
 
-    def test_conditional(self) -> None:
+    def test_unchanged_feed_is_304(self) -> None:
         for path in (ICS, CSV, f"{ICS}?as=event", f"{CSV}?limit=1"):
             with self.subTest(path):
                 tag = self.client.get(path).headers["ETag"]
@@ -106,7 +106,7 @@ class TestFeeds(ApiTest):
                 self.client.patch(f"{TODOS}/1", json={"description": tag})
                 self.assertEqual(200, self.client.get(path, headers={"If-None-Match": tag}).status_code)
 
-    def test_only_reading(self) -> None:
+    def test_feeds_reject_writes(self) -> None:
         for path in (ICS, CSV):
             response = self.client.post(path, json={})
             self.assertProblem(405, response)
@@ -115,7 +115,7 @@ class TestFeeds(ApiTest):
 
 @pytest.mark.database
 class TestNegotiation(ApiTest):
-    def test_what_is_chosen(self) -> None:
+    def test_accept_header_selects_the_format(self) -> None:
         self.create(title="Buy milk")
         json_list, lines = "application/json", "application/x-ndjson"
         table, calendar = "text/csv; charset=utf-8", "text/calendar; charset=utf-8"
@@ -148,7 +148,7 @@ class TestNegotiation(ApiTest):
                     self.assertEqual((200, content_type), (response.status_code, response.content_type))
                     self.assertIn("Buy milk", response.text)
 
-    def test_each_form_has_its_own_tag(self) -> None:
+    def test_each_format_has_its_own_etag(self) -> None:
         kinds = ("application/json", "text/csv", "text/calendar", "application/x-ndjson")
         tags = {
             self.client.get(f"{TODOS}?limit=5", headers={"Accept": kind}).headers.get("ETag")
@@ -171,7 +171,7 @@ class TestManyTodos(unittest.TestCase):
             db.session.commit()
         self.client = app.test_client()
 
-    def test_all_of_them(self) -> None:
+    def test_streamed_feeds_have_every_todo(self) -> None:
         titles = [f"Todo {i}" for i in range(MANY)]
         self.assertEqual(titles, [row["title"] for row in rows(self.client.get(CSV))])
         lines = self.client.get(TODOS, headers={"Accept": "application/x-ndjson"}).text.splitlines()
@@ -182,7 +182,7 @@ class TestManyTodos(unittest.TestCase):
             self.assertEqual(MANY, text.count(f"END:{name}"))
             self.assertTrue(text.endswith("END:VCALENDAR\r\n"))
 
-    def test_conditional(self) -> None:
+    def test_unchanged_feed_is_304(self) -> None:
         for path in (ICS, CSV):
             tag = self.client.get(path).headers["ETag"]
             self.assertTrue(tag.startswith('W/"'))
@@ -191,7 +191,7 @@ class TestManyTodos(unittest.TestCase):
             self.client.patch(f"{TODOS}/{MANY}", json={"description": path})
             self.assertEqual(200, self.client.get(path, headers={"If-None-Match": tag}).status_code)
 
-    def test_none_that_breaks_off_can_be_taken_for_whole(self) -> None:
+    def test_broken_stream_is_recognizable(self) -> None:
         def read_json(data: bytes) -> None:
             json.loads(data)
 

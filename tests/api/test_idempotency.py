@@ -34,7 +34,7 @@ class TestIdempotency(KeptAppTest):
         self.assertEqual("true", again.headers["Idempotency-Replayed"])
         self.assertEqual(kept(first), kept(again))
 
-    def test_a_retry_gets_the_same_answer_and_does_nothing(self) -> None:
+    def test_retry_replays_the_response_and_creates_nothing(self) -> None:
         for path, body, status in ((PATH, MILK, 201), (BATCH, BATCH_OF_TWO, 200)):
             with self.subTest(path):
                 first = self.post(body, key=path, path=path)
@@ -44,7 +44,7 @@ class TestIdempotency(KeptAppTest):
                     self.assertReplay(first, self.post(body, key=path, path=path))
                 self.assertEqual(count, self.count())
 
-    def test_the_answer_is_the_first_one_whatever_became_of_the_todo(self) -> None:
+    def test_replay_is_the_first_response_even_after_changes(self) -> None:
         first = self.post()
         self.client.put(first.headers["Location"], json={"title": "Changed"})
         self.assertReplay(first, self.post())
@@ -52,14 +52,14 @@ class TestIdempotency(KeptAppTest):
         self.assertReplay(first, self.post())
         self.assertEqual(0, self.count())
 
-    def test_other_keys_and_none_create_each_time(self) -> None:
+    def test_other_key_or_no_key_creates_each_time(self) -> None:
         for key in ("a", "b", "A", '"a"', "a" * 255, None, None):
             response = self.post(key=key)
             self.assertEqual(201, response.status_code)
             self.assertNotIn("Idempotency-Replayed", response.headers)
         self.assertEqual(7, self.count())
 
-    def test_a_key_used_again_with_another_request_is_422(self) -> None:
+    def test_key_reused_with_another_request_is_422(self) -> None:
         first = self.post()
         for path, body in (
             (PATH, MILK | {"completed": True}),
@@ -73,20 +73,20 @@ class TestIdempotency(KeptAppTest):
         self.assertReplay(first, self.post())
         self.assertEqual(1, self.count())
 
-    def test_a_malformed_key_is_400_and_never_counts_as_absent(self) -> None:
+    def test_malformed_key_is_400(self) -> None:
         for key in ("", " ", "a b", "a" * 256, "é", "\u0080", "a\tb"):
             with self.subTest(key[:10]):
                 self.assertEqual(400, self.post(key=key).status_code)
         self.assertEqual(0, self.count())
 
-    def test_a_request_that_failed_leaves_its_key_free(self) -> None:
+    def test_failed_request_leaves_its_key_free(self) -> None:
         faulty = {"operations": [*BATCH_OF_TWO["operations"], {"op": "update", "id": 99, "todo": {}}]}
         for body, path, status in (({"title": ""}, PATH, 400), (faulty, BATCH, 404)):
             self.assertEqual(status, self.post(body, path=path).status_code)
         self.assertEqual(0, self.count())
         self.assertReplay(self.post(), self.post())
 
-    def test_keys_are_forgotten_after_24_hours(self) -> None:
+    def test_key_expires_after_24_hours(self) -> None:
         first = self.post()
         for age, replayed in (
             (timedelta(hours=23, minutes=59), True),
@@ -101,7 +101,7 @@ class TestIdempotency(KeptAppTest):
                 self.assertEqual(replayed, first.get_json() == response.get_json())
         self.assertEqual(2, self.count())
 
-    def test_other_methods_take_no_notice_of_it(self) -> None:
+    def test_key_is_ignored_by_other_methods(self) -> None:
         url = self.post().headers["Location"]
         for method, body in (("PUT", {"completed": True}), ("PATCH", {"completed": False}), ("DELETE", None)):
             response = self.client.open(url, method=method, json=body, headers={"Idempotency-Key": "a-key"})
@@ -109,7 +109,7 @@ class TestIdempotency(KeptAppTest):
             self.assertNotIn("Idempotency-Replayed", response.headers)
         self.assertEqual(0, self.count())
 
-    def test_a_restart_forgets_nothing(self) -> None:
+    def test_key_survives_a_restart(self) -> None:
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         answers = []
         for _ in range(2):

@@ -182,7 +182,7 @@ class TestList(KeptAppTest):
             self.assertEqual(200, page.status_code, page.get_data())
             yield page
 
-    def test_filters(self) -> None:
+    def test_filters_select_their_todos(self) -> None:
         for query, expected in FILTERS:
             with self.subTest(query):
                 self.assertEqual(expected, self.ids(**query))
@@ -191,30 +191,30 @@ class TestList(KeptAppTest):
                     (expected[:1], str(len(expected))), (ids(page), page.headers["X-Total-Count"])
                 )
 
-    def test_sorts(self) -> None:
+    def test_sorts_order_the_todos(self) -> None:
         for sort, expected in SORTS:
             with self.subTest(sort):
                 self.assertEqual(expected, self.ids(sort=sort))
 
-    def test_pages_of_every_size_and_sort_put_together_are_the_list(self) -> None:
+    def test_pages_of_any_size_and_sort_form_the_list(self) -> None:
         for sort, expected in SORTS:
             for limit in range(1, 8):
                 with self.subTest(sort=sort, limit=limit):
                     pages = [ids(page) for page in self.pages(sort=sort, limit=str(limit))]
                     self.assertEqual([expected[i : i + limit] for i in range(0, 6, limit)], pages)
 
-    def test_pages_of_every_filter_put_together_are_the_list(self) -> None:
+    def test_pages_of_any_filter_form_the_list(self) -> None:
         for query, expected in FILTERS:
             with self.subTest(query):
                 for sort, order in (("id", expected), ("-id", expected[::-1])):
                     found = [ids(page) for page in self.pages(sort=sort, limit="1", **query)]
                     self.assertEqual([[key] for key in order] or [[]], found)
 
-    def test_a_page_of_many_equal_values_does_not_sort_them_all(self) -> None:
+    def test_page_of_equal_values_does_not_sort_them_all(self) -> None:
         found = self.read_in_few_steps([("Milk", None)] * 5000 + [("Water", None)], sort="-title")
         self.assertEqual([5007, *range(5006, 4987, -1)], found)
 
-    def test_a_page_of_what_one_in_twenty_is_does_not_collect_them_all(self) -> None:
+    def test_page_of_a_rare_filter_does_not_collect_all_rows(self) -> None:
         time = "2027-01-31 18:00:00.000000"
         todos = [("Milk", None if number % 20 else time) for number in range(40_000)]
         found = self.read_in_few_steps(todos, deadline_from="2027-01-31")
@@ -237,7 +237,7 @@ class TestList(KeptAppTest):
         self.assertLess(len(steps) * 100, len(todos))
         return found
 
-    def test_the_link_is_absolute_and_keeps_every_other_parameter(self) -> None:
+    def test_link_is_absolute_and_keeps_every_parameter(self) -> None:
         query = {"q": "%i", "limit": "1", "sort": "-title", "total": "true", "completed": "false"}
         with self.app.app_context():
             db.session.add(Todo(title="%i", completed=False))
@@ -249,7 +249,7 @@ class TestList(KeptAppTest):
         self.assertEqual(1, len(sent.pop("cursor")))
         self.assertEqual({name: [value] for name, value in query.items()}, sent)
 
-    def test_a_link_keeps_the_text_of_a_search(self) -> None:
+    def test_link_keeps_the_search_text(self) -> None:
         texts = ("&a=b", "+ +", "%25", "#é", '<">;')
         with self.app.app_context():
             db.session.add_all(Todo(title=text) for text in texts for _ in range(2))
@@ -259,19 +259,19 @@ class TestList(KeptAppTest):
                 found = [page.get_json() for page in self.pages(q=text, limit="1")]
                 self.assertEqual([text, text], [todo["title"] for (todo,) in found])
 
-    def test_total_counts_all_that_match_on_every_page(self) -> None:
+    def test_total_counts_every_match_on_every_page(self) -> None:
         totals = [page.headers["X-Total-Count"] for page in self.pages(limit="2", total="true", window="1")]
         self.assertEqual(["3", "3"], totals)
         self.assertEqual("6", self.get(total="true").headers["X-Total-Count"])
         for query in ({}, {"total": "false"}):
             self.assertNotIn("X-Total-Count", self.get(**query).headers)
 
-    def test_the_list_without_a_limit_has_no_next_page_and_a_limit_that_suffices_neither(self) -> None:
+    def test_last_page_has_no_link(self) -> None:
         for query in ({}, {"limit": "6"}, {"limit": "1000"}, {"limit": "1", "q": "bread"}):
             with self.subTest(query):
                 self.assertNotIn("Link", self.get(**query).headers)
 
-    def test_a_cursor_may_change_its_limit_and_total_and_nothing_else(self) -> None:
+    def test_cursor_with_another_sort_or_filter_is_400(self) -> None:
         sent = {"sort": "title", "completed": "false"}
         cursor = self.cursor(limit="1", **sent)
         for change in ({"limit": "1"}, {"limit": "5", "total": "true"}, {}):
@@ -293,7 +293,7 @@ class TestList(KeptAppTest):
             with self.subTest(query):
                 self.assertFaults(["cursor"], self.get(400, cursor=cursor, limit="1", **query))
 
-    def test_a_cursor_holds_across_processes_and_releases(self) -> None:
+    def test_cursor_is_valid_across_processes_and_releases(self) -> None:
         """Its value depends on the query and the row alone."""
         cursors = {
             "created_at": "8JJbY6Fa1dKMWyIyMDAxLTAxLTAxVDAwOjAwOjAwLjAwMDAwMFoiLDFd",
@@ -303,12 +303,12 @@ class TestList(KeptAppTest):
             with self.subTest(sort):
                 self.assertEqual(expected, self.cursor(sort=sort, limit="1"))
 
-    def test_a_page_begins_behind_a_row_that_is_gone(self) -> None:
+    def test_page_starts_after_a_deleted_row(self) -> None:
         first = self.get(limit="2", sort="title")
         self.client.delete(f"{PATH}/1")
         self.assertEqual([5, 2], ids(self.client.get(next_url(first) or "")))
 
-    def test_bad_values_are_400_and_name_the_parameter(self) -> None:
+    def test_invalid_parameter_is_400_with_its_name(self) -> None:
         for name, values in BAD_VALUES.items():
             for value in values:
                 with self.subTest(f"{name}={value}"):
@@ -316,7 +316,7 @@ class TestList(KeptAppTest):
                     self.assertFaults([name], response)
                     self.assertIn(name, response.get_json()["detail"])
 
-    def test_every_fault_of_a_query_is_named(self) -> None:
+    def test_every_invalid_parameter_is_named(self) -> None:
         queries = {
             "limit=0&window=x&sort=y": ["limit", "window", "sort"],
             "page=2&limit=0": ["page", "limit"],
@@ -331,17 +331,17 @@ class TestList(KeptAppTest):
             with self.subTest(query):
                 self.assertFaults(expected, self.client.get(f"{PATH}?{query}"))
 
-    def test_an_unknown_parameter_is_told_the_known_ones(self) -> None:
+    def test_unknown_parameter_message_names_the_known_ones(self) -> None:
         detail = self.get(400, page_size="5").get_json()["detail"]
         for name in BAD_VALUES:
             self.assertIn(name, detail)
 
-    def test_a_query_that_is_no_text_is_400(self) -> None:
+    def test_query_that_is_not_utf_8_is_400(self) -> None:
         for query in ("q=%FF", "q=%C3", "q=%ED%A0%80", "&".join(f"a{i}=" for i in range(101))):
             with self.subTest(query[:20]):
                 self.assertEqual(400, self.client.get(f"{PATH}?{query}").status_code)
 
-    def test_other_addresses_take_no_parameters(self) -> None:
+    def test_other_routes_reject_parameters(self) -> None:
         for method, path in (
             ("GET", "/api/v1/health"),
             ("GET", f"{PATH}/1"),
@@ -356,7 +356,7 @@ class TestList(KeptAppTest):
                 self.assertFaults(["limit"], response)
         self.assertEqual([1, 2, 3, 4, 5, 6], self.ids())
 
-    def test_head_answers_as_get_without_a_body(self) -> None:
+    def test_head_responds_as_get_without_a_body(self) -> None:
         for query in ({}, {"limit": "2", "total": "true", "sort": "-title"}):
             with self.subTest(query):
                 get, head = self.get(**query), self.client.head(f"{PATH}?{urlencode(query)}")
@@ -365,7 +365,7 @@ class TestList(KeptAppTest):
                     del headers["X-Request-ID"]
                 self.assertEqual(list(get.headers), list(head.headers))
 
-    def test_overdue_and_window_compare_with_the_time_on_the_wall(self) -> None:
+    def test_overdue_and_window_compare_with_local_time(self) -> None:
         for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):
             app = kept_app(TIMEZONE=zone)
             now = datetime.now(ZoneInfo(zone)).replace(tzinfo=None)

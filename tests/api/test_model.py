@@ -143,7 +143,7 @@ def expect(client: FlaskClient, todos: list[Todo], read: Read) -> None:
 
 class TestReads(unittest.TestCase):
     @given(rows=st.lists(CREATES, min_size=12, max_size=15), reads=st.lists(READS, min_size=6, max_size=8))
-    def test_reads(self, rows: list[Todo], reads: list[Read]) -> None:
+    def test_reads_equal_the_model(self, rows: list[Todo], reads: list[Read]) -> None:
         client = kept_app().test_client()
         todos = [client.post(PATH, json=row).get_json() for row in rows]
         for read in reads:

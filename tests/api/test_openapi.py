@@ -72,10 +72,10 @@ def documented(app: Flask) -> Iterator[Documented]:
 
 
 class TestOpenAPI(KeptAppTest):
-    def test_it_is_an_openapi_document(self) -> None:
+    def test_document_is_valid_openapi(self) -> None:
         openapi_spec_validator.validate(document(self.app))
 
-    def test_it_has_every_route_and_no_other(self) -> None:
+    def test_document_has_every_route_and_no_other(self) -> None:
         routes = {
             (re.sub("<(?:.*?:)?([^:>]+)>", r"{\1}", rule.rule), method.lower())
             for rule in self.app.url_map.iter_rules()
@@ -84,7 +84,7 @@ class TestOpenAPI(KeptAppTest):
         self.assertEqual(routes, {(path, method) for path, method, _ in documented(self.app)})
         self.assertEqual({rule.endpoint for rule in self.app.url_map.iter_rules()}, set(OPERATIONS))
 
-    def test_every_documented_operation_exists_and_no_other_method_does(self) -> None:
+    def test_document_has_every_method_and_no_other(self) -> None:
         self.client.post(TODOS, json={"title": "x"})
         methods: dict[str, set[str]] = {}
         for operation in documented(self.app):
@@ -98,13 +98,13 @@ class TestOpenAPI(KeptAppTest):
                     self.assertEqual(405, response.status_code)
                     self.assertEqual(allowed, set(response.headers["Allow"].split(", ")))
 
-    def test_each_operation_says_what_it_is(self) -> None:
+    def test_every_operation_has_a_summary(self) -> None:
         for path, item in document(self.app)["paths"].items():
             for method, operation in item.items():
                 with self.subTest(path=path, method=method):
                     self.assertRegex(operation["summary"], r"^[A-Z].*\.$")
 
-    def test_if_match_is_required_where_the_setting_says_so(self) -> None:
+    def test_document_requires_if_match_if_the_setting_does(self) -> None:
         for required in (False, True):
             for path, item in document(kept_app(REQUIRE_IF_MATCH=required))["paths"].items():
                 for method, operation in item.items():
@@ -118,7 +118,7 @@ class TestOpenAPI(KeptAppTest):
                         if "If-Match" in headers:
                             self.assertEqual(required, "428" in operation["responses"])
 
-    def test_an_integer_is_one_however_it_is_written(self) -> None:
+    def test_document_accepts_integers_in_any_notation(self) -> None:
         """JSON Schema has 1.0 for an integer."""
         self.client.post(TODOS, json={"title": "x"})
         for number, status in (
@@ -161,7 +161,7 @@ class TestProblems(KeptAppTest):
                 connection.execute("DROP TABLE todos")
         return app
 
-    def test_every_documented_error(self) -> None:
+    def test_every_documented_error_can_be_caused(self) -> None:
         required = kept_app(REQUIRE_IF_MATCH=True)
         services: dict[int, Flask] = {}
         logging.disable()  # of failures that are meant
@@ -185,7 +185,7 @@ class TestProblems(KeptAppTest):
         # Those of tokens, methods, slow clients and the rate limit have tests of their own, and servers 409.
         self.assertEqual(set(TYPES) - {401, 403, 405, 408, 409, 429}, set(services))
 
-    def test_errors_that_no_operation_has(self) -> None:
+    def test_undocumented_errors_do_not_happen(self) -> None:
         for method, path, status in (
             ("GET", "/absent", 404),
             ("GET", "/api/v1/todos/", 404),

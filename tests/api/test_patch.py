@@ -24,7 +24,7 @@ class TestPatch(KeptAppTest):
         self.todo: dict[str, Any] = response.get_json()
         self.url = response.headers["Location"]
 
-    def test_what_is_sent_changes_and_all_else_keeps_its_value(self) -> None:
+    def test_patch_changes_only_the_sent_members(self) -> None:
         for patch in (
             {"title": "Buy bread"},
             {"description": "One loaf"},
@@ -46,18 +46,18 @@ class TestPatch(KeptAppTest):
                     self.assertGreater(after["updated_at"], before["updated_at"])
                     self.assertEqual(after, self.client.get(self.url).get_json())
 
-    def test_a_patch_of_nothing_changes_nothing(self) -> None:
+    def test_empty_patch_changes_nothing(self) -> None:
         for method in ("PATCH", "PUT"):
             response = self.client.open(self.url, method=method, json={})
             self.assertEqual((200, self.todo), (response.status_code, response.get_json()))
         self.assertEqual(self.todo, self.client.get(self.url).get_json())
 
-    def test_a_patch_of_nothing_to_an_absent_todo_is_404(self) -> None:
+    def test_empty_patch_of_an_absent_todo_is_404(self) -> None:
         for body in ({}, {"title": "x"}):
             response = self.client.patch(f"{PATH}/2", json=body)
             self.assertEqual((404, "Todo not found"), (response.status_code, response.get_json()["error"]))
 
-    def test_faults_are_400_name_the_members_and_change_nothing(self) -> None:
+    def test_invalid_patch_is_400_and_changes_nothing(self) -> None:
         for patch, expected in (
             ({"title": None}, ["#/title"]),
             ({"completed": None}, ["#/completed"]),
@@ -85,7 +85,7 @@ class TestPatch(KeptAppTest):
                     self.assertEqual(expected, pointers)
         self.assertEqual(self.todo, self.client.get(self.url).get_json())
 
-    def test_media_types(self) -> None:
+    def test_patch_accepts_both_json_media_types(self) -> None:
         for content_type, expected in (
             ("application/merge-patch+json", 200),
             ("application/merge-patch+json; charset=utf-8", 200),

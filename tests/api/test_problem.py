@@ -12,7 +12,7 @@ SECRET = "the password is swordfish"
 
 
 class TestFrameworkErrors(ApiTest):
-    def test_not_found(self) -> None:
+    def test_unknown_route_is_404(self) -> None:
         for path in (
             *("/nowhere", "/api", "/api/v1", "/api/v1/", "/api/v2/todos", "/static/nothing.css"),
             *("/api/v1/todos/", "/api/v1//todos", "/api/v1/health/", "/API/v1/todos"),
@@ -23,7 +23,7 @@ class TestFrameworkErrors(ApiTest):
                     "/problems/not-found", self.assertProblem(404, self.client.get(path))["type"]
                 )
 
-    def test_wrong_method(self) -> None:
+    def test_wrong_method_is_405_with_allow(self) -> None:
         for method, path, allowed in (
             ("DELETE", TODOS, {"GET", "HEAD", "OPTIONS", "POST"}),
             ("PUT", TODOS, {"GET", "HEAD", "OPTIONS", "POST"}),
@@ -42,19 +42,19 @@ class TestFrameworkErrors(ApiTest):
                 for name in allowed:
                     self.assertIn(name, problem["detail"])
 
-    def test_a_stray_delete_leaves_the_list(self) -> None:
+    def test_delete_on_the_collection_deletes_nothing(self) -> None:
         todo = self.create()
         for path in (TODOS, f"{TODOS}/", f"{TODOS}?completed=true"):
             self.assertIn(self.client.delete(path).status_code, (400, 404, 405))
         self.assertEqual([todo], self.read_all())
 
-    def test_an_error_of_head_has_no_body(self) -> None:
+    def test_error_response_to_head_has_no_body(self) -> None:
         for path, status in (("/nowhere", 404), (f"{TODOS}/1", 404), (f"{TODOS}?colour=red", 400)):
             response = self.client.head(path)
             self.assertEqual((status, b""), (response.status_code, response.data))
             self.assertEqual("application/problem+json", response.content_type)
 
-    def test_any_error_of_the_framework(self) -> None:
+    def test_every_framework_error_is_a_problem(self) -> None:
         """One that this service never raises itself is a problem too."""
 
         app = empty_app()
@@ -87,7 +87,7 @@ class TestInternalError(ApiTest):
         self.app.logger.addHandler(default_handler)
         self.addCleanup(self.app.logger.removeHandler, default_handler)
 
-    def test_it_tells_nothing_of_the_inside(self) -> None:
+    def test_internal_error_reveals_nothing(self) -> None:
         log = io.StringIO()
         for method in ("GET", "POST"):
             response = self.client.open("/fail", method=method, errors_stream=log)
@@ -96,7 +96,7 @@ class TestInternalError(ApiTest):
             for inside in ("swordfish", "RuntimeError", "Traceback", ".py", "tests", "/fail"):
                 self.assertNotIn(inside, response.text + str(response.headers))
 
-    def test_the_log_has_it_under_the_request_id(self) -> None:
+    def test_internal_error_is_logged_with_the_request_id(self) -> None:
         for headers in ({}, {"X-Request-ID": "abc-123"}):
             log = io.StringIO()
             response = self.client.get("/fail", headers=headers, errors_stream=log)
@@ -106,19 +106,19 @@ class TestInternalError(ApiTest):
             self.assertIn("Traceback (most recent call last)", traceback)
             self.assertIn(f"RuntimeError: {SECRET}", traceback)
 
-    def test_no_address_forges_a_line_of_the_log(self) -> None:
+    def test_path_cannot_forge_a_log_line(self) -> None:
         log = io.StringIO()
         self.app.add_url_rule("/fail/<path:msg>", "fail_with", self.fail)
         self.client.get("/fail/%0A%0DERROR%201b", errors_stream=log)
         self.assertRegex(log.getvalue(), r"^[^\n\r]*/fail/\\n\\rERROR 1b[^\n\r]*\nTraceback")
 
-    def test_it_can_be_served_on(self) -> None:
+    def test_service_continues_after_an_internal_error(self) -> None:
         self.client.get("/fail", errors_stream=io.StringIO())
         self.assertEqual(200, self.client.get(TODOS).status_code)
 
 
 class TestHost(ApiTest):
-    def test_a_name_that_is_none_says_so(self) -> None:
+    def test_malformed_host_is_a_problem(self) -> None:
         for host in ("a..b", "x" * 300):
             with self.subTest(host=host):
                 response = self.client.get(TODOS, headers={"Host": host})
@@ -126,7 +126,7 @@ class TestHost(ApiTest):
 
 
 class TestRequestId(ApiTest):
-    def test_every_answer_has_one_of_its_own(self) -> None:
+    def test_every_response_has_its_own_request_id(self) -> None:
         answers = [
             self.client.open(path, method=method, data=body, content_type=JSON)
             for method, path, body in (
@@ -145,14 +145,14 @@ class TestRequestId(ApiTest):
         for request_id in ids:
             self.assertRegex(request_id, r"^[0-9a-f]{16,}$")
 
-    def test_a_sane_one_is_kept(self) -> None:
+    def test_valid_request_id_is_reused(self) -> None:
         for sent in ("a", "abc-123", "7", "4bf92f35-77b3-4da6-a3ce-929d0e0e4736", "A.b_c:d", "x" * 128):
             for path in (TODOS, "/nowhere"):
                 with self.subTest(sent, path=path):
                     response = self.client.get(path, headers={"X-Request-ID": sent})
                     self.assertEqual([sent], response.headers.getlist("X-Request-ID"))
 
-    def test_any_other_is_replaced(self) -> None:
+    def test_invalid_request_id_is_replaced(self) -> None:
         for sent in (
             "",
             " ",

@@ -51,12 +51,12 @@ almost_times = st.text(string.digits + "-:T.Z+ ", max_size=32) | st.from_regex(
 
 class TestBodies(ApiTest):
     @given(good_todos)
-    def test_a_good_todo_is_accepted_and_comes_back_equal(self, members: dict[str, Any]) -> None:
+    def test_valid_todo_round_trips(self, members: dict[str, Any]) -> None:
         self.post(members, accepted=True)
         self.put(members, accepted=True)
 
     @given(almost_todos | values)
-    def test_any_json_is_refused_or_comes_back_equal(self, value: Any) -> None:
+    def test_any_json_is_rejected_or_round_trips(self, value: Any) -> None:
         self.post(value)
         self.put(value)
 
@@ -64,7 +64,7 @@ class TestBodies(ApiTest):
         st.binary()
         | values.map(lambda value: json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")[:-1])
     )
-    def test_any_bytes_are_refused_or_a_todo(self, body: bytes) -> None:
+    def test_any_bytes_are_rejected_or_a_todo(self, body: bytes) -> None:
         for method, path, accepted in (("POST", TODOS, 201), ("PUT", f"{TODOS}/{self.create()['id']}", 200)):
             response = self.client.open(path, method=method, data=body, content_type=JSON)
             if response.status_code != accepted:
@@ -107,7 +107,7 @@ class TestDeadlines(ApiTest):
         self.clients = {zone: kept_app(TIMEZONE=zone).test_client() for zone in ZONES}
 
     @given(st.sampled_from(ZONES), times | almost_times | text)
-    def test_any_text_is_refused_or_a_wall_time_that_stays(self, zone: str, sent: str) -> None:
+    def test_any_deadline_text_is_rejected_or_stable(self, zone: str, sent: str) -> None:
         self.client = self.clients[zone]
         response = self.client.post(
             TODOS, data=json.dumps({"title": "x", "deadline_at": sent}), content_type=JSON
@@ -122,9 +122,7 @@ class TestDeadlines(ApiTest):
             self.assertEqual(datetime.fromisoformat(sent), datetime.fromisoformat(answered))
 
     @given(st.sampled_from(ZONES), st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31)), offsets)
-    def test_an_instant_is_the_same_instant_in_the_zone(
-        self, zone: str, time: datetime, offset: timezone
-    ) -> None:
+    def test_deadline_with_offset_keeps_its_moment(self, zone: str, time: datetime, offset: timezone) -> None:
         self.client = self.clients[zone]
         with_offset = time.replace(tzinfo=offset).isoformat()
         as_utc = time.replace(tzinfo=offset).astimezone(UTC).isoformat().replace("+00:00", "Z")
@@ -142,7 +140,7 @@ class TestAddresses(ApiTest):
             lambda pairs: urlencode(pairs, errors="surrogatepass")
         )
     )
-    def test_any_query_is_refused_or_answered(self, query: str) -> None:
+    def test_any_query_is_rejected_or_answered(self, query: str) -> None:
         for path in (TODOS, "/api/v1/health"):
             response = self.client.get(path, environ_overrides={"QUERY_STRING": query})
             if response.status_code != 200:
@@ -151,7 +149,7 @@ class TestAddresses(ApiTest):
     @given(
         st.integers().map(str) | st.binary().map(quote) | text.map(lambda name: quote(name, errors="replace"))
     )
-    def test_any_id_is_answered(self, name: str) -> None:
+    def test_any_id_gets_a_response(self, name: str) -> None:
         path = f"{TODOS}/{name}"
         for response in (self.client.get(path), self.client.put(path, json={"title": "x"})):
             self.assertProblem(404, response)
@@ -160,7 +158,7 @@ class TestAddresses(ApiTest):
             self.assertProblem(404, response)
 
     @given(st.text(st.characters(max_codepoint=255, exclude_characters="\r\n")))
-    def test_any_request_id_is_kept_or_replaced(self, sent: str) -> None:
+    def test_any_request_id_is_reused_or_replaced(self, sent: str) -> None:
         answered = self.client.get(TODOS, headers={"X-Request-ID": sent}).headers["X-Request-ID"]
         self.assertRegex(answered, r"\A[!-~]{1,128}\Z")
         if answered != sent:

@@ -28,16 +28,16 @@ class RateLimitTest(ApiTest):
 
 
 class TestLimit(RateLimitTest):
-    def test_it_is_off(self) -> None:
+    def test_rate_limit_is_off_by_default(self) -> None:
         for _ in range(300):
             self.assertEqual(200, self.client.get("/api/v1/health").status_code)
 
-    def test_each_address(self) -> None:
+    def test_rate_limit_counts_each_address(self) -> None:
         app = empty_app(RATE_LIMIT="3/hour", PROXIES=1)
         self.assertLimited(app, 3, headers={"X-Forwarded-For": "192.0.2.1"})
         self.assertLimited(app, 3, headers={"X-Forwarded-For": "192.0.2.2"})
 
-    def test_all_routes_together_but_the_public_ones(self) -> None:
+    def test_rate_limit_counts_all_routes_except_public_ones(self) -> None:
         app = empty_app(RATE_LIMIT="3/hour")
         client = app.test_client()
         for path in (TODOS, f"{TODOS}/99", "/api/v1/todos.csv"):
@@ -46,12 +46,12 @@ class TestLimit(RateLimitTest):
         for path in ("/", "/docs", "/api/v1/health"):
             self.assertEqual(200, client.get(path).status_code)
 
-    def test_it_ends(self) -> None:
+    def test_rate_limit_ends_with_its_window(self) -> None:
         client = empty_app(RATE_LIMIT="1/second").test_client()
         wait_until(lambda: client.get(TODOS).status_code == 429)
         wait_until(lambda: client.get(TODOS).status_code == 200)
 
-    def test_each_token(self) -> None:
+    def test_rate_limit_counts_each_token(self) -> None:
         app = empty_app(RATE_LIMIT="3/hour", REQUIRE_TOKEN=True)
         make = app.test_cli_runner().invoke
         for name in ("phone", "desk"):
@@ -59,13 +59,13 @@ class TestLimit(RateLimitTest):
             self.assertLimited(app, 3, headers={"Authorization": f"Bearer {secret}"})
         self.assertEqual(401, app.test_client().get(TODOS).status_code)
 
-    def test_the_document_says_so(self) -> None:
+    def test_openapi_document_has_the_429_response(self) -> None:
         for settings, limited in (({}, False), ({"RATE_LIMIT": "9/hour"}, True)):
             document = kept_app(**settings).test_client().get("/api/v1/openapi.json").get_json()
             self.assertEqual(limited, "429" in document["paths"][TODOS]["get"]["responses"])
             self.assertNotIn("429", document["paths"]["/api/v1/health"]["get"]["responses"])
 
-    def test_settings_that_are_none(self) -> None:
+    def test_invalid_rate_limit_is_rejected(self) -> None:
         for words, settings in (
             ("RATE_LIMIT is 'many'", {"RATE_LIMIT": "many"}),
             ("RATE_LIMIT_STORAGE", {"RATE_LIMIT": "1/hour", "RATE_LIMIT_STORAGE": "nosuch://host"}),
@@ -108,14 +108,14 @@ class TestRedis(RateLimitTest):
         )
         return done.stdout
 
-    def test_all_instances_count_together(self) -> None:
+    def test_instances_with_redis_count_together(self) -> None:
         one, other = (empty_app(**self.settings) for _ in range(2))
         for _ in range(2):
             self.assertEqual(200, one.test_client().get(TODOS).status_code)
         self.assertLimited(other, 2)
         self.assertLimited(one, 0)
 
-    def test_out_of_reach_each_counts_for_itself(self) -> None:
+    def test_unreachable_redis_makes_each_worker_count_alone(self) -> None:
         app = empty_app(**self.settings)
         self.assertLimited(app, 4)
         self.redis.kill()

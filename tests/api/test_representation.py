@@ -7,7 +7,7 @@ SHELL = "INSERT INTO todos (title, completed, created_at, updated_at) VALUES ('x
 
 
 class TestInstants(TodoTest):
-    def test_a_table_without_constraints_may_hold_times_of_other_lengths(self) -> None:
+    def test_times_of_other_lengths_are_served(self) -> None:
         with self.app.app_context():
             db.session.execute(text("ALTER TABLE todos RENAME TO constrained"))
             db.session.execute(
@@ -25,7 +25,7 @@ class TestInstants(TodoTest):
             [todo["created_at"] for todo in todos],
         )
 
-    def test_pages_sorted_by_them_skip_and_repeat_nothing(self) -> None:
+    def test_pages_sorted_by_odd_times_skip_and_repeat_nothing(self) -> None:
         for title in "abcde":
             self.client.post("/api/v1/todos", json={"title": title})
         for sort, expected in (("created_at", "abcde"), ("-updated_at", "edcba")):

@@ -43,7 +43,7 @@ def run(server: Server, *options: str) -> tuple[int, str]:
 
 
 class TestSchemathesis(unittest.TestCase):
-    def test_the_service_is_as_its_document_says(self) -> None:
+    def test_service_conforms_to_its_openapi_document(self) -> None:
         with Server() as server:
             status, output = run(
                 server,

@@ -13,7 +13,7 @@ ORIGIN = "https://app.example.org"
 
 
 class TestHosts(ApiTest):
-    def test_only_its_own_names(self) -> None:
+    def test_unknown_host_is_400(self) -> None:
         for settings, host, status in (
             ({}, "localhost", 200),
             ({}, "LocalHost:6400", 200),
@@ -42,7 +42,7 @@ class TestHosts(ApiTest):
                     if response.status_code == 400:
                         self.assertIn("Host", self.assertProblem(400, response)["detail"])
 
-    def test_a_write_by_another_name_is_not_done(self) -> None:
+    def test_write_to_an_unknown_host_changes_nothing(self) -> None:
         refused = self.client.post(TODOS, json={"title": "x"}, headers={"Host": "evil.example"})
         self.assertProblem(400, refused)
         self.assertEqual([], self.read_all())
@@ -56,7 +56,7 @@ class TestProxies(unittest.TestCase):
         remote, root = app.test_client().get("/seen", headers=headers).get_json()
         return remote, root
 
-    def test_only_so_many_are_believed(self) -> None:
+    def test_only_trusted_proxies_are_believed(self) -> None:
         forwarded = {
             "X-Forwarded-For": "192.0.2.1, 192.0.2.2",
             "X-Forwarded-Proto": "https",
@@ -70,14 +70,14 @@ class TestProxies(unittest.TestCase):
                 self.assertEqual(expected, self.seen(proxies, **forwarded))
         self.assertEqual("192.0.2.1", self.seen(2, **forwarded)[0])
 
-    def test_the_forwarded_name_is_checked(self) -> None:
+    def test_unknown_forwarded_host_is_400(self) -> None:
         client = kept_app(PROXIES=1).test_client()
         response = client.get(TODOS, headers={"X-Forwarded-Host": "evil.example"})
         self.assertEqual(400, response.status_code)
 
 
 class TestHeaders(ApiTest):
-    def test_every_answer_has_them(self) -> None:
+    def test_every_response_has_security_headers(self) -> None:
         self.create()
         for method, path, headers, status in (
             ("GET", TODOS, {}, 200),
@@ -108,13 +108,13 @@ class TestCORS(ApiTest):
     def client_with(self, origins: str) -> Any:
         return kept_app(CORS_ORIGINS=origins, REQUIRE_IF_MATCH=True).test_client()
 
-    def test_it_is_off(self) -> None:
+    def test_cors_is_off_by_default(self) -> None:
         for method in ("GET", "OPTIONS"):
             headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
             answer = self.client.open(TODOS, method=method, headers=headers)
             self.assertNotIn("Access-Control", str(answer.headers))
 
-    def test_answers_and_problems_can_be_read(self) -> None:
+    def test_allowed_origin_reads_responses_and_problems(self) -> None:
         client = self.client_with(f"http://localhost:3000, {ORIGIN.upper()}")
         for path, status in ((TODOS, 200), ("/api/v1/nowhere", 404), (f"{TODOS}?colour=red", 400)):
             answer = client.get(path, headers={"Origin": ORIGIN})
@@ -127,7 +127,7 @@ class TestCORS(ApiTest):
             )
             self.assertNotIn("Access-Control-Allow-Credentials", answer.headers)
 
-    def test_a_browser_may_write_after_it_asked(self) -> None:
+    def test_allowed_origin_passes_the_preflight(self) -> None:
         client = self.client_with(ORIGIN)
         for path, method in (
             (TODOS, "POST"),
@@ -146,21 +146,21 @@ class TestCORS(ApiTest):
                 allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
                 self.assertEqual(set(sent.split(",")), set(allowed))
 
-    def test_no_other_origin(self) -> None:
+    def test_other_origin_gets_no_cors_headers(self) -> None:
         client = self.client_with(ORIGIN)
         for origin in ("https://evil.example", f"{ORIGIN}.evil.example", "http://app.example.org", "null"):
             answer = client.post(TODOS, json={"title": "x"}, headers={"Origin": origin})
             self.assertNotIn("Access-Control-Allow-Origin", answer.headers)
         self.assertNotIn("Access-Control", str(client.get("/", headers={"Origin": ORIGIN}).headers))
 
-    def test_any_origin(self) -> None:
+    def test_wildcard_allows_any_origin(self) -> None:
         answer = self.client_with("*").get(TODOS, headers={"Origin": ORIGIN})
         self.assertEqual("*", answer.headers["Access-Control-Allow-Origin"])
         self.assertEqual(JSON, answer.content_type)
 
 
 class TestRefusals(unittest.TestCase):
-    def test_settings_that_name_nothing(self) -> None:
+    def test_invalid_security_setting_is_rejected(self) -> None:
         for setting, value in (
             ("TRUSTED_HOSTS", "https://todo.example"),
             ("TRUSTED_HOSTS", "todo.example:80"),

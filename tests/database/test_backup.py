@@ -62,7 +62,7 @@ class BackupTest(unittest.TestCase):
 
 @pytest.mark.database
 class TestBackup(BackupTest):
-    def test_one_taken_during_writes_has_all_that_was_acknowledged_before(self) -> None:
+    def test_backup_during_writes_has_every_acknowledged_write(self) -> None:
         stopped = Event()
         with Server() as server, ThreadPoolExecutor(WRITERS) as pool:
             writers = [pool.submit(create_until, stopped, server.port) for _ in range(WRITERS)]
@@ -87,7 +87,7 @@ class TestBackup(BackupTest):
         again = app.test_client().post(TODOS, json={"title": "after"}).get_json()
         self.assertGreater(again["id"], restored[-1]["id"])
 
-    def test_todos_are_replaced_only_when_told(self) -> None:
+    def test_restore_replaces_todos_only_if_told(self) -> None:
         app = self.new()
         client = app.test_client()
         client.post(TODOS, json={"title": "first \N{GRINNING FACE} \\ ' \"", "description": "a\nb"})
@@ -104,7 +104,7 @@ class TestBackup(BackupTest):
         with app.app_context(), self.assertRaises(DBAPIError), db.engine.begin() as connection:
             connection.exec_driver_sql("INSERT INTO todos (title) VALUES (' ')")
 
-    def test_what_is_no_whole_backup_changes_nothing(self) -> None:
+    def test_incomplete_backup_changes_nothing(self) -> None:
         app = self.new()
         client = app.test_client()
         operations = [{"op": "create", "todo": {"title": "x" * 80}}] * 1000
@@ -126,7 +126,7 @@ class TestBackup(BackupTest):
                 self.assertRefused("", result)
                 self.assertEqual(todos, client.get(TODOS).get_json())
 
-    def test_the_program_of_the_server_is_needed(self) -> None:
+    def test_missing_dump_program_is_reported(self) -> None:
         if not self.on_server:
             self.skipTest("SQLite needs none")
         app = self.new()
@@ -142,18 +142,18 @@ class TestBackup(BackupTest):
 
 
 class TestSqlite(BackupTest):
-    def test_a_backup_is_a_database_of_one_file(self) -> None:
+    def test_backup_is_one_database_file(self) -> None:
         app = self.open(f"sqlite:///{self.folder}/db.sqlite")
         self.assertDone(self.run_on(app, "backup", str(self.file)))
         with closing(sqlite3.connect(self.file)) as copy:
             self.assertEqual(("delete",), copy.execute("PRAGMA journal_mode").fetchone())
 
-    def test_a_backup_of_another_kind(self) -> None:
+    def test_backup_of_another_database_kind_is_refused(self) -> None:
         app = self.open(f"sqlite:///{self.folder}/db.sqlite")
         self.file.write_bytes(b"PGDMP" + b"x" * 100)
         self.assertRefused("a backup of postgresql", self.run_on(app, "restore", str(self.file)))
 
-    def test_a_backup_of_an_older_schema_wants_an_upgrade(self) -> None:
+    def test_backup_of_an_older_schema_needs_an_upgrade(self) -> None:
         app = self.open(f"sqlite:///{self.folder}/db.sqlite")
         self.assertDone(self.run_on(app, "backup", str(self.file)))
         with closing(sqlite3.connect(self.file)) as copy, copy:

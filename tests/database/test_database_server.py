@@ -106,7 +106,7 @@ class ServerTest(ApiTest):
 
 
 class TestSessions(ServerTest):
-    def test_every_session_is_strict_and_bounded(self) -> None:
+    def test_every_session_is_strict_and_has_time_limits(self) -> None:
         app = self.use(BUSY_TIMEOUT=1234, STATEMENT_TIMEOUT=5000)
         with app.app_context(), database.read() as kept, db.engine.connect() as fresh:
             for connection in (kept, fresh):
@@ -114,7 +114,7 @@ class TestSessions(ServerTest):
                     with self.subTest(statement):
                         self.assertEqual(expected, connection.exec_driver_sql(statement).scalar())
 
-    def test_a_shell_needs_a_title_and_is_refused_what_is_bad(self) -> None:
+    def test_database_rejects_invalid_rows_of_a_shell(self) -> None:
         with self.shell() as shell:
             shell.exec_driver_sql("INSERT INTO todos (title) VALUES ('from a shell')")
             (todo,) = self.read_all()
@@ -127,7 +127,7 @@ class TestSessions(ServerTest):
                         with self.subTest(f"{column} = {literal}"), self.assertRaises(DBAPIError):
                             shell.exec_driver_sql(f"UPDATE todos SET {column} = {literal}")
 
-    def test_an_id_that_was_chosen_is_not_given_again(self) -> None:
+    def test_explicit_id_is_never_reused(self) -> None:
         with self.app.app_context():
             db.session.add_all(Todo(id=key, title="chosen") for key in (3, 7, -2, 5))
             db.session.commit()
@@ -135,7 +135,7 @@ class TestSessions(ServerTest):
             db.session.commit()
         self.assertEqual([8, 9], [self.create()["id"] for _ in range(2)])
 
-    def test_servers_that_cant_be_used(self) -> None:
+    def test_unusable_server_is_refused(self) -> None:
         url = make_url(self.app.config["SQLALCHEMY_DATABASE_URI"])
         absent = url.set(database="absent").render_as_string(hide_password=False)
         with socket.socket() as bound:  # and does not listen
@@ -148,7 +148,7 @@ class TestSessions(ServerTest):
 
 
 class TestSearch(ServerTest):
-    def test_it_folds_as_python_does(self) -> None:
+    def test_search_folds_case_as_python_does(self) -> None:
         """Every character that has another case, or shares one, in a title and in what is looked for."""
         cased = [chr(code) for code in range(1, 0x20000) if not 0xD800 <= code < 0xE000]
         cased = [char for char in cased if char.casefold() != char or char.upper() != char]
@@ -170,7 +170,7 @@ class TestSearch(ServerTest):
 
 
 class TestLocks(ServerTest):
-    def test_a_row_that_stays_locked_is_503_and_nothing_is_done(self) -> None:
+    def test_locked_row_gives_503_and_changes_nothing(self) -> None:
         self.use(BUSY_TIMEOUT=300)
         todo = self.create()
         url = f"{TODOS}/{todo['id']}"
@@ -186,7 +186,7 @@ class TestLocks(ServerTest):
             shell.rollback()
         self.assertEqual(200, self.client.put(url, json={"title": "Other"}).status_code)
 
-    def test_a_statement_that_takes_too_long_is_503(self) -> None:
+    def test_slow_statement_gives_503(self) -> None:
         self.use(BUSY_TIMEOUT=20_000, STATEMENT_TIMEOUT=500)
         self.create()
         with self.shell("READ COMMITTED") as shell:
@@ -194,7 +194,7 @@ class TestLocks(ServerTest):
             self.assertUnavailable(self.client.get(TODOS), "too long")
         self.assertEqual(1, len(self.read_all()))
 
-    def test_batches_that_lock_each_other_out_are_both_carried_out(self) -> None:
+    def test_deadlocked_batches_both_succeed(self) -> None:
         first, second = self.create()["id"], self.create()["id"]
         attempts = 8
 
@@ -210,7 +210,7 @@ class TestLocks(ServerTest):
         for answers in done:
             self.assertEqual([200] * attempts, answers.result())
 
-    def test_a_key_that_is_being_worked_on_is_409(self) -> None:
+    def test_key_in_progress_gives_409(self) -> None:
         self.use(BUSY_TIMEOUT=300)
         key = {"Idempotency-Key": "a-key"}
         row = {"key": "a-key", "request_hash": b"", "status": 0, "headers": b"", "body": b""}
@@ -232,7 +232,7 @@ class TestLocks(ServerTest):
                 (201, replayed), (response.status_code, "Idempotency-Replayed" in response.headers)
             )
 
-    def test_more_requests_than_connections_are_answered_503(self) -> None:
+    def test_exhausted_pool_gives_503(self) -> None:
         self.use(POOL_SIZE=1, CONNECT_TIMEOUT=300)
         with self.app.app_context(), database.read():
             self.assertUnavailable(self.app.test_client().get(TODOS))

@@ -80,7 +80,7 @@ class TestCauses(FileDatabaseTest):
         self.assertEqual(["first", "second"], self.titles())
         self.assertEqual(("ok",), self.shell().execute("PRAGMA integrity_check").fetchone())
 
-    def test_another_writer(self) -> None:
+    def test_write_lock_of_another_process_gives_503_then_recovers(self) -> None:
         shell = self.shell()
         shell.execute("BEGIN IMMEDIATE")
         self.start(BUSY_TIMEOUT=10)
@@ -88,7 +88,7 @@ class TestCauses(FileDatabaseTest):
         shell.execute("ROLLBACK")
         self.check_service()
 
-    def test_a_lock_on_everything(self) -> None:
+    def test_exclusive_lock_gives_503_then_recovers(self) -> None:
         shell = self.shell()
         shell.execute("PRAGMA locking_mode = EXCLUSIVE")
         shell.execute("BEGIN EXCLUSIVE")
@@ -96,7 +96,7 @@ class TestCauses(FileDatabaseTest):
         shell.close()
         self.check_service()
 
-    def test_a_reader_of_a_file_without_wal(self) -> None:
+    def test_reader_without_wal_gives_503_then_recovers(self) -> None:
         """There it is the commit that is refused; it must not be carried out with a later one."""
         shell = self.shell()
         shell.execute("PRAGMA journal_mode = DELETE")
@@ -106,14 +106,14 @@ class TestCauses(FileDatabaseTest):
         shell.execute("ROLLBACK")
         self.check_service()
 
-    def test_a_file_that_is_gone(self) -> None:
+    def test_missing_file_gives_503_then_recovers(self) -> None:
         away = self.path.rename(self.folder / "away")
         self.check("gone", reads=False)
         self.assertFalse(self.path.exists())
         away.rename(self.path)
         self.check_service()
 
-    def test_a_file_that_was_deleted_and_comes_back_as_a_copy(self) -> None:
+    def test_file_replaced_by_a_copy_is_served(self) -> None:
         with closing(sqlite3.connect(self.folder / "copy")) as copy:
             self.shell().backup(copy)
         for title in ("lost", "too"):
@@ -127,20 +127,20 @@ class TestCauses(FileDatabaseTest):
         self.check_service()
         self.assertEqual(("wal",), self.shell().execute("PRAGMA journal_mode").fetchone())
 
-    def test_a_file_opened_read_only(self) -> None:
+    def test_read_only_file_gives_503_then_recovers(self) -> None:
         self.start(SQLALCHEMY_DATABASE_URI=f"sqlite:///file:{self.path}?mode=ro&uri=true")
         self.check("read-only", reads=True)
         self.start()
         self.check_service()
 
-    def test_a_disk_that_is_read_only(self) -> None:
+    def test_read_only_disk_gives_503_then_recovers(self) -> None:
         with self.on_a_small_disk() as disk:
             subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
             self.check("read-only|cannot be opened", reads=False)
             subprocess.run(["mount", "-o", "remount,rw", disk], check=True)
             self.check_service()
 
-    def test_a_disk_that_is_full(self) -> None:
+    def test_full_disk_gives_503_then_recovers(self) -> None:
         with self.on_a_small_disk() as disk:
             self.assertEqual(["first"], self.titles())
             fill(disk / "filler")
@@ -179,7 +179,7 @@ class TestWorkers(unittest.TestCase):
             self.server.request("DELETE", f"{TODOS}/{todo['id']}")
 
     @unittest.skipUnless(hasattr(resource, "prlimit"), "limits another process")
-    def test_a_limit_on_the_size_of_files(self) -> None:
+    def test_file_size_limit_gives_503(self) -> None:
         """A full disk for who may not mount one: files may not grow in the processes of a running server."""
         server = self.server
         self.assertEqual(201, server.request("POST", TODOS, {"title": "first"}).status)
@@ -200,7 +200,7 @@ class TestWorkers(unittest.TestCase):
                 ["first", "second"], [todo["title"] for todo in server.request("GET", TODOS).json]
             )
 
-    def test_processes_that_write_at_once_are_all_served_and_the_table_is_what_they_were_told(self) -> None:
+    def test_concurrent_writers_match_the_stored_table(self) -> None:
         server = self.server
         with ProcessPoolExecutor(CLIENTS, mp_context=FORKS) as clients:
             shared = server.request("POST", TODOS, {"title": "shared"}).json["id"]
@@ -220,7 +220,7 @@ class TestWorkers(unittest.TestCase):
 
 
 class TestKill(unittest.TestCase):
-    def test_what_was_answered_is_there_after_a_kill(self) -> None:
+    def test_acknowledged_write_survives_a_kill(self) -> None:
         chance = random.Random()
         expected: Todos = {}
         with Server(TODO_WORKERS="2") as server, ThreadPoolExecutor(CLIENTS) as clients:
@@ -242,7 +242,7 @@ class TestKill(unittest.TestCase):
 
 
 class TestCrash(unittest.TestCase):
-    def test_a_key_sent_again_after_a_crash_between_commit_and_answer(self) -> None:
+    def test_key_reused_after_a_crash_creates_once(self) -> None:
         # The kill may come too late, where the machine is busy with other things.
         self.assertTrue(any(self.crash_before_an_answer() for _ in range(5)))
 

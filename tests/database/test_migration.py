@@ -70,7 +70,7 @@ class TestFirstRelease(FileDatabaseTest):
         self.old.executemany("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", FIRST_RELEASE_ROWS)
         self.start()
 
-    def test_all_rows_are_served(self) -> None:
+    def test_first_release_rows_are_all_served(self) -> None:
         members = ("id", "title", "description", "completed", "deadline_at", "created_at", "updated_at")
         expected = [
             (1, "Buy milk", None, False, None, "2023-02-27T12:00:00.000000Z", "2023-02-27T12:00:00.123456Z"),
@@ -98,10 +98,10 @@ class TestFirstRelease(FileDatabaseTest):
         for todo in todos:
             self.assertEqual(todo, self.client.get(f"/api/v1/todos/{todo['id']}").json)
 
-    def test_nothing_in_it_is_altered(self) -> None:
+    def test_first_release_values_are_unchanged(self) -> None:
         self.assertEqual(FIRST_RELEASE_ROWS, self.old.execute("SELECT * FROM todos ORDER BY id").fetchall())
 
-    def test_a_copy_of_the_file_is_kept(self) -> None:
+    def test_first_release_file_is_copied_first(self) -> None:
         self.start()
         (copy,) = self.folder.glob("*.before-*")
         self.assertEqual("db.sqlite.before-upgrade-1", copy.name)
@@ -109,7 +109,7 @@ class TestFirstRelease(FileDatabaseTest):
             self.assertEqual(FIRST_RELEASE_ROWS, kept.execute("SELECT * FROM todos").fetchall())
             self.assertEqual([(FIRST_RELEASE,)], kept.execute("SELECT sql FROM sqlite_schema").fetchall())
 
-    def test_it_takes_new_rows_and_changes_to_old_ones(self) -> None:
+    def test_upgraded_file_accepts_new_rows_and_updates(self) -> None:
         created = self.client.post("/api/v1/todos", json={"title": "new"})
         self.assertEqual((201, 10), (created.status_code, created.get_json()["id"]))
         changed = self.client.put("/api/v1/todos/2", json={"completed": False})
@@ -118,7 +118,7 @@ class TestFirstRelease(FileDatabaseTest):
         self.assertEqual(["Buy milk", "t" * 200, "new"], self.titles())
         self.assertEqual(11, self.client.post("/api/v1/todos", json={"title": "new"}).get_json()["id"])
 
-    def test_rules_hold_that_no_todo_of_the_past_breaks(self) -> None:
+    def test_upgraded_file_enforces_constraints_that_old_rows_meet(self) -> None:
         self.path = self.folder / "good.sqlite"
         old = self.shell()
         old.execute(FIRST_RELEASE)
@@ -129,7 +129,7 @@ class TestFirstRelease(FileDatabaseTest):
             upgraded_schema = [row for row in describe(upgraded) if "alembic" not in row]
             self.assertEqual(describe(fresh), upgraded_schema)
 
-    def test_what_a_file_in_use_since_has_is_kept(self) -> None:
+    def test_tables_added_since_the_first_release_are_kept(self) -> None:
         """An unversioned release made the tables that it lacked, and let the first release's be."""
         self.path = self.folder / "used.sqlite"
         old = self.shell()
@@ -157,7 +157,7 @@ class TestVersions(FileDatabaseTest):
         with create_engine(f"sqlite:///{self.path}", poolclass=NullPool).connect() as connection:
             return schema.state(connection)
 
-    def test_states(self) -> None:
+    def test_database_in_any_state_is_upgraded_or_refused(self) -> None:
         self.assertIs(State.EMPTY, self.state())
         self.start()
         self.assertIs(State.HEAD, self.state())
@@ -167,13 +167,13 @@ class TestVersions(FileDatabaseTest):
         self.shell().execute("DROP TABLE alembic_version")
         self.assertIs(State.UNVERSIONED, self.state())
 
-    def test_migrations_make_what_the_models_are(self) -> None:
+    def test_migrations_create_the_schema_of_the_models(self) -> None:
         with memory() as created, memory() as migrated:
             db.metadata.create_all(created)
             schema.migrate(migrated)
             self.assertEqual(describe(created), [row for row in describe(migrated) if "alembic" not in row])
 
-    def test_a_schema_of_another_release_is_refused_by_a_sentence(self) -> None:
+    def test_schema_of_another_release_is_refused(self) -> None:
         self.start()
         for version, words in ((None, "run flask --app todo db upgrade"), ("9999", "install that release")):
             self.set_version(version)
@@ -190,7 +190,7 @@ class TestVersions(FileDatabaseTest):
         self.assertEqual(["kept"], self.titles())
         self.assertIs(State.HEAD, self.state())
 
-    def test_a_copy_that_cant_be_made_keeps_the_file_as_it_is(self) -> None:
+    def test_failed_copy_leaves_the_file_unchanged(self) -> None:
         shell = self.shell()
         shell.execute(FIRST_RELEASE)
         shell.execute("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", FIRST_RELEASE_ROWS[0])
@@ -199,7 +199,7 @@ class TestVersions(FileDatabaseTest):
             self.start()
         self.assertEqual([FIRST_RELEASE_ROWS[0]], shell.execute("SELECT * FROM todos").fetchall())
 
-    def test_commands_need_the_schema_of_this_release_until_it_is_upgraded(self) -> None:
+    def test_commands_refuse_an_older_schema_until_upgraded(self) -> None:
         run = self.start().test_cli_runner().invoke
         self.set_version(None)
         refused = run(args=["token", "list"])
@@ -210,7 +210,7 @@ class TestVersions(FileDatabaseTest):
         self.assertIn("already", run(args=["db", "upgrade"]).output)
         self.assertEqual(0, run(args=["token", "list"]).exit_code)
 
-    def test_no_connection_is_left_to_cross_the_fork_into_workers(self) -> None:
+    def test_no_connection_crosses_the_fork(self) -> None:
         app = self.start()
         self.assertIsNotNone(app.cli.get_command(click.Context(app.cli), "serve"))
         with app.app_context():
@@ -218,7 +218,7 @@ class TestVersions(FileDatabaseTest):
 
     @soak_only
     @pytest.mark.soak
-    def test_a_migration_from_its_writing_to_the_refusal_of_an_earlier_release(self) -> None:
+    def test_new_migration_upgrades_and_is_refused_by_the_release_before(self) -> None:
         self.start()
         self.client.post("/api/v1/todos", json={"title": "kept"})
         later = self.folder / "later"
@@ -258,14 +258,14 @@ class TestOnServer(ServerTest):
         server = make_url(os.environ["TEST_DATABASE_URL"])
         return [stack.enter_context(new_database(server, f"{DATABASE}_{number}")) for number in range(count)]
 
-    def test_migrations_make_what_the_models_are(self) -> None:
+    def test_migrations_create_the_schema_of_the_models(self) -> None:
         created, migrated = map(connect, self.databases(2))
         with created as left, migrated as right:
             db.metadata.create_all(left)
             schema.migrate(right)
             self.assertEqual(describe(left), [row for row in describe(right) if "alembic" not in row])
 
-    def test_processes_that_start_at_once_on_an_empty_database_all_come_up(self) -> None:
+    def test_concurrent_starts_on_an_empty_database_all_succeed(self) -> None:
         urls = self.databases(concurrent_start.ROUNDS)
         self.assertEqual(
             [concurrent_start.ROUNDS] * concurrent_start.PROCESSES, concurrent_start.at_once(urls)

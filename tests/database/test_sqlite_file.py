@@ -15,7 +15,7 @@ from todo.models.todo import Todo
 
 @pytest.mark.soak
 class TestStart(FileDatabaseTest):
-    def test_processes_that_start_at_once_in_an_empty_folder_all_come_up(self) -> None:
+    def test_concurrent_starts_in_an_empty_folder_all_succeed(self) -> None:
         folders = [
             Path(self.enterContext(TemporaryDirectory()), "new") for _ in range(concurrent_start.ROUNDS)
         ]
@@ -29,7 +29,7 @@ class TestStart(FileDatabaseTest):
 
 
 class TestConnections(FileDatabaseTest):
-    def test_every_connection_is_safe_and_patient(self) -> None:
+    def test_every_connection_has_the_safe_pragmas(self) -> None:
         pragmas = {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1, "busy_timeout": 1234}
         with self.start(BUSY_TIMEOUT=1234).app_context():
             with database.read() as kept, db.engine.connect() as fresh:
@@ -38,7 +38,7 @@ class TestConnections(FileDatabaseTest):
                     self.assertEqual(pragmas, found)
             db.session.remove()
 
-    def test_a_transaction_that_writes_begins_immediate(self) -> None:
+    def test_write_transaction_begins_immediate(self) -> None:
         with self.start(BUSY_TIMEOUT=0).app_context():
             self.shell().execute("INSERT INTO todos (title) VALUES ('x')")
             begun: list[str] = []
@@ -59,7 +59,7 @@ class TestConnections(FileDatabaseTest):
             database.write(write_beside)
             db.session.remove()
 
-    def test_a_session_that_reads_and_then_writes_is_never_refused_for_another_writer(self) -> None:
+    def test_session_that_reads_then_writes_waits_for_another_writer(self) -> None:
         with self.start().app_context():
             shell = self.shell()
             shell.execute("INSERT INTO todos (title) VALUES ('x')")
@@ -80,7 +80,7 @@ class TestShell(FileDatabaseTest):
         super().setUp()
         self.start()
 
-    def test_a_title_is_enough(self) -> None:
+    def test_shell_insert_needs_only_a_title(self) -> None:
         self.shell().execute("INSERT INTO todos (title) VALUES ('from the shell')")
         todo = self.client.get("/api/v1/todos/1").get_json()
         expected = {
@@ -100,7 +100,7 @@ class TestShell(FileDatabaseTest):
         changed = self.client.put("/api/v1/todos/1", json={"completed": True})
         self.assertEqual((200, True), (changed.status_code, changed.get_json()["completed"]))
 
-    def test_an_update_renews_updated_at(self) -> None:
+    def test_shell_update_renews_updated_at(self) -> None:
         before = self.client.post("/api/v1/todos", json={"title": "by the API"})
         time.sleep(0.002)  # the shell's clock tells milliseconds
         self.shell().execute("UPDATE todos SET completed = 1")
@@ -108,7 +108,7 @@ class TestShell(FileDatabaseTest):
         self.assertLess(before.get_json()["updated_at"], after.get_json()["updated_at"])
         self.assertNotEqual(before.headers["ETag"], after.headers["ETag"])
 
-    def test_bad_rows_are_refused(self) -> None:
+    def test_shell_cannot_store_invalid_rows(self) -> None:
         bad_values: dict[str, tuple[object, ...]] = {
             "title": (None, "", " ", "\t\n\v\f\r ", "t" * 81, b"blob", b"", b"x" * 80),
             "description": ("d" * 121, b"blob"),
@@ -152,7 +152,7 @@ class TestShell(FileDatabaseTest):
                         shell.execute(statement, parameters)
         self.assertEqual(["good"], self.titles())
 
-    def test_good_rows_are_taken_and_served_as_they_are(self) -> None:
+    def test_valid_shell_rows_are_served_unchanged(self) -> None:
         good_values: dict[str, tuple[tuple[Any, Any], ...]] = {
             "title": (
                 ("t" * 80, "t" * 80),
@@ -181,7 +181,7 @@ class TestShell(FileDatabaseTest):
                     answer = self.client.get(f"/api/v1/todos/{cursor.lastrowid}")
                     self.assertEqual((200, served), (answer.status_code, answer.get_json()[column]))
 
-    def test_an_id_is_never_given_again(self) -> None:
+    def test_id_of_a_deleted_row_is_never_reused(self) -> None:
         shell = self.shell()
         for expected in (1, 2, 3):
             answer = self.client.post("/api/v1/todos", json={"title": "x"})
@@ -192,7 +192,7 @@ class TestShell(FileDatabaseTest):
         self.start()
         self.assertEqual(5, self.client.post("/api/v1/todos", json={"title": "x"}).get_json()["id"])
 
-    def test_the_schema_and_the_rows_are_legible(self) -> None:
+    def test_schema_and_rows_are_readable_in_the_shell(self) -> None:
         self.client.post("/api/v1/todos", json={"title": "x", "deadline_at": "2027-01-31T18:00:00"})
         shell = self.shell()
         (schema,) = shell.execute("SELECT sql FROM sqlite_schema WHERE name = 'todos'").fetchone()

@@ -25,7 +25,7 @@ OUTLOOK = """\
 
 
 class TestRead(unittest.TestCase):
-    def test_todoist(self) -> None:
+    def test_todoist_export_is_read(self) -> None:
         self.assertEqual(
             [
                 Entry(2, None, ("section",)),
@@ -46,7 +46,7 @@ class TestRead(unittest.TestCase):
             list(read([TODOIST])),
         )
 
-    def test_outlook(self) -> None:
+    def test_outlook_export_is_read(self) -> None:
         milk = {"title": "Buy milk", "description": "Two litres", "completed": False}
         self.assertEqual(
             [
@@ -57,7 +57,7 @@ class TestRead(unittest.TestCase):
             list(read([OUTLOOK])),
         )
 
-    def test_other_columns_and_cells(self) -> None:
+    def test_unknown_columns_and_invalid_cells_are_reported(self) -> None:
         for text, expected in (
             ("Title,colour\na,red\nb,\n", [Entry(2, {"title": "a"}, ("colour",)), Entry(3, {"title": "b"})]),
             ("title\tid\na\t7\n", [Entry(2, {"title": "a", "id": 7})]),
@@ -69,7 +69,7 @@ class TestRead(unittest.TestCase):
             with self.subTest(text):
                 self.assertEqual(expected, list(read([text])))
 
-    def test_times(self) -> None:
+    def test_times_are_read(self) -> None:
         for cell, day_first, expected in (
             ("2027-01-31", None, "2027-01-31"),
             ("2027-01-31 9:05", None, "2027-01-31T09:05"),
@@ -94,7 +94,7 @@ class TestRead(unittest.TestCase):
 class TestFormulas(unittest.TestCase):
     """What a spreadsheet would take for a formula becomes text there, and comes back as it was."""
 
-    def test_defused_and_back(self) -> None:
+    def test_formula_is_defused_and_read_back(self) -> None:
         titles = ["=1+1", "+1", "-1", "@SUM(A1)", "'=1", "''=1", "＝1", "'quoted'", "a=1"]  # noqa: RUF001
         here, there = service(), service()
         fill(here, [Stored(i, title, "\t=1\n") for i, title in enumerate(titles, 1)])
@@ -107,7 +107,7 @@ class TestFormulas(unittest.TestCase):
         run(there, "import", "--format", "csv", "-", text=exported)
         self.assertEqual(content(here), content(there))
 
-    def test_the_form(self) -> None:
+    def test_csv_layout(self) -> None:
         app = service()
         fill(app, [Stored(1, 'Say "a", b', "x\r\ny", deadline_at=datetime(2027, 1, 31))])
         self.assertEqual(

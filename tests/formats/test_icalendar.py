@@ -33,7 +33,7 @@ class TestRead(unittest.TestCase):
         (entry,) = read(calendar(*lines, before=before), zone)
         return entry
 
-    def test_what_a_todo_can_not_keep_is_said(self) -> None:
+    def test_lost_properties_are_reported(self) -> None:
         entry = self.read_one(
             "UID:a",
             "SUMMARY:Water the",
@@ -53,7 +53,7 @@ class TestRead(unittest.TestCase):
             Entry(3, values, ("RRULE", "X-APPLE-SORT-ORDER", "VALARM", "CATEGORIES", "DTSTART")), entry
         )
 
-    def test_members(self) -> None:
+    def test_properties_become_members(self) -> None:
         for lines, expected in (
             (["summary;LANGUAGE=en:a\\, b\\; c\\\\n\\n\\N"], {"title": "a, b; c\\n\n\n"}),
             (['DESCRIPTION;ALTREP="http://a:1/;b":x'], {"description": "x"}),
@@ -78,17 +78,17 @@ class TestRead(unittest.TestCase):
             with self.subTest(lines):
                 self.assertEqual({"completed": False} | expected, self.read_one(*lines, before=ZONES).values)
 
-    def test_lost_with_a_status(self) -> None:
+    def test_lost_status_is_reported(self) -> None:
         for line, completed in (("STATUS:CANCELLED", True), ("STATUS:IN-PROCESS", False)):
             self.assertEqual(Entry(3, {"completed": completed}, (line,)), self.read_one(line))
 
-    def test_a_zone_that_nobody_knows(self) -> None:
+    def test_unknown_zone_is_reported(self) -> None:
         for zones in ("", ZONES.replace("Customized", "Other"), ZONES.replace("+0530", "?")):
             with self.subTest(zones):
                 entry = self.read_one("DUE;TZID=Customized Time Zone:20270131T180000", before=zones)
                 self.assertIn("Customized Time Zone of DUE is unknown", entry.error)
 
-    def test_other_components(self) -> None:
+    def test_other_components_are_skipped(self) -> None:
         event = "BEGIN:VEVENT\nSUMMARY:b\nBEGIN:VALARM\nEND:VALARM\nEND:VEVENT\n"
         (found, todo) = read(calendar("SUMMARY:a", before=event), BERLIN)
         self.assertEqual(Entry(3, None, ("VEVENT",)), found)
@@ -106,7 +106,7 @@ class TestWrite(unittest.TestCase):
         self.assertEqual([], read.errors)
         return data, read.walk("VTODO")
 
-    def test_properties(self) -> None:
+    def test_members_become_properties(self) -> None:
         todo = Stored(
             7,
             "Käse, Brot; \\n",
@@ -133,12 +133,12 @@ class TestWrite(unittest.TestCase):
                     self.assertEqual(changed, vtodo[name].dt)
                 self.assertEqual(zone != "UTC", b"BEGIN:VTIMEZONE" in data)
 
-    def test_carriage_returns_are_no_text(self) -> None:
+    def test_carriage_returns_are_normalized(self) -> None:
         data, (vtodo,) = self.written("UTC", Stored(description="a\r\nb\nc\r\n"))
         self.assertNotRegex(data, rb"\r[^\n]")
         self.assertEqual("a\nb\nc\n", vtodo["DESCRIPTION"])
 
-    def test_lines_are_short(self) -> None:
+    def test_lines_are_folded(self) -> None:
         todo = Stored(title="ä" * 80, description="\U0001f95b" * 60 + "," * 60)
         data, (vtodo,) = self.written("UTC", todo)
         self.assertLessEqual(max(map(len, data.split(b"\r\n"))), 75)

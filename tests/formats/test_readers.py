@@ -113,7 +113,7 @@ class TestCalendars(ReaderTest):
         for command in ("discover", "sync"):
             self.call(self.find("vdirsyncer"), "-c", config, command, answer="y\n")
 
-    def test_tasks(self) -> None:
+    def test_calendar_programs_read_tasks(self) -> None:
         self.subscribe("tasks", "")
         config = self.folder / "todoman.py"
         config.write_text(f'path = "{self.folder}/tasks"\ncache_path = "{self.folder}/cache"\n')
@@ -133,7 +133,7 @@ class TestCalendars(ReaderTest):
         }
         self.assertEqual(expected, found)
 
-    def test_events(self) -> None:
+    def test_calendar_programs_read_events(self) -> None:
         self.subscribe("events", "?as=event&completed=false")
         config = self.folder / "khal.conf"
         config.write_text(KHAL.format(folder=self.folder))
@@ -156,7 +156,7 @@ class TestTaskwarrior(ReaderTest):
         rc.write_text(f"data.location={self.folder}/task\nconfirmation=off\nverbose=nothing\n")
         self.variables = {"TASKRC": str(rc)}
 
-    def test_it_takes_our_file_and_gives_it_back(self) -> None:
+    def test_taskwarrior_round_trips(self) -> None:
         path = self.folder / "todos.json"
         run(self.app, "export", "--format", "taskwarrior", path)
         self.call(self.task, "import", path, **self.variables)
@@ -166,7 +166,7 @@ class TestTaskwarrior(ReaderTest):
         again = run(self.app, "import", "--format", "taskwarrior", path)
         self.assertEqual("0 taken, 3 were here before, 0 can't be taken.\n", again.stdout)
 
-    def test_its_own_tasks(self) -> None:
+    def test_taskwarrior_tasks_are_imported(self) -> None:
         self.call(self.task, "add", "Pay rent", "due:2027-02-01T12:00", "project:Home", **self.variables)
         self.call(self.task, "1", "annotate", "to the landlord", **self.variables)
         self.call(self.task, "add", "Done", **self.variables)
@@ -189,7 +189,7 @@ class TestSpreadsheet(ReaderTest):
         self.call(self.find("soffice"), "--headless", profile, *options, *where, path)
         return self.folder / "out" / f"{path.stem}.{kind.partition(':')[0]}"
 
-    def test_it_keeps_the_table(self) -> None:
+    def test_spreadsheet_round_trips_the_csv(self) -> None:
         path = self.folder / "todos.csv"
         run(self.app, "export", path)
         # Commas, quotes, UTF-8, the whole file, with numbers and times looked for.

@@ -18,7 +18,7 @@ def pieces(whole: str, size: int) -> Iterator[str]:
 
 class TestText(unittest.TestCase):
     @given(st.text(), st.integers(1, 5))
-    def test_any_text_in_any_pieces(self, whole: str, size: int) -> None:
+    def test_text_in_any_chunks_is_decoded(self, whole: str, size: int) -> None:
         whole = whole.encode(errors="replace").decode()
         data = whole.encode()
         decoded = "".join(text.decode(data[start : start + size] for start in range(0, len(data), size)))
@@ -27,7 +27,7 @@ class TestText(unittest.TestCase):
         self.assertEqual(decoded, "".join(lines))
         self.assertTrue(all(line.count("\n") == line.endswith("\n") for line in lines))
 
-    def test_where_it_is_not_utf_8(self) -> None:
+    def test_invalid_utf_8_is_located(self) -> None:
         for parts, line in (
             ([b"a\nb\xff\n"], 2),
             ([b"a\nb\n", b"c\nK\xe4se\n"], 4),
@@ -42,7 +42,7 @@ class TestText(unittest.TestCase):
 
 
 class TestUid(unittest.TestCase):
-    def test_own_uid(self) -> None:
+    def test_own_uid_is_recognized(self) -> None:
         uid, moment = "20270131T180000.123456Z-42@todo", "2027-01-31T18:00:00.123456Z"
         self.assertEqual(uid, own_uid(42, moment))
         self.assertEqual((42, moment), parse_own_uid(uid))
@@ -51,7 +51,7 @@ class TestUid(unittest.TestCase):
 
 
 class TestJson(unittest.TestCase):
-    def test_values_in_any_pieces(self) -> None:
+    def test_json_in_any_chunks_is_parsed(self) -> None:
         entries = [Entry(1, {"title": "a"}), Entry(2, {"title": 'b\\"]', "x": [1, {}]}), Entry(4, {})]
         for whole in (
             '[{"title": "a"},\n{"title": "b\\\\\\"]", "x": [1, {}]},\n\n{}]\n',
@@ -63,12 +63,12 @@ class TestJson(unittest.TestCase):
                     self.assertEqual(entries, list(json.read(pieces(whole, size))))
         self.assertEqual([], list(json.read([" [ ", "] "])))
 
-    def test_what_is_no_todo(self) -> None:
+    def test_invalid_json_todo_is_reported(self) -> None:
         for size in (1, 1000):
             found = list(json.read(pieces('[12, "a", null, [], true]', size)))
             self.assertEqual([Entry(1, {}, error="A todo must be a JSON object.")] * 5, found)
 
-    def test_taskwarrior(self) -> None:
+    def test_taskwarrior_json_is_read(self) -> None:
         uuid = "0c1a2d6e-1111-4222-8333-123456789abc"
         task = (
             f'"uuid": "{uuid}", "id": 1, "urgency": 2.5, "description": "Milk", "entry": "20270131T180000Z"'
@@ -101,7 +101,7 @@ class TestJson(unittest.TestCase):
 
 
 class TestTodotxt(unittest.TestCase):
-    def test_lines(self) -> None:
+    def test_todotxt_lines_are_read(self) -> None:
         for line, values, lost in (
             ("Buy milk +Home @shop", {"title": "Buy milk +Home @shop"}, ()),
             ("(A) 2027-01-31 Call", {"title": "Call", "created_at": "2027-01-31"}, ("priority",)),

@@ -65,7 +65,7 @@ def lose_in_todotxt(todo: Stored) -> Stored:
 @pytest.mark.database
 @pytest.mark.soak
 class TestRoundTrip(unittest.TestCase):
-    def test_what_goes_out_comes_in(self) -> None:
+    def test_export_and_import_round_trip(self) -> None:
         for chosen, zone, lose in (
             ("json", "UTC", keep),
             ("ics", "UTC", keep),
@@ -95,7 +95,7 @@ class TestRoundTrip(unittest.TestCase):
 
         go_round()
 
-    def test_a_deadline_that_clocks_skip(self) -> None:
+    def test_deadline_skipped_by_clocks_round_trips(self) -> None:
         skipped = Stored(deadline_at=datetime(2027, 3, 28, 2, 30), updated_at=MOMENT)
         for chosen in ("json", "ics", "csv", "todotxt"):
             with self.subTest(chosen):
@@ -106,7 +106,7 @@ class TestRoundTrip(unittest.TestCase):
                 run(there, "import", "--format", chosen, "-", text=text)
                 self.assertEqual([skipped], content(there))
 
-    def test_taskwarrior(self) -> None:
+    def test_taskwarrior_round_trips(self) -> None:
         here, there = service("Europe/Berlin"), service("Europe/Berlin")
         sent = [
             Stored(1, "Buy milk", "Two litres", deadline_at=datetime(2027, 2, 1)),
@@ -157,31 +157,31 @@ class TestImport(TransferTest):
     def titles(self) -> list[str]:
         return [todo.title for todo in content(self.app)]
 
-    def test_every_fault_is_reported_and_nothing_taken(self) -> None:
+    def test_invalid_file_reports_every_error_and_imports_nothing(self) -> None:
         result = run(self.app, "import", "-", "--format", "json", text=FULL)
         self.assertEqual(1, result.exit_code)
         refusal = "Error: Nothing was taken, for 6 can't be. --skip-invalid takes the rest.\n"
         self.assertEqual(REPORT + refusal, result.stderr)
         self.assertEqual([], content(self.app))
 
-    def test_skip_invalid_takes_the_rest(self) -> None:
+    def test_skip_invalid_imports_the_rest(self) -> None:
         result = run(self.app, "import", "-", "--format", "json", "--skip-invalid", text=FULL)
         self.assertEqual((0, REPORT), (result.exit_code, result.stderr))
         self.assertEqual("2 taken, 0 were here before, 6 can't be taken.\n", result.stdout)
         self.assertEqual(["a", "a"], self.titles())
 
-    def test_dry_run_says_the_same_and_changes_nothing(self) -> None:
+    def test_dry_run_reports_the_same_and_changes_nothing(self) -> None:
         result = self.take("a.json", '[{"title": "a"}]', "--dry-run")
         self.assertEqual("1 would be taken, 0 were here before, 0 can't be taken.\n", result.stdout)
         self.assertEqual([], content(self.app))
 
-    def test_equal_todos_are_all_taken_but_only_once(self) -> None:
+    def test_equal_todos_are_all_imported_once(self) -> None:
         for text, taken, here in (("a\na\nb\n", 3, 0), ("a\na\nb\n", 0, 3), ("b\nx a\na\na\n", 1, 3)):
             result = self.take("a.txt", text)
             self.assertEqual(f"{taken} taken, {here} were here before, 0 can't be taken.\n", result.stdout)
         self.assertEqual(["a", "a", "b", "a"], self.titles())
 
-    def test_a_deleted_todo_comes_back(self) -> None:
+    def test_deleted_todo_can_be_imported_again(self) -> None:
         self.take("a.txt", "a\n")
         client = self.app.test_client()
         client.delete("/api/v1/todos/1")
@@ -196,7 +196,7 @@ class TestImport(TransferTest):
         self.take("u.json", '{"title": "again", "uid": "u"}')
         self.assertEqual([("again", "u")], [(todo.title, todo.uid) for todo in content(self.app)])
 
-    def test_a_service_with_todos_of_its_own_takes_them_as_new(self) -> None:
+    def test_import_into_another_service_creates_new_todos(self) -> None:
         own = Stored(5, "own")
         other = service()
         fill(other, [Stored(5, "other", created_at=DAY_BEFORE), Stored(7, "kept", uid="kept")])
@@ -219,7 +219,7 @@ class TestImport(TransferTest):
                     # Who asks for what is updated_since hears of them.
                     self.assertLess(abs(utc_now() - todo.updated_at), timedelta(minutes=5))
 
-    def test_its_own_export_brings_nothing_new(self) -> None:
+    def test_import_of_the_own_export_creates_nothing(self) -> None:
         fill(self.app, [Stored(1, "a"), Stored(2, "b", uid="kept")])
         before = content(self.app)
         for chosen in ("json", "csv", "ics", "todotxt", "taskwarrior"):
@@ -229,7 +229,7 @@ class TestImport(TransferTest):
                 self.assertTrue(result.stdout.startswith("0 taken, 2 were here"), result.output)
                 self.assertEqual(before, content(self.app))
 
-    def test_two_todos_that_claim_one_id(self) -> None:
+    def test_two_todos_with_one_id_are_reported(self) -> None:
         text = "".join(
             f'{{"id": {number}, "title": "{title}", "created_at": "2027-01-{day}"}}\n'
             for number, title, day in ((3, "a", "01"), (3, "b", "02"), (4, "c", "03"), (2**63 - 1, "d", "04"))
@@ -239,7 +239,7 @@ class TestImport(TransferTest):
             [(3, "a"), (4, "c"), (5, "b"), (6, "d")], [(todo.id, todo.title) for todo in content(self.app)]
         )
 
-    def test_nothing_is_half_taken_of_a_file_that_cannot_be_read(self) -> None:
+    def test_unreadable_file_imports_nothing(self) -> None:
         ics = "BEGIN:VCALENDAR\r\nBEGIN:VTODO\r\nSUMMARY:a\r\nEND:VTODO\r\n"
         for name, data, line in (
             ("half.json", '[{"title": "a"},\n{"title": "b', 2),
@@ -277,7 +277,7 @@ class TestImport(TransferTest):
                 self.assertIn(f"Error: {path}:{line}: ", result.stderr)
                 self.assertTrue(result.stderr.endswith(" Nothing was taken.\n"), result.stderr)
 
-    def test_what_is_no_file_of_a_format(self) -> None:
+    def test_file_of_another_format_is_rejected(self) -> None:
         for arguments, status, message in (
             (("todos.doc",), 2, "What is the format of"),
             (("absent.json",), 1, "absent.json: No such file or directory."),
@@ -288,7 +288,7 @@ class TestImport(TransferTest):
                 self.assertEqual(status, result.exit_code, result.output)
                 self.assertIn(message, result.output)
 
-    def test_bytes_that_editors_add_or_change(self) -> None:
+    def test_byte_order_marks_and_line_ends_are_accepted(self) -> None:
         for name, data in (
             ("bom.csv", b"\xef\xbb\xbftitle\r\na\r\n"),
             ("lf.csv", b"title\na"),
@@ -304,7 +304,7 @@ class TestImport(TransferTest):
                 self.take(name, data)
                 self.assertEqual(["a"], self.titles())
 
-    def test_the_database_being_locked(self) -> None:
+    def test_locked_database_is_reported(self) -> None:
         database = self.folder / "db.sqlite"
         app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}", "BUSY_TIMEOUT": 1})
         with closing(sqlite3.connect(database, isolation_level=None)) as other:
@@ -321,7 +321,7 @@ class TestImport(TransferTest):
 class TestOnATerminal(TransferTest):
     """As a process: the others run in this one."""
 
-    def test_progress_and_reports(self) -> None:
+    def test_terminal_shows_progress_and_report(self) -> None:
         lines = "".join(f"{'x' * (80 if i else 81)} due:2027-01-31\n" for i in range(300))
         place = f"sqlite:///{self.folder}/db.sqlite"
         child = pexpect.spawn(
@@ -348,7 +348,7 @@ class TestExport(TransferTest):
         self.app = kept_app()
         fill(self.app, [Stored(id=number, title=f"Todo {number}") for number in range(1, 2502)])
 
-    def test_more_than_one_run_of_todos(self) -> None:
+    def test_export_of_many_chunks_is_complete(self) -> None:
         path = self.folder / "todos.json"
         result = run(self.app, "export", path)
         self.assertEqual((0, "", "Todos: 2501.\n"), (result.exit_code, result.stdout, result.stderr))
@@ -357,12 +357,12 @@ class TestExport(TransferTest):
         self.assertEqual(path.read_bytes(), run(self.app, "export").stdout_bytes)
         self.assertEqual([path], list(self.folder.iterdir()))
 
-    def test_what_is_lost_is_said(self) -> None:
+    def test_lost_members_are_reported(self) -> None:
         for name, lacks in (("a.csv", "CSV can't tell"), ("a.txt", "todo.txt has no description")):
             with self.subTest(name):
                 self.assertIn(lacks, run(self.app, "export", self.folder / name).stderr)
 
-    def test_a_file_that_cannot_be_written(self) -> None:
+    def test_unwritable_file_is_reported(self) -> None:
         for path in (self.folder / "absent" / "todos.json", Path("/dev/full")):
             with self.subTest(path):
                 result = run(self.app, "export", "--format", "json", path)

@@ -93,7 +93,7 @@ class TestAxe(PageTest):
             "W" * 80,
         )
 
-    def test_states(self) -> None:
+    def test_every_state_of_the_page_passes_axe(self) -> None:
         # No policy may keep axe out of the page that it looks at.
         for name, bring_about in STATES.items():
             with self.subTest(name):
@@ -104,12 +104,12 @@ class TestAxe(PageTest):
                 bring_about(page)
                 self.assertAccessible(page)
 
-    def test_an_empty_list(self) -> None:
+    def test_empty_list_passes_axe(self) -> None:
         page = self.open(bypass_csp=True)
         expect(page.get_by_text("Nothing to do.")).to_be_visible()
         self.assertAccessible(page)
 
-    def test_a_conflict(self) -> None:
+    def test_conflict_passes_axe(self) -> None:
         self.given("Buy milk")
         page = self.open(bypass_csp=True)
         page.get_by_role("button", name="Edit Buy milk").click()
@@ -120,14 +120,14 @@ class TestAxe(PageTest):
         expect(page.get_by_role("dialog")).to_be_visible()
         self.assertAccessible(page)
 
-    def test_the_question_for_a_token(self) -> None:
+    def test_token_prompt_passes_axe(self) -> None:
         page = self.open(url=self.enterContext(serve(empty_app(REQUIRE_TOKEN=True))), bypass_csp=True)
         page.get_by_role("textbox", name="Token").fill("wrong")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_be_visible()
         self.assertAccessible(page)
 
-    def test_touch_targets(self) -> None:
+    def test_touch_targets_are_large_enough(self) -> None:
         self.given_some()
         page = self.open(viewport={"width": 320, "height": 800}, has_touch=True)
         page.get_by_role("button", name="Edit Late").tap()
@@ -145,7 +145,7 @@ class TestKeyboardAndEar(PageTest):
         for key in keys:
             page.keyboard.press(key)
 
-    def test_everything_by_keyboard(self) -> None:
+    def test_every_action_works_by_keyboard(self) -> None:
         page = self.open()
         spoken = page.get_by_role("status")
         page.keyboard.type("Buy milk")
@@ -177,7 +177,7 @@ class TestKeyboardAndEar(PageTest):
         expect(new_todo(page)).to_be_focused()
         self.assertSaved()
 
-    def test_skip_to_the_list(self) -> None:
+    def test_skip_link_leads_to_the_list(self) -> None:
         self.given("Buy milk")
         page = self.open()
         self.assertShown(page, "Buy milk")
@@ -186,7 +186,7 @@ class TestKeyboardAndEar(PageTest):
         self.press(page, "Enter", "Tab")
         expect(row(page, "Buy milk").get_by_role("checkbox")).to_be_focused()
 
-    def test_rows_say_what_they_are(self) -> None:
+    def test_rows_have_accessible_names(self) -> None:
         self.given({"title": "Buy milk", "description": "Two litres", "deadline_at": "2020-01-31T18:00"})
         page = self.open()
         expect(page.get_by_role("list", name="Todos")).to_match_aria_snapshot(
@@ -204,7 +204,7 @@ class TestKeyboardAndEar(PageTest):
             """
         )
 
-    def test_results_of_a_search_are_said(self) -> None:
+    def test_search_results_are_announced(self) -> None:
         self.given("Buy milk", "Buy oats", "Call Ann")
         page = self.open()
         page.get_by_role("searchbox").fill("buy")
@@ -212,7 +212,7 @@ class TestKeyboardAndEar(PageTest):
 
 
 class TestLooks(PageTest):
-    def test_light_and_dark(self) -> None:
+    def test_page_follows_light_and_dark_mode(self) -> None:
         page = self.open()
         colours = []
         for scheme in ("light", "dark"):
@@ -220,7 +220,7 @@ class TestLooks(PageTest):
             colours.append(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
         self.assertEqual(["rgb(244, 244, 241)", "rgb(22, 23, 26)"], colours)
 
-    def test_right_to_left(self) -> None:
+    def test_page_works_right_to_left(self) -> None:
         self.given("Buy milk", "مرحبا بالعالم")
         page = self.open()
         self.assertShown(page, "مرحبا بالعالم", "Buy milk")
@@ -229,7 +229,7 @@ class TestLooks(PageTest):
         )
         self.assertEqual(["rtl", "ltr"], directions)
 
-    def test_on_a_phone(self) -> None:
+    def test_page_fits_a_phone(self) -> None:
         self.given("Buy milk")
         page = self.open(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
         row(page, "Buy milk").get_by_role("checkbox").tap()
@@ -239,7 +239,7 @@ class TestLooks(PageTest):
         page.get_by_role("button", name="Save").tap()
         self.assertSaved("Buy oats")
 
-    def test_without_javascript(self) -> None:
+    def test_page_without_javascript_explains_itself(self) -> None:
         page = self.open(java_script_enabled=False)
         expect(page.locator("noscript p")).to_contain_text("This page needs JavaScript")
         expect(page.locator("noscript p")).to_be_visible()
@@ -247,7 +247,7 @@ class TestLooks(PageTest):
 
 
 class TestSafe(PageTest):
-    def test_nasty_strings_are_text(self) -> None:
+    def test_markup_in_a_todo_is_shown_as_text(self) -> None:
         page = self.open()
         dialogs: list[str] = []
         page.on("dialog", lambda dialog: dialogs.append(dialog.message))

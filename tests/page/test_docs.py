@@ -10,7 +10,7 @@ from tests.support.server import Server
 
 
 class TestDocs(KeptAppTest):
-    def test_files_are_sent_once(self) -> None:
+    def test_docs_files_are_revalidated_with_304(self) -> None:
         for path in ("/docs", "/docs/docs.js", "/docs/swagger-ui.css"):
             with self.subTest(path=path):
                 first = self.client.get(path)
@@ -18,7 +18,7 @@ class TestDocs(KeptAppTest):
                 self.assertEqual((200, 304, b""), (first.status_code, again.status_code, again.data))
                 self.assertEqual("no-cache", again.headers["Cache-Control"])
 
-    def test_no_inline_script_may_run(self) -> None:
+    def test_docs_policy_forbids_inline_scripts(self) -> None:
         policy = self.client.get("/docs").headers["Content-Security-Policy"]
         self.assertIn("default-src 'none'; script-src 'self';", policy)
 
@@ -26,7 +26,7 @@ class TestDocs(KeptAppTest):
 @unittest.skipUnless(CHROMIUM, NONE)
 @pytest.mark.browser
 class TestDocsInABrowser(unittest.TestCase):
-    def test_operations_are_shown_and_tried_without_another_host(self) -> None:
+    def test_docs_try_operations_without_another_host(self) -> None:
         with Server() as server, chromium() as browser:
             page = browser.new_page()
             hosts: set[str | None] = set()

@@ -78,7 +78,7 @@ class TestConflict(PageTest):
         expect(dialog(mine)).to_be_visible()
         return mine
 
-    def test_both_versions_are_shown(self) -> None:
+    def test_conflict_shows_both_versions(self) -> None:
         page = self.conflict()
         yours, theirs = dialog(page).locator("section").all()
         for version, text in (
@@ -88,13 +88,13 @@ class TestConflict(PageTest):
             expect(version).to_contain_text(text, use_inner_text=True)
         self.assertSaved("Buy rice")
 
-    def test_keep_yours(self) -> None:
+    def test_conflict_can_keep_the_own_version(self) -> None:
         page = self.conflict()
         page.get_by_role("button", name="Keep yours").click()
         self.assertShown(page, "Buy oats")
         self.assertSaved({"title": "Buy oats", "description": "Two litres"})
 
-    def test_yours_is_all_that_is_shown(self) -> None:
+    def test_conflict_shows_the_whole_own_version(self) -> None:
         mine, other = self.two_windows()
         mine.get_by_role("button", name="Edit Buy milk").click()
         other.get_by_role("button", name="Edit Buy milk").click()
@@ -107,7 +107,7 @@ class TestConflict(PageTest):
         mine.get_by_role("button", name="Keep yours").click()
         self.assertSaved({"title": "Buy oats", "description": "Two litres"})
 
-    def test_take_theirs(self) -> None:
+    def test_conflict_can_take_the_other_version(self) -> None:
         page = self.conflict()
         page.get_by_role("button", name="Take theirs").click()
         self.assertShown(page, "Buy rice")
@@ -115,7 +115,7 @@ class TestConflict(PageTest):
         edit(page, "Buy rice", "Buy nuts")
         self.assertSaved("Buy nuts")
 
-    def test_decide_later(self) -> None:
+    def test_conflict_can_be_decided_later(self) -> None:
         page = self.conflict()
         page.keyboard.press("Escape")
         expect(dialog(page)).to_be_hidden()
@@ -126,7 +126,7 @@ class TestConflict(PageTest):
         self.assertSaved("Buy oats")
         expect(page.get_by_text("A change waits for your decision.")).to_be_hidden()
 
-    def test_it_was_deleted(self) -> None:
+    def test_conflict_with_a_deletion_says_so(self) -> None:
         for choice, saved in (("Keep yours", ["Buy oats"]), ("Take theirs", [])):
             with self.subTest(choice):
                 self.setUp()
@@ -139,7 +139,7 @@ class TestConflict(PageTest):
                 self.assertShown(mine, *saved)
                 self.assertSaved(*saved)
 
-    def test_a_changed_todo_is_not_deleted_unseen(self) -> None:
+    def test_todo_changed_elsewhere_is_not_deleted_unseen(self) -> None:
         mine, other = self.two_windows()
         edit(other, "Buy milk", "Buy rice")
         self.assertSaved("Buy rice")
@@ -149,7 +149,7 @@ class TestConflict(PageTest):
         self.assertShown(mine, "Buy rice")
         self.assertSaved("Buy rice")
 
-    def test_the_same_change_is_none(self) -> None:
+    def test_equal_changes_do_not_conflict(self) -> None:
         mine, other = self.two_windows()
         row(other, "Buy milk").get_by_role("checkbox").check()
         self.assertSaved({"completed": True})
@@ -158,7 +158,7 @@ class TestConflict(PageTest):
         self.assertSaved({"title": "Buy oats", "completed": True})
         expect(dialog(mine)).to_be_hidden()
 
-    def test_clearing_spares_what_is_active_again(self) -> None:
+    def test_clear_completed_spares_a_reactivated_todo(self) -> None:
         self.given({"title": "Buy milk", "completed": True}, {"title": "Call Ann", "completed": True})
         page = self.open()
 
@@ -176,7 +176,7 @@ class TestConflict(PageTest):
 
 
 class TestLostConnection(PageTest):
-    def test_the_server_is_killed_and_started_again(self) -> None:
+    def test_changes_survive_a_killed_server(self) -> None:
         self.given("Buy milk", "Call Ann", "Sow peas")
         page = self.open()
         self.assertShown(page, "Sow peas", "Call Ann", "Buy milk")
@@ -198,7 +198,7 @@ class TestLostConnection(PageTest):
         expect(page.get_by_role("status").filter(has_text="everything is saved")).to_have_count(1)
         expect(page.get_by_text("Not saved yet").filter(visible=True)).to_have_count(0)
 
-    def test_it_tries_again_by_itself(self) -> None:
+    def test_failed_change_is_retried_automatically(self) -> None:
         page = self.open()
         self.server.kill()
         try:
@@ -208,7 +208,7 @@ class TestLostConnection(PageTest):
             self.server.start()
         self.assertSaved("Buy milk")
 
-    def test_a_lost_answer_doubles_nothing(self) -> None:
+    def test_lost_response_duplicates_nothing(self) -> None:
         acts: dict[str, tuple[Callable[[Page], None], list[str]]] = {
             "POST": (lambda page: add(page, "Sow peas"), ["Buy milk", "Sow peas"]),
             "PATCH": (lambda page: edit(page, "Buy milk", "Buy oats"), ["Buy oats"]),
@@ -228,7 +228,7 @@ class TestLostConnection(PageTest):
                 self.assertSaved(*saved)
                 expect(dialog(page)).to_be_hidden()
 
-    def test_a_lost_answer_to_a_sweep(self) -> None:
+    def test_lost_response_to_a_bulk_update_duplicates_nothing(self) -> None:
         self.given("Buy milk", {"title": "Call Ann", "completed": True})
         page = self.open()
         lose_answer(page, "POST")
@@ -241,7 +241,7 @@ class TestLostConnection(PageTest):
         self.assertSaved("Buy milk", {"title": "Call Ann", "completed": True})
         self.assertShown(page, "Call Ann", "Buy milk")
 
-    def test_reading_is_tried_again(self) -> None:
+    def test_failed_read_is_retried(self) -> None:
         self.given("Buy milk")
         page = self.open()
         self.assertShown(page, "Buy milk")
@@ -265,7 +265,7 @@ class TestUnavailable(PageTest):
             yield
             other.execute("ROLLBACK")
 
-    def test_it_is_said_and_tried_again(self) -> None:
+    def test_unavailable_service_is_announced_and_retried(self) -> None:
         self.given("Buy milk")
         page = self.open()
         with self.locked():
@@ -275,7 +275,7 @@ class TestUnavailable(PageTest):
         try_now(page)
         self.assertSaved("Buy oats")
 
-    def test_changes_outlive_a_reload(self) -> None:
+    def test_pending_changes_survive_a_reload(self) -> None:
         self.given("Buy milk", "Call Ann")
         page = self.open()
         page.on("dialog", lambda dialog: dialog.accept())
@@ -291,7 +291,7 @@ class TestUnavailable(PageTest):
         self.assertSaved("Buy oats", "Sow peas")
         self.assertShown(page, "Sow peas", "Buy oats")
 
-    def test_undo_before_it_is_saved(self) -> None:
+    def test_pending_change_can_be_undone(self) -> None:
         self.given("Buy milk", "Call Ann")
         page = self.open()
         with self.locked():
@@ -305,7 +305,7 @@ class TestUnavailable(PageTest):
 
 
 class TestRefused(PageTest):
-    def test_a_new_todo_comes_back_with_the_reason(self) -> None:
+    def test_rejected_todo_returns_to_the_form_with_the_reason(self) -> None:
         page = self.open()
         add(page, "Ring the \u0007 bell")
         expect(new_todo(page)).to_have_value("Ring the \u0007 bell")
@@ -315,7 +315,7 @@ class TestRefused(PageTest):
         self.assertSaved("Ring the bell")
         expect(page.get_by_role("alert")).to_be_hidden()
 
-    def test_what_is_typed_meanwhile_stays(self) -> None:
+    def test_text_typed_meanwhile_stays(self) -> None:
         page = self.open()
 
         def type_on(route: Route) -> None:
@@ -333,7 +333,7 @@ class TestRefused(PageTest):
         self.assertShown(page, "Ring the bell")
         self.assertSaved("Ring the bell")
 
-    def test_an_edit_comes_back_with_the_reason(self) -> None:
+    def test_rejected_edit_returns_to_the_editor_with_the_reason(self) -> None:
         self.given({"title": "Buy milk", "description": "Two litres"})
         page = self.open()
         page.get_by_role("button", name="Edit Buy milk").click()
@@ -362,14 +362,14 @@ class TestToken(PageTest):
         page.get_by_role("textbox", name="Token").fill(token)
         page.keyboard.press("Enter")
 
-    def test_one_that_may_only_read(self) -> None:
+    def test_read_only_token_shows_a_message_on_writes(self) -> None:
         page = self.open(url=self.url)
         self.enter(page, make_token(self.app, "--read-only"))
         add(page, "Buy milk")
         expect(page.get_by_role("alert")).to_contain_text("Not saved: ")
         expect(new_todo(page)).to_have_value("Buy milk")
 
-    def test_it_is_asked_for_kept_for_the_session_and_forgotten(self) -> None:
+    def test_token_is_prompted_for_kept_for_the_session_and_forgotten(self) -> None:
         page = self.open(url=self.url)
         asked = page.get_by_role("dialog", name="A token is needed")
         expect(asked.get_by_label("Token")).to_be_focused()

@@ -29,7 +29,7 @@ def title_field(page: Page) -> Locator:
 
 
 class TestAdding(PageTest):
-    def test_a_title_and_enter(self) -> None:
+    def test_enter_in_the_title_adds_a_todo(self) -> None:
         page = self.open()
         expect(new_todo(page)).to_be_focused()
         page.keyboard.type("  Buy milk  ")
@@ -42,7 +42,7 @@ class TestAdding(PageTest):
         self.assertShown(page, "Call Ann", "Buy milk")
         self.assertSaved("Buy milk", "Call Ann")
 
-    def test_white_space_is_no_title(self) -> None:
+    def test_blank_title_adds_nothing(self) -> None:
         page = self.open()
         page.keyboard.type("   ")
         page.keyboard.press("Enter")
@@ -50,7 +50,7 @@ class TestAdding(PageTest):
         self.assertShown(page)
         self.assertSaved()
 
-    def test_description_and_deadline_by_keyboard(self) -> None:
+    def test_description_and_deadline_can_be_added_by_keyboard(self) -> None:
         page = self.open()
         expect(page.get_by_label("Deadline")).to_be_hidden()
         page.keyboard.type("Pay the rent")
@@ -70,7 +70,7 @@ class TestAdding(PageTest):
             }
         )
 
-    def test_half_a_deadline_is_kept_and_explained(self) -> None:
+    def test_incomplete_deadline_is_kept_and_explained(self) -> None:
         page = self.open()
         page.keyboard.type("Pay the rent")
         page.get_by_label("Deadline").focus()
@@ -80,7 +80,7 @@ class TestAdding(PageTest):
         expect(page.get_by_label("Deadline")).to_be_focused()
         self.assertSaved()
 
-    def test_length_counts_characters(self) -> None:
+    def test_length_limit_counts_characters(self) -> None:
         page = self.open()
         new_todo(page).fill("🍋" * 81)
         expect(page.get_by_text("1 character too long")).to_be_visible()
@@ -101,7 +101,7 @@ class TestEditing(PageTest):
         expect(title_field(page)).to_have_value(title)
         return page
 
-    def test_enter_saves_what_is_trimmed(self) -> None:
+    def test_enter_saves_the_trimmed_title(self) -> None:
         page = self.edit()
         page.keyboard.type("  Buy oats ")
         page.keyboard.press("Enter")
@@ -110,14 +110,14 @@ class TestEditing(PageTest):
         # What was not edited stays to the last digit, though no field can show it.
         self.assertSaved({"title": "Buy oats", "deadline_at": "2099-01-31T18:00:00.123456"})
 
-    def test_leaving_saves(self) -> None:
+    def test_leaving_the_editor_saves(self) -> None:
         page = self.edit()
         page.keyboard.type("Buy oats")
         page.get_by_role("heading", name="Todos").click()
         self.assertShown(page, "Buy oats")
         self.assertSaved("Buy oats")
 
-    def test_moving_between_the_fields_does_not_save(self) -> None:
+    def test_moving_between_fields_does_not_save(self) -> None:
         page = self.edit()
         page.keyboard.type("Buy oats")
         page.keyboard.press("Tab")
@@ -127,7 +127,7 @@ class TestEditing(PageTest):
         page.keyboard.press("Enter")
         self.assertSaved({"title": "Buy oats", "description": "Three bags"})
 
-    def test_escape_and_cancel_leave_it_as_it_was(self) -> None:
+    def test_escape_and_cancel_discard_the_edit(self) -> None:
         page = self.edit()
         page.keyboard.type("Buy oats")
         page.keyboard.press("Escape")
@@ -139,7 +139,7 @@ class TestEditing(PageTest):
         expect(title_field(page)).to_be_hidden()
         self.assertSaved("Buy milk")
 
-    def test_an_empty_title_deletes(self) -> None:
+    def test_empty_title_deletes_the_todo(self) -> None:
         page = self.edit()
         page.keyboard.type("  ")
         page.keyboard.press("Enter")
@@ -158,7 +158,7 @@ class TestEditing(PageTest):
 
 
 class TestWorking(PageTest):
-    def test_toggling_and_counting(self) -> None:
+    def test_toggle_updates_the_count(self) -> None:
         self.given("Buy milk", "Call Ann")
         page = self.open()
         left(page, "2 items left")
@@ -173,7 +173,7 @@ class TestWorking(PageTest):
         row(page, "Call Ann").get_by_role("checkbox").check()
         left(page, "0 items left")
 
-    def test_delete_and_undo(self) -> None:
+    def test_deleted_todo_can_be_undone(self) -> None:
         self.given("Call Ann", {"title": "Buy milk", "description": "Two litres"}, "Sow peas")
         page = self.open()
         page.get_by_role("button", name="Delete Buy milk").click()
@@ -184,7 +184,7 @@ class TestWorking(PageTest):
         self.assertSaved("Call Ann", "Sow peas", {"title": "Buy milk", "description": "Two litres"})
         expect(page.get_by_role("button", name="Undo")).to_be_hidden()
 
-    def test_complete_all_and_back(self) -> None:
+    def test_complete_all_can_be_reverted(self) -> None:
         self.given("Buy milk", {"title": "Call Ann", "completed": True}, "Sow peas")
         page = self.open()
         everything = page.get_by_label("Complete all")
@@ -203,7 +203,7 @@ class TestWorking(PageTest):
         left(page, "3 items left")
         self.assertSaved(*[{"completed": False}] * 3)
 
-    def test_clear_completed(self) -> None:
+    def test_clear_completed_deletes_completed_todos(self) -> None:
         self.given(
             "Buy milk", {"title": "Call Ann", "completed": True}, {"title": "Sow peas", "completed": True}
         )
@@ -218,7 +218,7 @@ class TestWorking(PageTest):
         self.assertSaved("Buy milk", {"title": "Call Ann", "completed": True}, {"completed": True})
         expect(clear).to_be_visible()
 
-    def test_all_of_a_search_or_view_and_no_other(self) -> None:
+    def test_complete_all_affects_the_visible_todos_only(self) -> None:
         self.given("Buy milk", "Buy oats", {"title": "Late", "deadline_at": wall_time(days=-1)})
         page = self.open("/#/?q=buy")
         self.assertShown(page, "Buy oats", "Buy milk")
@@ -227,7 +227,7 @@ class TestWorking(PageTest):
         page.get_by_role("button", name="Clear completed").click()
         self.assertSaved("Late")
 
-    def test_more_than_a_batch_holds(self) -> None:
+    def test_complete_all_works_beyond_one_batch(self) -> None:
         self.given(*[f"Todo {number}" for number in range(1100)])
         page = self.open()
         page.get_by_label("Complete all").check()
@@ -256,7 +256,7 @@ class TestFinding(PageTest):
             {"title": "Far", "deadline_at": wall_time(days=7.1)},
         )
 
-    def test_views(self) -> None:
+    def test_views_show_their_todos(self) -> None:
         self.given_one_of_each()
         page = self.open()
         for view, address, titles in (
@@ -278,7 +278,7 @@ class TestFinding(PageTest):
         page.go_back()
         self.assertShown(page, "Soon", "Late")
 
-    def test_a_change_moves_it_from_view_to_view(self) -> None:
+    def test_changed_todo_moves_between_views(self) -> None:
         self.given_one_of_each()
         page = self.open("/#/active")
         row(page, "Late").get_by_role("checkbox").click()
@@ -295,7 +295,7 @@ class TestFinding(PageTest):
         self.shown_counts(page, 7, 5, 2, 0, 1)
         self.assertShown(page, "Late", "Done")
 
-    def test_empty_views_say_so(self) -> None:
+    def test_empty_view_says_so(self) -> None:
         page = self.open()
         expect(page.get_by_text("Nothing to do. Type above and press Enter.")).to_be_visible()
         expect(page.get_by_role("searchbox")).to_be_hidden()
@@ -312,7 +312,7 @@ class TestFinding(PageTest):
         row(page, "Buy milk").get_by_role("checkbox").click()
         expect(page.get_by_text("All done.")).to_be_visible()
 
-    def test_search_as_one_types(self) -> None:
+    def test_search_runs_while_typing(self) -> None:
         self.given("Buy MILK", {"title": "Breakfast", "description": "milk, oats"}, "100% sure", "Ärger")
         page = self.open()
         search = page.get_by_role("searchbox")
@@ -326,7 +326,7 @@ class TestFinding(PageTest):
         expect(search).to_have_value("milk")
         self.assertShown(page, "Breakfast", "Buy MILK")
 
-    def test_sort(self) -> None:
+    def test_sort_order_can_be_chosen(self) -> None:
         self.given(
             {"title": "b", "deadline_at": "2099-01-02"}, "a", {"title": "c", "deadline_at": "2099-01-01"}
         )
@@ -343,7 +343,7 @@ class TestFinding(PageTest):
             self.assertShown(page, *titles)
             expect(page.get_by_label("Sort by").locator("option:checked")).to_have_text(order)
 
-    def test_pages_load_as_one_scrolls(self) -> None:
+    def test_next_page_loads_on_scroll(self) -> None:
         self.given(*[f"Todo {number}" for number in range(1250)])
         page = self.open("/#/?sort=id")
         expect(row(page, "Todo 0")).to_have_attribute("aria-setsize", "1250")
@@ -358,7 +358,7 @@ class TestFinding(PageTest):
         page.mouse.wheel(0, -200_000)
         expect(page.get_by_text("Todo 0", exact=True)).to_be_visible()
 
-    def test_another_window_is_seen_when_one_comes_back(self) -> None:
+    def test_changes_of_another_window_show_on_return(self) -> None:
         self.given("Buy milk")
         page = self.open()
         self.assertShown(page, "Buy milk")
@@ -371,7 +371,7 @@ class TestFinding(PageTest):
 
 
 class TestTimes(PageTest):
-    def test_overdue_is_said_in_words(self) -> None:
+    def test_overdue_todo_says_so_in_words(self) -> None:
         self.given({"title": "Late", "deadline_at": wall_time(minutes=-1)})
         page = self.open()
         late = row(page, "Late")
@@ -380,7 +380,7 @@ class TestTimes(PageTest):
         late.get_by_role("checkbox").check()
         expect(late.get_by_text("Overdue")).to_be_hidden()
 
-    def test_it_becomes_overdue_while_one_looks(self) -> None:
+    def test_todo_becomes_overdue_while_the_page_is_open(self) -> None:
         self.given({"title": "Soon", "deadline_at": wall_time(seconds=50)})
         page = self.open("about:blank", url="about:blank")
         page.clock.install()
@@ -390,7 +390,7 @@ class TestTimes(PageTest):
         expect(row(page, "Soon").get_by_text("Overdue")).to_be_visible()
         expect(page.get_by_role("link", name="Overdue")).to_have_text("Overdue 1")
 
-    def test_the_readers_way(self) -> None:
+    def test_times_use_the_format_of_the_reader(self) -> None:
         self.given(
             {"title": "Rent", "deadline_at": "2099-01-31T18:00"},
             {"title": "Tax", "deadline_at": "2098-02-01"},
@@ -408,7 +408,7 @@ class TestTimes(PageTest):
                 expect(time).to_have_attribute("datetime", "2099-01-31T18:00:00")
                 expect(row(page, "Tax").locator("time")).to_have_text(tax)
 
-    def test_the_zone_is_named_where_the_readers_differs(self) -> None:
+    def test_zone_is_named_if_the_zone_of_the_reader_differs(self) -> None:
         expect(self.open().locator("#zone")).to_be_empty()
         expect(self.open(timezone_id="Asia/Tokyo").locator("#zone")).to_have_text(
             "Deadlines are times in UTC."

@@ -31,7 +31,7 @@ new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duratio
 
 
 class TestFirstLoad(PageTest):
-    def test_with_1_000_todos(self) -> None:
+    def test_page_with_1_000_todos_loads_in_time(self) -> None:
         self.given(*[{"title": f"Todo {number}", "deadline_at": "2099-01-31"} for number in range(1000)])
         self.open()  # the server is warm then
         times: list[float] = []
@@ -58,7 +58,7 @@ class TestManyTodos(PageTest):
         longest: float = page.evaluate("Math.max(0, ...tasks.splice(0))")
         return longest
 
-    def test_typing_scrolling_and_completing(self) -> None:
+    def test_typing_scrolling_and_completing_stay_fast_with_many_todos(self) -> None:
         self.given(*[{"title": f"Todo {number}", "completed": number % 3 == 0} for number in range(TODOS)])
         page = self.open("about:blank", url="about:blank", color_scheme="light")
         page.add_init_script(LONG_TASKS)

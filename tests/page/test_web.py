@@ -46,7 +46,7 @@ class TestWeb(KeptAppTest):
         names = [path.name for path in (PACKAGE / "static" / "page").iterdir()]
         return {f"{folder}/{name}": self.client.get(f"{folder}/{name}").data for name in names}
 
-    def test_security_headers_on_each_answer(self) -> None:
+    def test_every_response_has_security_headers(self) -> None:
         for path in ("/", *self.files()):
             with self.subTest(path):
                 headers = self.client.get(path).headers
@@ -68,19 +68,19 @@ class TestWeb(KeptAppTest):
                 self.assertEqual("same-origin", headers["Cross-Origin-Opener-Policy"])
                 self.assertEqual("same-origin", headers["Cross-Origin-Resource-Policy"])
 
-    def test_nothing_inline_and_no_other_host(self) -> None:
+    def test_page_has_no_inline_code_and_no_other_host(self) -> None:
         markup = Markup(self.html())
         self.assertEqual([], markup.forbidden)
         self.assertEqual([], [address for address in markup.files if not address.startswith("/static/")])
         for address, content in self.files().items():
             self.assertNotRegex(content.decode(), r"https?://|\beval\b|innerHTML|@import", address)
 
-    def test_size(self) -> None:
+    def test_page_size_is_bounded(self) -> None:
         files = self.files()
         self.assertEqual(len(list((PACKAGE / "static" / "page").iterdir())), len(files))
         self.assertLess(len(self.html().encode()) + sum(map(len, files.values())), MAX_SIZE)
 
-    def test_files_are_kept_for_ever_and_the_page_is_asked_for(self) -> None:
+    def test_files_are_cached_forever_and_the_page_is_revalidated(self) -> None:
         for path, caching in {"/": "no-cache", **dict.fromkeys(self.files(), EVER)}.items():
             with self.subTest(path):
                 first = self.client.get(path)
@@ -89,12 +89,12 @@ class TestWeb(KeptAppTest):
                 self.assertEqual((304, b""), (again.status_code, again.data))
                 self.assertEqual(caching, again.headers["Cache-Control"])
 
-    def test_media_types(self) -> None:
+    def test_files_have_their_media_types(self) -> None:
         types = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
         for path in self.files():
             self.assertEqual(types[Path(path).suffix], self.client.get(path).headers["Content-Type"], path)
 
-    def test_another_version_or_name_is_not_found(self) -> None:
+    def test_unknown_version_or_file_is_404(self) -> None:
         address = next(iter(self.files()))
         for path in (
             re.sub("static/[0-9a-f]+", "static/000000000000", address),
@@ -104,24 +104,24 @@ class TestWeb(KeptAppTest):
         ):
             self.assertEqual(404, self.client.get(path).status_code, path)
 
-    def test_it_names_the_zone_and_links_to_what_is_there(self) -> None:
+    def test_page_names_the_zone_and_links_to_existing_routes(self) -> None:
         html = kept_app(TIMEZONE="Australia/Brisbane").test_client().get("/").text
         self.assertIn('data-zone="Australia/Brisbane"', html)
         for path in re.findall(r'<a href="(/[^"]*)"', html):
             self.assertEqual(200, self.client.get(path).status_code, path)
         self.assertEqual(3, html.count('<a href="/'))
 
-    def test_where_tokens_are_on_it_links_only_to_what_is_open(self) -> None:
+    def test_page_with_tokens_required_links_to_public_routes_only(self) -> None:
         client = kept_app(REQUIRE_TOKEN=True).test_client()
         links = re.findall(r'<a href="(/[^"]*)"', client.get("/").text)
         self.assertEqual(["/docs"], links)
         for path in ("/", *links, *self.files()):
             self.assertEqual(200, client.get(path).status_code, path)
 
-    def test_without_javascript_it_says_what_is_needed(self) -> None:
+    def test_page_without_javascript_says_what_it_needs(self) -> None:
         self.assertRegex(self.html(), "<noscript>.*needs JavaScript.*</noscript>")
 
-    def test_every_text_is_in_one_place_and_used(self) -> None:
+    def test_every_text_is_defined_once_and_used(self) -> None:
         texts = json.loads((PACKAGE / "templates" / "texts.json").read_text())
         sources = [path.read_text() for path in MODULES]
         sources.append((PACKAGE / "templates" / "page.html").read_text())

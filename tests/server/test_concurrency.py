@@ -80,7 +80,7 @@ class TestConcurrency(unittest.TestCase):
     def setUpClass(cls) -> None:
         cls.server = cls.enterClassContext(Server(TODO_WORKERS="2"))
 
-    def test_paging_while_others_write_neither_skips_nor_repeats_a_todo(self) -> None:
+    def test_paging_during_writes_skips_and_repeats_no_todo(self) -> None:
         with Client(self.server) as client:
             created = client.request("POST", BATCH, {"operations": [creation(seed) for seed in range(TODOS)]})
             staying = {todo["id"] for todo in created.json["results"]}
@@ -121,13 +121,13 @@ class TestConcurrency(unittest.TestCase):
                 ended.set()
         writer.result()
 
-    def test_increments_under_if_match_are_all_counted(self) -> None:
+    def test_concurrent_increments_with_if_match_all_count(self) -> None:
         self.assertEqual(16 * INCREMENTS, self.count_up(put_if_match, clients=16, times=INCREMENTS))
 
-    def test_increments_in_batches_under_if_match_are_all_counted(self) -> None:
+    def test_concurrent_batch_increments_with_if_match_all_count(self) -> None:
         self.assertEqual(8 * 10, self.count_up(batch_if_match, clients=8, times=10))
 
-    def test_increments_without_if_match_get_lost(self) -> None:
+    def test_concurrent_increments_without_if_match_get_lost(self) -> None:
         self.assertLess(self.count_up(put, clients=16, times=5), 16 * 5)
 
     def count_up(self, write: Write, *, clients: int, times: int) -> int:
@@ -155,7 +155,7 @@ class TestConcurrency(unittest.TestCase):
                 done.result()
         return int(self.server.request("GET", url).json["description"])
 
-    def test_one_key_sent_by_many_at_once_creates_one_todo(self) -> None:
+    def test_concurrent_requests_with_one_key_create_one_todo(self) -> None:
         for path, body in ((PATH, creation(1)["todo"]), (BATCH, {"operations": [creation(1), creation(2)]})):
             for attempt in range(3):
                 with self.subTest(path=path, attempt=attempt):

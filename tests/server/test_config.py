@@ -23,7 +23,7 @@ def configured(environment: dict[str, str], **overrides: Any) -> Flask:
 
 
 class TestPrecedence(unittest.TestCase):
-    def test_precedence(self) -> None:
+    def test_override_wins_over_environment_over_default(self) -> None:
         for scenario, environment, overrides, name, expected in (
             ("a default", {}, {}, "TIMEZONE", "UTC"),
             ("the default database", {}, {}, "SQLALCHEMY_DATABASE_URI", "sqlite:///db.sqlite"),
@@ -44,7 +44,7 @@ class TestPrecedence(unittest.TestCase):
             with self.subTest(scenario):
                 self.assertEqual(expected, configured(environment, **overrides).config[name])
 
-    def test_every_setting_has_a_default_and_a_sentence(self) -> None:
+    def test_every_setting_has_a_default_and_a_help_text(self) -> None:
         app = configured({})
         for setting in SETTINGS:
             with self.subTest(setting.name):
@@ -52,7 +52,7 @@ class TestPrecedence(unittest.TestCase):
                 self.assertRegex(setting.name, r"^[A-Z]+(_[A-Z]+)*$")
                 self.assertRegex(setting.help, r"(?s)^[A-Z].*\.$")
 
-    def test_create_app_goes_by_it(self) -> None:
+    def test_create_app_uses_the_settings(self) -> None:
         memory = "sqlite:///:memory:"
         with patch.dict(os.environ, {"TODO_SQLALCHEMY_DATABASE_URI": memory, "TODO_TIMEZONE": "Asia/Tokyo"}):
             self.assertEqual(memory, create_app().config["SQLALCHEMY_DATABASE_URI"])
@@ -62,7 +62,7 @@ class TestPrecedence(unittest.TestCase):
 
 
 class TestRefusal(unittest.TestCase):
-    def test_refusals(self) -> None:
+    def test_unknown_or_invalid_setting_is_rejected(self) -> None:
         for variable, value, words in (
             ("TODO_COLOUR", "red", "TODO_COLOUR is not a setting"),
             ("TODO_COLOUR", "red", "TODO_TIMEZONE"),
@@ -91,11 +91,11 @@ class TestRefusal(unittest.TestCase):
                 self.assertTrue(sentence.endswith("."))
                 self.assertNotIn("\n", sentence)
 
-    def test_an_override_is_checked_too(self) -> None:
+    def test_invalid_override_is_rejected(self) -> None:
         with self.assertRaisesRegex(StartupError, "^TIMEZONE is 'Mars': .*such as "):
             configured({}, TIMEZONE="Mars")
 
-    def test_the_command_line_prints_the_sentence_alone(self) -> None:
+    def test_command_line_prints_the_error_without_traceback(self) -> None:
         result = CliRunner().invoke(cli, ["--app", "todo", "routes"], env={"TODO_COLOUR": "red"})
         self.assertEqual((1, ""), (result.exit_code, result.stdout))
         self.assertRegex(result.stderr, r"\AError: TODO_COLOUR is not a setting[^\n]*\n\Z")

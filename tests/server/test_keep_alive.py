@@ -31,7 +31,7 @@ class TestKeepAlive(unittest.TestCase):
     def setUpClass(cls) -> None:
         cls.server = cls.enterClassContext(Server())
 
-    def test_a_connection_serves_on_after_an_answer_that_did_not_need_the_body(self) -> None:
+    def test_connection_is_reused_after_an_unread_body(self) -> None:
         for path, media_type, size, status in EARLY_ANSWERS:
             with self.subTest(path=path, media_type=media_type, size=size):
                 connection = HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)
@@ -48,7 +48,7 @@ class TestKeepAlive(unittest.TestCase):
 
 
 class TestTooLarge(KeptAppTest):
-    def test_a_body_that_is_not_received_to_its_end_ends_the_connection(self) -> None:
+    def test_incomplete_body_closes_the_connection(self) -> None:
         announced = self.client.post("/api/v1/todos", data=b" " * (MAX_RECEIVED + 1), content_type=JSON)
         unannounced = self.client.post(
             "/api/v1/todos",

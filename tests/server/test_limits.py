@@ -65,7 +65,7 @@ class TestLimits(unittest.TestCase):
         return connection
 
     @unittest.skipUnless(Path("/proc/self/status").exists(), "reads the memory in /proc")
-    def test_what_is_huge_is_refused_early(self) -> None:
+    def test_huge_request_is_refused_early(self) -> None:
         for kind, sent, status in HUGE * 2:
             before = self.memory()
             with self.subTest(kind):
@@ -81,7 +81,7 @@ class TestLimits(unittest.TestCase):
                 self.assertLess(self.memory() - before, 8 * 1024)
         self.assertEqual(200, self.server.request("GET", TODOS).status)
 
-    def test_what_comes_slowly_keeps_nobody_waiting(self) -> None:
+    def test_slow_senders_block_no_other_client(self) -> None:
         for kind, head, byte in SLOW:
             with self.subTest(kind):
                 usual = time_of_a_request(self.server.port)
@@ -102,7 +102,7 @@ class TestLimits(unittest.TestCase):
 @unittest.skipUnless(SLOW_SECONDS, "takes SLOW_SECONDS, see make soak")
 @unittest.skipUnless(PROGRAM, "there is no nginx")
 class TestBehindNginx(unittest.TestCase):
-    def test_bodies_that_come_slowly_keep_nobody_waiting(self) -> None:
+    def test_slow_bodies_behind_nginx_block_no_other_client(self) -> None:
         server = self.enterContext(Server(TODO_PROXIES="1"))
         port = self.enterContext(nginx(server.port))
         usual = time_of_a_request(port)

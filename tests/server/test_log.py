@@ -56,7 +56,7 @@ class TestRequests(unittest.TestCase):
         with ThreadPoolExecutor() as threads:
             cls.told = dict(zip(forms, threads.map(told, forms), strict=True))
 
-    def test_json(self) -> None:
+    def test_json_log_has_one_object_per_request(self) -> None:
         lines, output = self.told["json"]
         self.assertNotIn("swordfish", output)
         told: dict[str, dict[str, Any]] = {line["request_id"]: line for line in map(json.loads, lines)}
@@ -71,7 +71,7 @@ class TestRequests(unittest.TestCase):
             self.assertRegex(line["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
             self.assertGreater(line["duration"], 0)
 
-    def test_text(self) -> None:
+    def test_text_log_has_one_line_per_request(self) -> None:
         told, output = self.told["text"]
         self.assertNotIn("swordfish", output)
         self.assertEqual(len(PATHS) + 1, len(told))
@@ -84,7 +84,7 @@ class TestRequests(unittest.TestCase):
 
 
 class TestErrors(unittest.TestCase):
-    def test_a_failure_is_one_object_with_the_id(self) -> None:
+    def test_error_is_one_json_object_with_the_request_id(self) -> None:
         app = empty_app(TESTING=False, LOG_FORMAT="json")
         self.addCleanup(empty_app)  # whose form is text
 
@@ -102,6 +102,6 @@ class TestErrors(unittest.TestCase):
         self.assertEqual(("ERROR", "abc"), (told["level"], told["request_id"]))
         self.assertIn("RuntimeError", told["traceback"])
 
-    def test_a_form_that_is_none(self) -> None:
+    def test_unknown_log_format_is_rejected(self) -> None:
         with self.assertRaisesRegex(StartupError, "^LOG_FORMAT is 'xml': .*text, json, off"):
             empty_app(LOG_FORMAT="xml")

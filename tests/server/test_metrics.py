@@ -46,7 +46,7 @@ class TestMetrics(ApiTest):
         counted = {name: now.get(name, 0) - self.before.get(name, 0) for name in expected}
         self.assertEqual(expected, counted)
 
-    def test_requests_by_route_method_and_status(self) -> None:
+    def test_requests_are_counted_by_route_method_and_status(self) -> None:
         todo = self.create()
         for _ in range(3):
             self.client.get(f"{TODOS}/{todo['id']}")
@@ -69,7 +69,7 @@ class TestMetrics(ApiTest):
             }
         )
 
-    def test_todos_created_completed_and_deleted(self) -> None:
+    def test_created_completed_and_deleted_todos_are_counted(self) -> None:
         self.create(completed=True)
         todo = self.create()
         headers = {"Idempotency-Key": "once"}
@@ -94,7 +94,7 @@ class TestMetrics(ApiTest):
         self.assertCounted(todos_created_total=5, todos_completed_total=4, todos_deleted_total=2)
 
     @unittest.skipUnless(shutil.which("promtool"), "promtool comes with the system's package prometheus")
-    def test_promtool_has_nothing_to_say(self) -> None:
+    def test_promtool_accepts_the_metrics(self) -> None:
         self.create(completed=True)
         self.client.delete(f"{TODOS}/1")
         answer = self.client.get("/metrics")
@@ -103,11 +103,11 @@ class TestMetrics(ApiTest):
 
 
 class TestReadiness(ApiTest):
-    def test_ready(self) -> None:
+    def test_ready_service_returns_200(self) -> None:
         answer = self.client.get("/readyz")
         self.assertEqual((200, {"status": "ready"}), (answer.status_code, answer.get_json()))
 
-    def test_not_ready(self) -> None:
+    def test_service_without_database_is_not_ready(self) -> None:
         folder = self.enterContext(TemporaryDirectory())
         database = Path(folder, "db.sqlite")
         app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}", "BUSY_TIMEOUT": 10})
@@ -135,7 +135,7 @@ class TestReadiness(ApiTest):
 
 
 class TestWorkers(unittest.TestCase):
-    def test_the_counters_are_of_all_workers_also_of_one_that_died(self) -> None:
+    def test_counters_cover_all_workers_including_a_dead_one(self) -> None:
         with Server(TODO_WORKERS="2") as server:
             for _ in range(20):
                 server.request("POST", TODOS, {"title": "x"})
@@ -156,7 +156,7 @@ class TestWorkers(unittest.TestCase):
 @unittest.skipUnless(SCRAPE_SECONDS, "takes SCRAPE_SECONDS, see make soak")
 @unittest.skipUnless(shutil.which("prometheus"), "takes the system's package prometheus")
 class TestPrometheus(unittest.TestCase):
-    def test_its_counters_equal_the_requests_sent(self) -> None:
+    def test_prometheus_counters_equal_the_requests_sent(self) -> None:
         folder = Path(self.enterContext(TemporaryDirectory()))
         server = self.enterContext(Server(TODO_WORKERS="2"))
         port = free_port()

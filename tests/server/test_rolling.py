@@ -94,7 +94,7 @@ class TestRolling(unittest.TestCase):
         self.instances = [self.enterContext(Server(**settings)) for _ in range(2)]
         self.port = self.enterContext(nginx(*(instance.port for instance in self.instances)))
 
-    def test_nothing_fails_is_lost_or_is_there_twice(self) -> None:
+    def test_rolling_restart_fails_loses_and_duplicates_nothing(self) -> None:
         clients = [Client(self.port, seed) for seed in range(CLIENTS)]
         stopped = threading.Event()
         with ThreadPoolExecutor(CLIENTS) as pool:

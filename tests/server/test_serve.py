@@ -32,7 +32,7 @@ LINUX = Path("/proc/self/task").exists()
 class TestRefusals(unittest.TestCase):
     """What keeps the server from starting is told in one sentence."""
 
-    def test_one_sentence_and_no_traceback(self) -> None:
+    def test_startup_error_is_one_sentence_without_traceback(self) -> None:
         text = Path(self.enterContext(TemporaryDirectory()), "text")
         text.write_text("This is no database. " * 100)
         taken = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
@@ -47,7 +47,7 @@ class TestRefusals(unittest.TestCase):
                 self.assertRegex(result.stderr, rf"\AError: [^\n]*{sentence}[^\n]*\n\Z")
         self.assertEqual("This is no database. " * 100, text.read_text())
 
-    def test_addresses_that_cant_be_listened_on(self) -> None:
+    def test_unusable_address_is_refused(self) -> None:
         run = create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}).test_cli_runner().invoke
         for arguments, sentence in (
             ("--port 0", "0 is no port"),
@@ -60,7 +60,7 @@ class TestRefusals(unittest.TestCase):
                 self.assertEqual(1, result.exit_code)
                 self.assertIn(f"Error: {sentence}", result.output)
 
-    def test_databases_that_cant_be_used(self) -> None:
+    def test_unusable_database_is_refused(self) -> None:
         folder = Path(self.enterContext(TemporaryDirectory()))
         text = folder / "text"
         text.write_text("This is no database. " * 100)
@@ -86,7 +86,7 @@ class TestRefusals(unittest.TestCase):
 
 class TestStart(unittest.TestCase):
     # As a user starts it, which takes longer than `tests.support.server`.
-    def test_one_line_says_where_it_listens_and_where_the_data_is(self) -> None:
+    def test_start_line_names_address_and_database(self) -> None:
         database = Path(self.enterContext(TemporaryDirectory()), "db.sqlite")
         port = free_port()
         variables = {"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}", "TODO_LOG_FORMAT": "off"}
@@ -107,7 +107,7 @@ class TestStart(unittest.TestCase):
         expected = f"Listening on http://127.0.0.1:{port}, data in {database}\n"
         self.assertEqual((0, expected), (process.returncode, output))
 
-    def test_a_database_in_memory_is_one_for_all_requests(self) -> None:
+    def test_database_in_memory_is_shared_by_all_requests(self) -> None:
         memory = {"TODO_SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}
         with Server(TODO_HOST="localhost", TODO_WORKERS="2", **memory) as server:
             self.assertIn(f"Listening on http://localhost:{server.port}, data in memory", server.output)
@@ -142,7 +142,7 @@ def end(tell: Callable[[int, signal.Signals], None], by: signal.Signals, request
 
 
 class TestStop(unittest.TestCase):
-    def test_signals_end_it_and_leave_the_data_in_one_file(self) -> None:
+    def test_signal_stops_the_server_and_leaves_one_database_file(self) -> None:
         cases = (
             (os.kill, signal.SIGINT, 0),
             (os.kill, signal.SIGTERM, 8),
@@ -158,7 +158,7 @@ class TestStop(unittest.TestCase):
                         (0, 1, False, ["db.sqlite"]), (ended.status, ended.lines, ended.listens, ended.files)
                     )
 
-    def test_a_request_under_way_is_finished(self) -> None:
+    def test_stop_finishes_requests_in_progress(self) -> None:
         with (
             Server(TODO_WORKERS="1") as server,
             ThreadPoolExecutor(2) as threads,
@@ -177,7 +177,7 @@ class TestStop(unittest.TestCase):
 
 @unittest.skipUnless(LINUX, "finds the processes in /proc")
 class TestProcesses(unittest.TestCase):
-    def test_a_signal_that_the_server_misses_is_told_again(self) -> None:
+    def test_missed_signal_is_repeated(self) -> None:
         told: list[int] = []
 
         def miss_two() -> None:
@@ -197,7 +197,7 @@ class TestProcesses(unittest.TestCase):
         thread.join(PATIENCE)
         self.assertEqual([0, 1, 2], told)
 
-    def test_a_killed_worker_is_replaced_and_makes_no_new_database(self) -> None:
+    def test_killed_worker_is_replaced_without_a_new_database(self) -> None:
         with Server(TODO_WORKERS="2") as server:
             server.request("POST", "/api/v1/todos", {"title": "x"})
             wait_until(lambda: server.listening == 2)
@@ -216,7 +216,7 @@ class TestProcesses(unittest.TestCase):
                 )
             self.assertEqual(0, server.stop())
 
-    def test_a_worker_keeps_to_a_core_where_each_has_one(self) -> None:
+    def test_each_worker_is_pinned_to_its_core(self) -> None:
         cores = os.sched_getaffinity(0)
 
         def used_by(server: Server) -> list[set[int]]:

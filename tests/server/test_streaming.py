@@ -46,7 +46,7 @@ class TestStreaming(unittest.TestCase):
         for _ in range(5 * WORKERS):
             cls.server.request("GET", f"{PATH}?limit=1000")
 
-    def test_memory_stays_flat_while_a_slow_client_reads(self) -> None:
+    def test_slow_reader_leaves_memory_flat(self) -> None:
         before = peak = self.memory()
         length = 0
         end = b""
@@ -68,14 +68,14 @@ class TestStreaming(unittest.TestCase):
             ids = [todo["id"] for todo in json.load(connection.getresponse())]
         self.assertEqual(list(range(TODOS, 0, -1)), ids)
 
-    def test_clients_that_stop_reading_hold_up_nobody(self) -> None:
+    def test_stalled_readers_block_no_other_client(self) -> None:
         with ExitStack() as clients:
             for _ in range(4 * WORKERS):
                 clients.enter_context(closing(self.begin_to_read()))
             for _ in range(4 * WORKERS):
                 self.assertEqual(200, self.server.request("GET", f"{PATH}?limit=1").status)
 
-    def test_clients_that_hang_up_free_what_they_held(self) -> None:
+    def test_disconnected_readers_free_their_resources(self) -> None:
         readings = [self.sockets()]
         while readings[-5:] != readings[-1:] * 5:  # until those of earlier requests are closed
             time.sleep(0.05)

@@ -47,7 +47,7 @@ CASES: tuple[tuple[str, str, Any], ...] = (
 
 
 class TestPlainForm(unittest.TestCase):
-    def test_it_answers_as_the_service_does(self) -> None:
+    def test_plain_app_responds_as_the_service(self) -> None:
         theirs = plain.create_app(DATABASE)
         with theirs.app_context():
             plain.db.create_all()
@@ -83,7 +83,7 @@ class TestListing(unittest.TestCase):
         cls.client = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{cls.file}"}).test_client()
         data.fill(str(cls.file), "sqlite", ROWS, varied=True)
 
-    def test_each_request_finds_what_is_expected(self) -> None:
+    def test_each_benchmark_request_finds_its_todos(self) -> None:
         for operation in listing.operations():
             with self.subTest(operation=operation.title):
                 response = self.client.get(operation.request(REST, 0, ROWS).path)
@@ -99,7 +99,7 @@ class TestListing(unittest.TestCase):
             with self.subTest(name=name):
                 self.assertRegex(measured, rf"(?:^| ){name}\b")
 
-    def test_the_late_page_is_the_one_that_a_link_leads_to(self) -> None:
+    def test_late_page_is_reached_by_its_link(self) -> None:
         late = next(operation for operation in listing.operations() if operation.name == "late page")
         query = late.request(REST, 0, ROWS).path.partition("?")[2]
         link = self.client.get(f"{TODOS}?limit={ROWS - listing.LATE}").headers["Link"]
@@ -111,7 +111,7 @@ class TestListing(unittest.TestCase):
 
 
 class TestRun(unittest.TestCase):
-    def test_a_missing_wrk_is_said_plainly(self) -> None:
+    def test_missing_wrk_is_reported(self) -> None:
         with (
             patch.dict(os.environ, PATH=""),
             patch.object(sys, "argv", ["bench.run"]),

@@ -110,7 +110,7 @@ def test_pre_commit_runs_tools_of_the_project() -> None:
 
 
 class TestDockerfile(unittest.TestCase):
-    def test_it_takes_only_what_is_sent_to_it(self) -> None:
+    def test_dockerfile_copies_only_sent_files(self) -> None:
         sent = {
             line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
         }
@@ -122,12 +122,12 @@ class TestDockerfile(unittest.TestCase):
         for name in sent:
             self.assertTrue((ROOT / name).exists(), name)
 
-    def test_it_does_not_run_as_root(self) -> None:
+    def test_dockerfile_does_not_run_as_root(self) -> None:
         self.assertRegex(dict(instructions())["USER"], r"^[1-9]\d*:[1-9]\d*$")
 
     @soak_only
     @pytest.mark.soak
-    def test_its_commands_work(self) -> None:
+    def test_dockerfile_commands_work(self) -> None:
         folder = self.enterContext(TemporaryDirectory())
         app = Path(folder) / "app"
         build = Path(folder) / "build"
@@ -203,7 +203,7 @@ class TestDockerfile(unittest.TestCase):
 
 @unittest.skipUnless(PROGRAM, "there is no nginx")
 class TestNginx(unittest.TestCase):
-    def test_what_it_answers_itself_is_a_problem(self) -> None:
+    def test_nginx_errors_are_problems(self) -> None:
         with nginx(free_port(), free_port()) as port:
             for method, path, body, headers, status in (
                 ("GET", TODOS, b"", {}, 503),

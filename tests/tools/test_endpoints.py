@@ -18,13 +18,13 @@ ADDRESS = "http://localhost:6400"
 
 
 class TestEndpoints(unittest.TestCase):
-    def test_every_request_says_what_to_expect(self) -> None:
+    def test_every_request_has_an_expectation(self) -> None:
         for request in ENDPOINTS.split("\n### ")[1:]:
             with self.subTest(request=request.splitlines()[0]):
                 self.assertRegex(request, r"\n# @expect [1-5][0-9]{2}\b")
 
     @unittest.skipUnless(shutil.which("npx"), "httpyac takes npx, which comes with Node.js")
-    def test_every_answer_is_what_is_expected(self) -> None:
+    def test_every_response_meets_its_expectation(self) -> None:
         folder = Path(self.enterContext(TemporaryDirectory()))
         shutil.copy(ROOT / "Pipfile.lock", folder)  # the body that is too large
         server = self.enterContext(Server())

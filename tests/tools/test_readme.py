@@ -90,10 +90,10 @@ def query(database: Path, statement: str) -> str:
 
 
 class TestReadme(unittest.TestCase):
-    def test_it_is_short(self) -> None:
+    def test_readme_is_short(self) -> None:
         self.assertLessEqual(len(README.splitlines()), MAX_LINES)
 
-    def test_its_table_has_the_settings(self) -> None:
+    def test_readme_table_has_every_setting(self) -> None:
         expected = [
             [f"`{PREFIX}{name}`", f"`{str(default).lower() if isinstance(default, bool) else default}`", text]
             if default != ""
@@ -102,7 +102,7 @@ class TestReadme(unittest.TestCase):
         ]
         self.assertEqual(expected, table(README, 3))
 
-    def test_what_the_pages_name_is_there(self) -> None:
+    def test_documentation_names_existing_files_and_targets(self) -> None:
         makefile = (ROOT / "Makefile").read_text()
         for page in PAGES:
             text = page.read_text()
@@ -116,7 +116,7 @@ class TestReadme(unittest.TestCase):
                     self.assertRegex(makefile, rf"(?m)^{target}:")
 
     @unittest.skipUnless(shutil.which("curl") and shutil.which("sh"), "the tour takes curl and a shell")
-    def test_its_tour_is_what_comes(self) -> None:
+    def test_readme_tour_shows_the_real_responses(self) -> None:
         shells = (shell, query) if shutil.which("sqlite3") else (query,)
         (_, variables, _), *tour = exchanges()
         self.assertTrue(variables.startswith("API="), variables)
