@@ -123,10 +123,10 @@ class TestRoundTrip(unittest.TestCase):
         self.assertEqual(expected, content(there))
 
 
-FULL = b"""[{"title": "a"}, {"title": "b", "completed": 1}, {"titel": "c"},
+FULL = b"""[{"title": "a"}, {"title": "b", "completed": 2}, {"titel": "c"},
   {"title": "", "deadline_at": "soon"}, 5, null, {"title": "a"}, {"title": "d\\ud800"}]"""
 REPORT = """\
--:1: completed must be true or false (it is 1).
+-:1: completed must be true or false (it is 2).
 -:1: titel is not a member that can be sent: send only title, description, completed, deadline_at, id, \
 created_at, updated_at, uid (it is 'c').
 -:1: title is required: a string of 1 to 80 characters, not all white space, no control characters.
@@ -261,7 +261,9 @@ class TestImport(TransferTest):
             ("twice.csv", "title,deadline_at,deadline_at\na,,\n", 1),
             ("empty.csv", "", 1),
             ("long.csv", "title\n" + "a" * 3_000_000, 2),
-            ("field.csv", "title\n" + "a" * 200_000, 2),
+            ("quoted.csv", 'title\n"' + "a\n" * 600_000, 2),
+            ("columns.csv", "title" + ",a" * 1000, 1),
+            ("due.csv", "title,due\na,2027-01-31\n", 1),
             ("long.txt", "a\n" + "a" * 3_000_000, 2),
             ("half.ics", ics, 4),
             ("half.ics", ics + "END:VCALENDAR\r\nBEGIN:VCALENDAR\r\nBEGIN:VTODO\r\n", 7),
@@ -358,7 +360,7 @@ class TestExport(TransferTest):
         self.assertEqual([path], list(self.folder.iterdir()))
 
     def test_lost_members_are_reported(self) -> None:
-        for name, lacks in (("a.csv", "CSV can't tell"), ("a.txt", "todo.txt has no description")):
+        for name, lacks in (("a.csv", "CSV does not distinguish"), ("a.txt", "todo.txt has no description")):
             with self.subTest(name):
                 self.assertIn(lacks, run(self.app, "export", self.folder / name).stderr)
 

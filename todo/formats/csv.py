@@ -1,27 +1,33 @@
-"""CSV (RFC 4180): with the members as columns, and the files of Todoist and of Outlook's tasks."""
+"""CSV (RFC 4180): a table with the members as columns, and the files of Todoist and of Outlook's tasks."""
 
 import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from datetime import UTC, datetime
+from difflib import get_close_matches
 from itertools import chain
 from typing import Any, NamedTuple
 
-from todo.formats import Entry, Format, ParseError, Todos, Uids
-from todo.formats.text import lines
+from todo.clock import is_time
+from todo.formats import Entry, Format, ParseError, Todos, Uids, time_zones
+from todo.formats.text import MAX_LINE, lines, to_boolean
 from todo.schemas import TodoOut
 
-MONTHS = 12
 MEMBERS = TodoOut.__struct_fields__
+_MAX_COLUMNS = 1000
+_SPRING = ("january", "february", "march", "april", "may", "june")
+_MONTHS = (*_SPRING, "july", "august", "september", "october", "november", "december")
 
-# What spreadsheets take for the beginning of a formula; they do so too behind a tab or a newline.
-_FORMULA = re.compile("'*[=+\\-@\t\r\n＝＋－＠]")  # noqa: RUF001
-_QUOTED = re.compile(f"^'(?={_FORMULA.pattern})")
+# A spreadsheet evaluates a formula at the start of a cell, also behind white space. A spreadsheet that
+# splits at semicolons or tabs finds such cells within ours, and does not see our quotes.
+_FORMULA = "=+\\-@＝＋－＠"  # noqa: RUF001
+_STARTS = rf"^{{0}}(?=[ ']*[{_FORMULA}\t\r\n])|(?<=[,;|\t\r\n]){{0}}(?=[ ']*[{_FORMULA}])"
+_DEFUSE, _RESTORE = re.compile(_STARTS.format("")), re.compile(_STARTS.format("'"))
 
 
 def _defuse(text: str | None) -> str | None:
-    return "'" + text if text and _FORMULA.match(text) else text
+    return _DEFUSE.sub("'", text) if text else text
 
 
 def _encode(todos: Todos, _: Uids) -> bytes:
@@ -46,27 +52,29 @@ FORMAT = Format(
     "text/csv",
     _encode,
     head=f"{','.join(MEMBERS)}\r\n".encode(),
-    # A quote that is not closed.
+    # An open quote.
     truncation_marker=b'"INCOMPLETE: the service failed midway. Ask again.',
-    limitations="CSV can't tell an empty description from none, nor has it the UID of what was imported.",
+    limitations="CSV does not distinguish an empty description from none, and has no UIDs of imported todos.",
 )
 
 
 class Dialect(NamedTuple):
-    """What a program calls the members, in lower case, and the columns that say nothing more."""
+    """What a program calls the members, and the columns that add nothing to the members."""
 
     title: str
+    # If two columns name one member, the first one that is not empty counts.
     members: dict[str, str]
     silent: frozenset[str] = frozenset()
 
 
+# Names are in lower case, with spaces between the words.
 DIALECTS = (
-    Dialect("title", {name: name for name in MEMBERS}),
+    Dialect("title", {name.replace("_", " "): name for name in MEMBERS}),
     # Todoist
     Dialect(
         "content",
-        {"description": "description", "date": "deadline_at", "deadline": "deadline_at"},
-        frozenset({"type", "author", "date_lang", "deadline_lang", "timezone", "is_collapsed"}),
+        {"description": "description", "deadline": "deadline_at", "date": "deadline_at"},
+        frozenset({"type", "author", "date lang", "deadline lang", "is collapsed"}),
     ),
     # Outlook, where Microsoft To Do keeps its tasks
     Dialect(
@@ -75,121 +83,266 @@ DIALECTS = (
         frozenset({"% complete", "date completed", "reminder on/off"}),
     ),
 )
-
-_COMPLETED: dict[str, Any] = {
-    "": False,
-    "false": False,
-    "true": True,
-    "not started": False,
-    "in progress": False,
-    "waiting on someone else": False,
-    "deferred": False,
-    "completed": True,
+_ZONE = "timezone"
+# Columns of other programs that clearly mean a member.
+_SYNONYMS = {
+    "title": ("name", "task", "summary", "subject", "content", "todo", "item"),
+    "description": ("notes", "note", "details", "comment", "comments", "body"),
+    "completed": (
+        "done",
+        "status",
+        "state",
+        "complete",
+        "finished",
+        "is completed",
+        "is complete",
+        "is done",
+    ),
+    "deadline_at": ("due", "deadline", "due at", "due date", "due on", "due time", "duedate"),
+    "created_at": ("created", "created on", "date created", "creation date"),
+    "updated_at": ("updated", "updated on", "modified", "last modified", "date modified"),
 }
-_TIME = re.compile(
-    r"(?:(?P<iso>\d{4}-\d\d-\d\d)|(?P<first>\d\d?)(?P<mark>[./])(?P<second>\d\d?)(?P=mark)(?P<year>\d{4}))"
-    r"(?:[ T](?P<hour>\d\d?)(?P<rest>:\d\d(?::\d\d(?:\.\d+)?)?)"
-    r"(?: ?(?P<half>[AP])M)?(?P<offset>Z|[+-]\d\d:\d\d)?)?",
-    re.ASCII | re.IGNORECASE,
-)
-_RECURRING = re.compile("(?i)every|ev |after ")
+_MEANINGS = {name: member for member, names in _SYNONYMS.items() for name in names}
+
+
+class Header(NamedTuple):
+    """The columns of a file: those of members in the order in which they count, and the others."""
+
+    names: list[str]
+    members: list[tuple[int, str]]
+    ignored: list[int]
+    kind: int | None
+    zone: int | None
 
 
 def read(pieces: Iterable[str], *, day_first: bool | None = None) -> Iterator[Entry]:
-    """Read the rows of any dialect, with commas, semicolons or tabs between the cells.
+    """Read the rows of any dialect, with commas, semicolons, tabs or bars between the cells.
 
-    A date such as 1/2/2027 is taken as `day_first` says, and is no date without that.
+    `day_first` decides about a date such as 1/2/2027, which is refused otherwise.
     """
     text = lines(pieces)
-    first = next(text, "")
-    rows = csv.reader(chain([first], text), delimiter=max(",;\t", key=first.count), strict=True)
-    try:
-        columns = [name.strip().casefold() for name in next(rows, [])]
-        dialect = _dialect(columns)
-        line = rows.line_num + 1
-        for cells in rows:
-            if cells:
-                yield _entry(line, dialect, columns, cells, day_first=day_first)
-            line = rows.line_num + 1
-    except csv.Error as error:
-        raise ParseError(rows.line_num, f"This is no CSV: {error}. Is the file whole?") from None
+    first, number = next(text, ""), 1
+    chosen = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)  # Excel
+    if chosen:
+        first, number = next(text, ""), 2
+    delimiter = chosen[1] if chosen else max(",;\t|", key=re.sub('"[^"]*"?', "", first).count)
+    rows = _rows(chain([first], text), delimiter, number)
+    header = _header(*next(rows))
+    for line, cells in rows:
+        if any(map(str.strip, cells)):
+            yield _entry(line, header, cells, day_first)
 
 
-def _dialect(columns: list[str]) -> Dialect:
-    found = next((dialect for dialect in DIALECTS if dialect.title in columns), None)
-    if found is None:
-        names = ", ".join(dialect.title for dialect in DIALECTS)
-        raise ParseError(
-            1, f"The first line must name the columns, one of them {names}; it has {_list(columns)}."
-        )
-    repeated = sorted(name for name, count in Counter(columns).items() if count > 1 and name in found.members)
-    if repeated:
-        raise ParseError(1, f"The first line has more than one column {_list(repeated)}.")
-    return found
+def _rows(text: Iterable[str], delimiter: str, number: int) -> Iterator[tuple[int, list[str]]]:
+    """Yield the cells of each row with its line number.
+
+    Spaces around quotes are ignored. The module `csv` makes them, and then the quotes, part of the cell.
+    """
+    space, end = " *" if delimiter == "\t" else "[ \t]*", f"(?P<end>{re.escape(delimiter)}|\\Z)"
+    rest = rf'(?P<quoted>[^"]*+(?:""[^"]*+)*+)(?:"{space}|(?P<open>\Z))'
+    plain = rf'(?P<plain>(?!{space}")[^{re.escape(delimiter)}]*)'
+    next_cell, next_line = re.compile(rf'(?:{space}"{rest}|{plain}){end}'), re.compile(rest + end)
+    cells: list[str] = []
+    quoted: list[str] = []  # the lines of an open cell
+    start, size = number, 0
+    for number, line in enumerate(text, number):  # noqa: B020, PLR1704 - the count goes on
+        size += len(line)
+        if size > MAX_LINE:
+            raise ParseError(start, f"The row has more than {MAX_LINE} characters. Is a quote missing?")
+        content, position = line.rstrip("\r\n"), 0
+        while found := (next_line if quoted else next_cell).match(content, position):
+            groups = found.groupdict()
+            if groups.get("plain") is not None:
+                cells.append(groups["plain"])
+            elif groups["open"] is not None:
+                quoted += [groups["quoted"], line[len(content) :]]
+                break
+            else:
+                cells.append("".join([*quoted, groups["quoted"]]).replace('""', '"'))
+                quoted = []
+            position = found.end()
+            if not groups["end"]:
+                yield start, cells
+                cells, start, size = [], number + 1, 0
+                break
+        else:
+            raise ParseError(number, "A cell goes on after its quotes. Double the quotes within a cell.")
+    if quoted:
+        raise ParseError(number, "The file ends within quotes. The file may be incomplete.")
 
 
-def _list(names: list[str]) -> str:
-    return ", ".join(names)[:200] or "nothing"
+def _header(line: int, cells: list[str]) -> Header:
+    names = [name.strip() for name in cells]
+    if len(names) > _MAX_COLUMNS:
+        raise ParseError(line, f"The header has more than {_MAX_COLUMNS} columns.")
+    # `deadline_at`, `Deadline at` and `deadlineAt` are one name.
+    keys = [re.sub("[ _-]+|(?<=[a-z])(?=[A-Z])", " ", name).casefold() for name in names]
+    dialect = next((dialect for dialect in DIALECTS if dialect.title in keys), None)
+    columns = {} if dialect is None else {dialect.title: "title", **dialect.members}
+    for key in columns:
+        if keys.count(key) > 1:
+            raise ParseError(line, f"The header has more than one column {key}.")
+    known = {columns[key] for key in keys if key in columns}
+    silent = frozenset({_ZONE}) if dialect is None else dialect.silent | {_ZONE}
+    ignored = [index for index, key in enumerate(keys) if key not in columns and key not in silent]
+    for index in ignored:
+        member = _meaning(keys[index])
+        if member and member not in known:
+            raise ParseError(
+                line,
+                f"The column {names[index][:80]} is unknown. Rename the column to {member}, or remove it.",
+            )
+    if dialect is None:
+        titles = ", ".join(dialect.title for dialect in DIALECTS)
+        shown = ", ".join(names)[:200] or "nothing"
+        raise ParseError(line, f"The first line must name the columns, one of them {titles}. It has {shown}.")
+    return Header(
+        names,
+        [(keys.index(key), member) for key, member in columns.items() if key in keys],
+        ignored,
+        keys.index("type") if "type" in silent and "type" in keys else None,
+        keys.index(_ZONE) if _ZONE in keys else None,
+    )
 
 
-def _entry(
-    line: int, dialect: Dialect, columns: list[str], cells: list[str], *, day_first: bool | None
-) -> Entry:
-    if len(cells) != len(columns):
-        return Entry(line, {}, error=f"It has {len(cells)} cells, and the first line {len(columns)}.")
-    row = dict(zip(columns, cells, strict=True))
-    kind = row.get("type", "") if dialect.title == "content" else "task"
+def _meaning(key: str) -> str | None:
+    """Return the member that a column probably means."""
+    near = get_close_matches(key[:40].replace(" ", "_"), MEMBERS, 1, 0.8)
+    return _MEANINGS.get(key) or next(iter(near), None)
+
+
+def _entry(line: int, header: Header, cells: list[str], day_first: bool | None) -> Entry:
+    def cell_at(index: int | None) -> str:
+        return "" if index is None or index >= len(cells) else cells[index]
+
+    kind = "task" if header.kind is None else cell_at(header.kind).strip()
     if kind != "task":
-        return Entry(line, None, (kind,) if any(cells) else ())
-    values: dict[str, Any] = {"title": _QUOTED.sub("", row.pop(dialect.title), count=1)}
-    lost = []
-    for column, cell in row.items():
-        member = dialect.members.get(column)
-        if member is None or (member == "deadline_at" and _RECURRING.match(cell)):
-            if cell and column not in dialect.silent:
-                lost.append(column)
-        elif member == "completed":
-            values[member] = _COMPLETED.get(cell.casefold(), cell)
-        elif cell:
-            values[member] = _READ[member](cell, day_first)
-    return Entry(line, values, tuple(lost))
+        return Entry(line, None, (kind or "row without a type",))
+    # Outlook and Excel leave out empty cells at the end.
+    if any(map(str.strip, cells[len(header.names) :])):
+        error = f"The row has {len(cells)} cells, and the header has {len(header.names)}."
+        return Entry(line, {}, error=error)
+    values: dict[str, Any] = {}
+    ignored = [header.names[index] for index in header.ignored if cell_at(index).strip()]
+    try:
+        for index, member in header.members:
+            cell = cell_at(index)
+            if member == "deadline_at" and (_RECURRING.match(cell) or (cell.strip() and member in values)):
+                ignored.append(header.names[index])
+            elif member in {"title", "completed"} or cell.strip():
+                value = _READ[member](cell, day_first)
+                values |= {} if value is None else {member: value}
+        values |= _in_zone(values, cell_at(header.zone).strip())
+    except ValueError as error:
+        return Entry(line, values, tuple(ignored), str(error))
+    return Entry(line, values, tuple(ignored))
 
 
-def _time(cell: str, day_first: bool | None) -> str:
-    """Put the time in `cell` as ISO 8601, or leave it for the check to refuse."""
-    found = _TIME.fullmatch(cell.strip())
-    if found is None:
-        return cell
-    day = found["iso"]
-    if day is None:
-        first, second = int(found["first"]), int(found["second"])
-        if found["mark"] == "." or first > MONTHS or first == second:
-            day_first = True
-        elif second > MONTHS:
-            day_first = False
-        if day_first is None:
-            return cell
-        day_of_month, month = (first, second) if day_first else (second, first)
-        day = f"{found['year']}-{month:02}-{day_of_month:02}"
+_RECURRING = re.compile("(?i) *(?:every|ev |after )")
+_NUMBERS = r"(?P<first>\d\d?|\d{4})(?P<mark>[./-]) ?(?P<second>\d\d?)(?P=mark) ?(?P<third>\d\d?|\d{4})\.?"
+_MONTH = r"(?P<month>[a-z]{3,9})\.?"
+_ORDINAL = r"(?P<day>\d\d?)(?:st|nd|rd|th|\.)?"
+_NUMBERS_AND_TIME, _DAY_AND_TIME, _MONTH_AND_TIME = (
+    re.compile(
+        rf"{date}(?:(?:T|,? (?:at )?)(?P<hour>\d\d?)(?:[:.](?P<minute>\d\d)"
+        r"(?P<rest>[:.]\d\d(?:[.,]\d{1,9})?)?)?(?: ?(?P<half>[ap])\.? ?m\.?)?"
+        r"(?: ?(?P<offset>Z|[+-]\d\d(?::?\d\d)?))?)?",
+        re.ASCII | re.IGNORECASE,
+    )
+    for date in (
+        _NUMBERS,
+        rf"{_ORDINAL}[ -]{_MONTH},?[ -](?P<year>\d{{4}})",
+        rf"{_MONTH} {_ORDINAL},? (?P<year>\d{{4}})",
+    )
+)
+_YEAR_LENGTH = 4
+
+
+def _time(cell: str, day_first: bool | None) -> str | None:
+    """Return the time in `cell` as ISO 8601, or the cell itself for the schema to refuse.
+
+    Raises ValueError if the cell can be read in two ways.
+    """
+    text = " ".join(cell.split())  # also the narrow spaces before AM and PM
+    if text in {"NULL", "\\N"}:  # MariaDB and PostgreSQL
+        return None
+    if is_time(text):
+        return text
+    found = _NUMBERS_AND_TIME.fullmatch(text)
+    if found:
+        date = _date(found, day_first)
+    elif found := _DAY_AND_TIME.fullmatch(text) or _MONTH_AND_TIME.fullmatch(text):
+        name = found["month"].casefold()
+        month = next((number for number, month in enumerate(_MONTHS, 1) if month.startswith(name)), 0)
+        date = f"{found['year']}-{month:02}-{int(found['day']):02}"
+    if found and (result := date + _clock(found)) and is_time(result):
+        return result
+    return cell
+
+
+def _date(found: re.Match[str], day_first: bool | None) -> str:
+    first, second, third = (int(found[name]) for name in ("first", "second", "third"))
+    if len(found["first"]) == _YEAR_LENGTH:
+        return f"{first}-{second:02}-{third:02}"
+    if len(found["third"]) != _YEAR_LENGTH:
+        return ""
+    if found["mark"] == "." or first > len(_MONTHS) or first == second:
+        day_first = True
+    elif second > len(_MONTHS):
+        day_first = False
+    if day_first is None:
+        raise ValueError(f"{found[0]} can be read in two ways. Use --day-first or --month-first.")
+    day, month = (first, second) if day_first else (second, first)
+    return f"{found['third']}-{month:02}-{day:02}"
+
+
+def _clock(found: re.Match[str]) -> str:
+    """Return the time of day as ISO 8601, empty if there is none."""
     if found["hour"] is None:
-        return day
-    hour = int(found["hour"])
-    if found["half"]:
-        hour = hour % 12 + (12 if found["half"] in "Pp" else 0)
-    return f"{day}T{hour:02}{found['rest']}{(found['offset'] or '').upper()}"
+        return ""
+    hour, half = int(found["hour"]), (found["half"] or "").casefold()
+    if half:
+        if not 1 <= hour <= 12:  # noqa: PLR2004 - on the face of a clock
+            return "T"
+        hour = hour % 12 + (12 if half == "p" else 0)
+    rest = f":{found['rest'][1:]}" if found["rest"] else ""
+    return f"T{hour:02}:{found['minute'] or '00'}{rest}{(found['offset'] or '').upper()}"
+
+
+def _in_zone(values: dict[str, Any], zone: str) -> dict[str, Any]:
+    """Convert the deadline from the zone of its row to UTC, unless the deadline has an offset or no time."""
+    deadline = values.get("deadline_at")
+    if not zone or not deadline or not is_time(deadline):
+        return {}
+    found = time_zones.find(zone)
+    if found is None:
+        raise ValueError(f"The time zone {zone[:80]} is unknown. Use a name such as Europe/Berlin.")
+    local = datetime.fromisoformat(deadline.upper())
+    if local.tzinfo or len(deadline) <= len("2027-01-31"):
+        return {}
+    try:
+        return {"deadline_at": local.replace(tzinfo=found).astimezone(UTC).isoformat()}
+    except OverflowError:
+        raise ValueError(f"{deadline} is not in the years 1 to 9999 in UTC.") from None
 
 
 def _number(cell: str, _: bool | None) -> Any:
-    return int(cell) if re.fullmatch("-?[0-9]{1,19}", cell) else cell
+    return int(cell) if re.fullmatch(" *-?[0-9]{1,19} *", cell) else cell
 
 
 def _text(cell: str, _: bool | None) -> str:
-    return _QUOTED.sub("", cell, count=1)
+    return _RESTORE.sub("", cell)
+
+
+def _boolean(cell: str, _: bool | None) -> Any:
+    return to_boolean(cell) if cell.strip() else False
 
 
 _READ: dict[str, Callable[[str, bool | None], Any]] = {
     "id": _number,
+    "title": _text,
     "description": _text,
+    "completed": _boolean,
     "deadline_at": _time,
     "created_at": _time,
     "updated_at": _time,

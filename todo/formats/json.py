@@ -1,4 +1,4 @@
-"""JSON: a list of todos, or lines of them (NDJSON); Taskwarrior's export is told by its members."""
+"""JSON: a list of todos, or one todo a line (NDJSON), also as Taskwarrior writes them."""
 
 import json
 import re
@@ -9,6 +9,7 @@ import msgspec
 from msgspec import UNSET, structs
 
 from todo.formats import Entry, Format, ParseError, Todos, Uids, taskwarrior
+from todo.formats.text import to_boolean
 from todo.http.body import DECODER
 from todo.http.problem import ValidationFailed
 from todo.schemas import TodoExport, TodoOut
@@ -41,12 +42,15 @@ LIST = Format("application/json", _list, b"[", b",", b"]")
 LINES = Format(
     "application/x-ndjson", _lines, truncation_marker=b"INCOMPLETE: the service failed midway. Ask again.\n"
 )
-# With a line for each todo, and the UID of those that came from elsewhere.
+# One todo a line, with the UID of an imported todo.
 FILE = Format("application/json", _file, b"[\n", b",\n", b"\n]\n", has_uid=True)
 
 
-def read(pieces: Iterable[str]) -> Iterator[Entry]:
-    """Read the todos of a list, or of one value behind the other, without holding them all."""
+def read(pieces: Iterable[str], *, is_task: bool | None = None) -> Iterator[Entry]:
+    """Read the todos of a list, or of one value after the other, in bounded memory.
+
+    `is_task` says whether they are Taskwarrior's. By default, the members of each decide.
+    """
     text = _Text(pieces)
     is_list = text.skip("[")
     if not is_list and text.at_end():
@@ -54,23 +58,29 @@ def read(pieces: Iterable[str]) -> Iterator[Entry]:
     more = not (is_list and text.skip("]"))
     while more:
         line = text.line
-        value = text.read_value()
-        if not isinstance(value, dict):
-            yield Entry(line, {}, error="A todo must be a JSON object.")
-        else:
-            yield taskwarrior.entry(line, value) if taskwarrior.is_task(value) else Entry(line, value)
+        yield _entry(line, text.read_value(), is_task)
         if is_list:
             more = text.skip(",")
             if not more and not text.skip("]"):
-                raise ParseError(text.line, "A comma or ] must follow here. Is the file whole?")
+                raise ParseError(text.line, "A comma or ] must follow here. The file may be incomplete.")
         else:
             more = not text.at_end()
     if not text.at_end():
         raise ParseError(text.line, "Nothing can follow the end of the list.")
 
 
+def _entry(line: int, value: Any, is_task: bool | None) -> Entry:
+    if not isinstance(value, dict):
+        return Entry(line, {}, error="A todo must be a JSON object.")
+    if taskwarrior.is_task(value) if is_task is None else is_task:
+        return taskwarrior.entry(line, value)
+    if "completed" in value:  # 0 and 1 in the output of sqlite3 -json
+        value["completed"] = to_boolean(value["completed"])
+    return Entry(line, value)
+
+
 class _Text:
-    """The text that is not read yet, a piece of it in memory."""
+    """The rest of the text, one piece of it in memory."""
 
     def __init__(self, pieces: Iterable[str]) -> None:
         self._pieces = iter(pieces)
@@ -80,7 +90,7 @@ class _Text:
         self.line = 1
 
     def skip(self, character: str) -> bool:
-        """Move past white space, and past `character` and white space if it is there."""
+        """Skip white space, then `character` and white space. Return False if another character follows."""
         self.at_end()
         there = self._buffer.startswith(character, self._position)
         if there:
@@ -89,7 +99,7 @@ class _Text:
         return there
 
     def at_end(self) -> bool:
-        """Move past white space; whether nothing is left."""
+        """Skip white space, and return True at the end of the text."""
         while True:
             space = _SPACE.match(self._buffer, self._position)
             self._advance(space.end() if space else self._position)
@@ -99,23 +109,25 @@ class _Text:
                 return True
 
     def read_value(self) -> Any:
-        """Read the value that begins here."""
+        """Read the value at this position."""
         while True:
             try:
                 value, end = DECODER.raw_decode(self._buffer, self._position)
-                # A number goes on, maybe, in the next piece.
+                # A number can go on in the next piece.
                 if end < len(self._buffer) or not self._fill():
                     break
             except json.JSONDecodeError as error:
                 if len(self._buffer) - self._position > MAX_VALUE or not self._fill():
                     line = self.line + self._buffer.count("\n", self._position, error.pos)
-                    raise ParseError(line, f"This is no JSON: {error.msg}. Is the file whole?") from None
+                    raise ParseError(
+                        line, f"Invalid JSON: {error.msg}. The file may be incomplete."
+                    ) from None
             except RecursionError:
-                raise ParseError(self.line, "This is nested too deeply.") from None
+                raise ParseError(self.line, "The value is nested too deeply.") from None
             except ValidationFailed as error:
                 raise ParseError(self.line, str(error.description)) from None
             except ValueError:
-                raise ParseError(self.line, "This has a number of thousands of digits.") from None
+                raise ParseError(self.line, "The value has a number of thousands of digits.") from None
         self._advance(end)
         return value
 
@@ -124,7 +136,7 @@ class _Text:
         self._position = position
 
     def _fill(self) -> bool:
-        """Get the next piece that is not empty; False where there is none."""
+        """Read the next piece that is not empty. Return False at the end."""
         if self._is_last:
             return False
         piece = next(filter(None, self._pieces), None)

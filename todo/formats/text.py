@@ -1,11 +1,23 @@
-"""Bytes to text, and text to lines, in bounded memory."""
+"""Bytes to text, text to lines in bounded memory, and words to booleans."""
 
 import codecs
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from todo.formats import ParseError
 
 MAX_LINE = 1024 * 1024  # characters
+
+# Databases, spreadsheets in their larger languages, and Outlook.
+_TRUE = """1 t y yes on true wahr vrai verdadero verdadeiro vero waar sant sand sann tosi prawda pravda igaz
+adevărat doğru истина істина completed done"""
+_FALSE = """0 f n no off false falsch faux falso onwaar falskt falsk usann epätosi fałsz nepravda hamis
+fals yanliş yanl\u0131ş ложь хибність open"""
+_BOOLEANS = {
+    **dict.fromkeys(_TRUE.split(), True),
+    **dict.fromkeys(_FALSE.split(), False),
+    **dict.fromkeys(("not started", "in progress", "waiting on someone else", "deferred"), False),
+}
 
 _OTHER_ENCODINGS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
@@ -63,3 +75,10 @@ def lines(pieces: Iterable[str]) -> Iterator[str]:
             raise ParseError(number, f"The line has more than {MAX_LINE} characters.")
     if rest:
         yield rest
+
+
+def to_boolean(value: Any) -> Any:
+    """Return the boolean that a word or 0 or 1 means, or `value` if it means none."""
+    if isinstance(value, str | int):
+        return _BOOLEANS.get(str(value).strip().casefold(), value)
+    return value

@@ -1,6 +1,6 @@
 """todo.txt (the format of todotxt.org): a todo a line, `x 2027-02-02 2027-01-31 Buy milk due:2027-02-03`.
 
-The UID stands behind all that as `uid:`.
+The UID follows as `uid:`.
 """
 
 import re
@@ -10,15 +10,16 @@ from urllib.parse import quote, unquote
 
 from msgspec import structs
 
+from todo.clock import is_time
 from todo.formats import Entry, Format, Todos, Uids, own_uid
 from todo.formats.text import lines
 from todo.schemas import TodoOut
 
 _DAY = r"\d{4}-\d\d-\d\d"
-# What stands before the title: a priority, and the day on which it was made.
+# A priority and the day of creation precede the title.
 _DONE = re.compile(rf"x (\([A-Z]\) )?(?:{_DAY} (?:({_DAY}) )?)?", re.ASCII)
 _OPEN = re.compile(rf"(\([A-Z]\) )?(?:({_DAY}) )?", re.ASCII)
-_DUE = re.compile(rf"(?:^| )due:((?:{_DAY}(?:T\d\d:\d\d(?::\d\d(?:\.\d+)?)?)?)?)(?= |$)", re.ASCII)
+_DUE = re.compile(r"(?:^| )due:(\S*)(?= |$)")
 _UID = re.compile(r"(?:^| )uid:(\S+)$")
 
 
@@ -30,8 +31,8 @@ def _line(todo: TodoOut, uids: Uids) -> str:
     todo_id, title, _, completed, deadline_at, created_at, updated_at = structs.astuple(todo)
     done = f"x {updated_at[:10]} " if completed else ""
     due = deadline_at.isoformat().removesuffix("T23:59:59") if deadline_at else ""
-    # The last `due:` counts, so that one in the title does not.
-    due = f" due:{due}" if due or _DUE.search(title) else ""
+    # The last `due:` counts, so a `due:` in the title must not be the last.
+    due = f" due:{due}" if due or _find_due(title) else ""
     uid = quote(uids.get(todo_id) or own_uid(todo_id, created_at), safe="!#$&'()*+,/:;=?@[]")
     return f"{done}{created_at[:10]} {title}{due} uid:{uid}\n"
 
@@ -39,6 +40,11 @@ def _line(todo: TodoOut, uids: Uids) -> str:
 FORMAT = Format(
     "text/plain", _encode, limitations="todo.txt has no description and no updated_at.", has_uid=True
 )
+
+
+def _find_due(text: str) -> re.Match[str] | None:
+    """Find the last `due:` with a time or nothing behind it. Any other `due:` is part of the title."""
+    return next((due for due in reversed([*_DUE.finditer(text)]) if not due[1] or is_time(due[1])), None)
 
 
 def read(pieces: Iterable[str]) -> Iterator[Entry]:
@@ -60,7 +66,7 @@ def _entry(number: int, line: str) -> Entry:
     if uid:
         values["uid"] = unquote(uid[1])
         text = text[: uid.start()]
-    *_, due = [None, *_DUE.finditer(text)]
+    due = _find_due(text)
     if due:
         values["deadline_at"] = due[1] or None
         text = text[: due.start()] + text[due.end() :]
