@@ -16,6 +16,15 @@ MAX_BATCH_BYTES = 1024 * 1024
 # Where the OpenAPI document keeps the schemas.
 REF_TEMPLATE = "#/components/schemas/{name}"
 
+
+def member(meaning: str | None, rule: str, **constraints: Any) -> Meta:
+    """Describe a member: its meaning for the OpenAPI document, and its rule for error responses.
+
+    The rule completes the sentence "title must be".
+    """
+    return Meta(description=meaning, extra={"rule": rule}, **constraints)
+
+
 _CONTROL = r"\u0000-\u001f\u007f-\u009f"
 _SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
 # `$` alone would let a final newline through in Python.
@@ -23,26 +32,30 @@ _END = r"$(?!\n)"
 
 Title = Annotated[
     str,
-    Meta(
+    member(
+        "What is to be done. At least one character is not white space, and none is a control character.",
+        f"a string of 1 to {TITLE_LENGTH} characters, not all white space, no control characters",
         min_length=1,
         max_length=TITLE_LENGTH,
         pattern=f"^[^{_CONTROL}]*[^{_CONTROL}{_SPACE}][^{_CONTROL}]*{_END}",
-        description=f"a string of 1 to {TITLE_LENGTH} characters, not all white space, no control characters",
         examples=["Buy milk"],
     ),
 ]
 Description = Annotated[
     Annotated[str, Meta(max_length=DESCRIPTION_LENGTH, pattern=rf"^(?:[^{_CONTROL}]|[\t\n]|\r\n)*{_END}")]
     | None,
-    Meta(
-        description=f"null or a string of at most {DESCRIPTION_LENGTH} characters, "
+    member(
+        "More about the todo. Newlines and tabs are allowed, other control characters are not.",
+        f"null or a string of at most {DESCRIPTION_LENGTH} characters, "
         "with no control characters but newlines and tabs",
         examples=["Two litres", None],
     ),
 ]
-Completed = Annotated[bool, Meta(description="true or false")]
-_DEADLINE = Meta(
-    description="null or a time such as 2027-01-31T18:00:00, 2027-01-31 or 2027-01-31T18:00:00+10:00, "
+Completed = Annotated[bool, member("Whether the todo is done.", "true or false")]
+_DEADLINE = member(
+    "When the todo is due: local time in the service's time zone. A time with an offset is converted to that "
+    "zone. A date alone means midnight at its start.",
+    "null or a time such as 2027-01-31T18:00:00, 2027-01-31 or 2027-01-31T18:00:00+10:00, "
     "with at most nine fraction digits, in the years 1 to 9999",
     examples=["2027-01-31T18:00:00", None],
 )
@@ -75,26 +88,28 @@ class TodoUpdate(Struct, forbid_unknown_fields=True, kw_only=True):
         return {name: value for name, value in structs.asdict(self).items() if value is not UNSET}
 
 
-Id = Annotated[int, Meta(description="the id of a todo, a whole number")]
+Id = Annotated[int, member("Chosen by the server, and never used again.", "the id of a todo, a whole number")]
 IfMatch = Annotated[
     str,
-    Meta(
+    member(
+        "The ETag of the version to change, with its quotes, or `*` for any version.",
+        "an ETag, the quotes that belong to it included, or *",
         pattern=r'^(?:\*|"[!#-~]*")$(?!\n)',
-        description="an ETag, the quotes that belong to it included, or *",
     ),
 ]
 
 
 InstantIn = Annotated[
-    Instant, Meta(description="a time such as 2027-01-31T18:00:00Z, in UTC where it has no offset")
+    Instant, member(None, "a time such as 2027-01-31T18:00:00Z, in UTC where it has no offset")
 ]
 Uid = Annotated[
     str,
-    Meta(
+    member(
+        None,
+        f"a string of 1 to {UID_LENGTH} characters, no control characters",
         min_length=1,
         max_length=UID_LENGTH,
         pattern=f"^[^{_CONTROL}]*{_END}",
-        description=f"a string of 1 to {UID_LENGTH} characters, no control characters",
     ),
 ]
 
@@ -102,14 +117,14 @@ Uid = Annotated[
 class CreateOperation(Struct, tag_field="op", tag="create", forbid_unknown_fields=True):
     """Make a todo."""
 
-    todo: Annotated[TodoCreate, Meta(description="an object with the members of a new todo")]
+    todo: Annotated[TodoCreate, member("The new todo.", "an object with the members of a new todo")]
 
 
 class UpdateOperation(Struct, tag_field="op", tag="update", forbid_unknown_fields=True):
     """Change the members that are sent."""
 
     id: Id
-    todo: Annotated[TodoUpdate, Meta(description="an object with the members that change")]
+    todo: Annotated[TodoUpdate, member("The members to change.", "an object with the members that change")]
     if_match: IfMatch | UnsetType = UNSET
 
 
@@ -128,8 +143,11 @@ class Batch(Struct, forbid_unknown_fields=True):
 
     operations: Annotated[
         list[Operation],
-        Meta(
-            min_length=1, max_length=MAX_OPERATIONS, description=f"a list of 1 to {MAX_OPERATIONS} operations"
+        member(
+            "The operations, in the order in which they run.",
+            f"a list of 1 to {MAX_OPERATIONS} operations",
+            min_length=1,
+            max_length=MAX_OPERATIONS,
         ),
     ]
 
@@ -139,7 +157,7 @@ InstantOut = Annotated[
     str,
     Meta(
         pattern=rf"^{_DATE_AND_TIME}\.[0-9]{{6}}Z{_END}",
-        description="an instant, in UTC",
+        description="Set by the server, in UTC.",
         examples=["2027-01-31T18:00:00.000000Z"],
         extra_json_schema={"format": "date-time"},
     ),
@@ -168,7 +186,7 @@ class TodoOut(Struct, gc=False):
     deadline_at: Annotated[
         WallTimeOut | None,
         Meta(
-            description="null or a time on the wall in the zone of the service",
+            description="When the todo is due: local time in the service's time zone, without an offset.",
             examples=["2027-01-31T18:00:00", None],
         ),
     ]
@@ -281,58 +299,75 @@ class Sort(tuple[SortKey, ...]):
         return {"type": "string", "pattern": f"^{term}(?:,{term}){{0,{len(_MEMBERS) - 1}}}$"}
 
 
-Flag = Annotated[bool, Meta(description="true or false")]
+_FLAG = "true or false"
+_WALL_TIME = (
+    "a time such as 2027-01-31T18:00:00, or 2027-01-31 for its midnight (the + of an offset is written %2B)"
+)
+_INSTANT = (
+    "a time such as 2027-01-31T18:00:00Z, in UTC where no offset is sent (the + of an offset is written %2B)"
+)
+OnlyCompleted = Annotated[bool, member("Only completed todos (`true`) or only open ones (`false`).", _FLAG)]
+OnlyOverdue = Annotated[bool, member("Only open todos past their deadline (`true`), or all others.", _FLAG)]
 Window = Annotated[
     int,
-    Meta(ge=0, le=MAX_WINDOW, description=f"a whole number of days from 0 to {MAX_WINDOW}"),
-]
-WallTimeBound = Annotated[
-    WallTime,
-    Meta(
-        description="a time such as 2027-01-31T18:00:00, or 2027-01-31 for its midnight "
-        "(the + of an offset is written %2B)"
+    member(
+        "Only todos due within this many days, overdue ones included.",
+        f"a whole number of days from 0 to {MAX_WINDOW}",
+        ge=0,
+        le=MAX_WINDOW,
     ),
 ]
-InstantBound = Annotated[
-    Instant,
-    Meta(
-        description="a time such as 2027-01-31T18:00:00Z, in UTC where no offset is sent "
-        "(the + of an offset is written %2B)"
-    ),
-]
+DeadlineFrom = Annotated[WallTime, member("Only todos with a deadline at or after this time.", _WALL_TIME)]
+DeadlineBefore = Annotated[WallTime, member("Only todos with a deadline before this time.", _WALL_TIME)]
+UpdatedSince = Annotated[Instant, member("Only todos created or changed at or after this time.", _INSTANT)]
 Text = Annotated[
     str,
-    Meta(
+    member(
+        "Only todos with this text in the title or the description, ignoring case.",
+        "text of 1 character or more, none of them U+0000",
         min_length=1,
         pattern=r"^[^\u0000]*$(?!\n)",
-        description="text of 1 character or more, none of them U+0000",
     ),
 ]
 SortBy = Annotated[
     Sort,
-    Meta(
-        description=f"members ({', '.join(_MEMBERS)}) with commas between them, each with - before it "
-        "to descend: -deadline_at,title"
+    member(
+        "The members to sort by, such as `-deadline_at,title`. `-` means descending. The default is `id`. "
+        "A null is last in both directions.",
+        f"members ({', '.join(_MEMBERS)}) with commas between them, each with - before it to descend: "
+        "-deadline_at,title",
     ),
 ]
-Limit = Annotated[int, Meta(ge=1, le=MAX_LIMIT, description=f"a whole number from 1 to {MAX_LIMIT}")]
+Limit = Annotated[
+    int,
+    member(
+        "Maximum number of todos in the response. The `Link` header leads to the next page.",
+        f"a whole number from 1 to {MAX_LIMIT}",
+        ge=1,
+        le=MAX_LIMIT,
+    ),
+]
 CursorText = Annotated[
     str,
-    Meta(description="taken from the Link header of the page before, with its sort and filters unchanged"),
+    member(
+        "The start of the next page, from the `Link` header of the previous page.",
+        "taken from the Link header of the page before, with its sort and filters unchanged",
+    ),
 ]
+WithTotal = Annotated[bool, member("Whether to count the matches on all pages in `X-Total-Count`.", _FLAG)]
 
 
 class ListQuery(Struct, kw_only=True, frozen=True):
     """The parameters of the list; a filter that is not sent does not filter."""
 
-    completed: Flag | UnsetType = UNSET
+    completed: OnlyCompleted | UnsetType = UNSET
     window: Window | UnsetType = UNSET
-    overdue: Flag | UnsetType = UNSET
-    deadline_from: WallTimeBound | UnsetType = UNSET
-    deadline_before: WallTimeBound | UnsetType = UNSET
-    updated_since: InstantBound | UnsetType = UNSET
+    overdue: OnlyOverdue | UnsetType = UNSET
+    deadline_from: DeadlineFrom | UnsetType = UNSET
+    deadline_before: DeadlineBefore | UnsetType = UNSET
+    updated_since: UpdatedSince | UnsetType = UNSET
     q: Text | UnsetType = UNSET
     sort: SortBy | UnsetType = UNSET
     limit: Limit | UnsetType = UNSET
     cursor: CursorText | UnsetType = UNSET
-    total: Flag = False
+    total: WithTotal = False

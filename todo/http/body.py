@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 from flask import request
-from msgspec import Struct
+from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo
 
 from todo.http.problem import ContentTooLarge, Fault, UnsupportedMediaType, ValidationFailed
@@ -83,7 +83,7 @@ def faults(kind: type[Struct], value: Any, pointer: str) -> Iterator[Fault]:
             known = ", ".join(filter(None, [tag, *members]))
             detail = f"{name[:MAX_NAME]} is not a member that can be sent: send only {known}"
             yield Fault(detail=detail, pointer=_join(pointer, name))
-    musts = {name: schema.get("description", "") for name, schema in properties(kind).items()}
+    musts = rules(kind)
     for name, field in members.items():
         if name not in value:
             if field.required:
@@ -201,8 +201,20 @@ def fields(kind: type[Struct]) -> dict[str, FieldInfo]:
 
 
 @cache
+def rules(kind: type[Struct]) -> dict[str, str]:
+    """Return the rule of each member of `kind`, which completes the sentence "title must be"."""
+    return {name: _rule(field.type) for name, field in fields(kind).items()}
+
+
+def _rule(kind: Any) -> str:
+    parts = get_args(kind)
+    own = (part.extra["rule"] for part in parts if isinstance(part, Meta) and part.extra)
+    return next(own, "") or next(filter(None, map(_rule, parts)), "")
+
+
+@cache
 def properties(kind: type[Struct]) -> dict[str, dict[str, Any]]:
-    """The JSON Schema of each member of `kind`; its description says for people what it must be."""
+    """Return the JSON Schema of each member of `kind`, with the meaning of the member as its description."""
     _, components = msgspec.json.schema_components([kind], schema_hook=json_schema)
     schemas: dict[str, dict[str, Any]] = components[kind.__name__]["properties"]
     return schemas

@@ -8,7 +8,7 @@ import msgspec
 from flask import request
 from msgspec import Struct
 
-from todo.http.body import fields, from_json, properties
+from todo.http.body import fields, from_json, rules
 from todo.http.problem import Fault, ValidationFailed
 
 S = TypeVar("S", bound=Struct)
@@ -41,9 +41,7 @@ def read(kind: type[S], *, ignore_unknown: bool = False) -> S:
                 values[name] = _convert(text, known[name].type)
             except msgspec.ValidationError:
                 values[name] = None
-                faults.append(
-                    Fault(detail=f"{name} must be {properties(kind)[name]['description']}", parameter=name)
-                )
+                faults.append(Fault(detail=f"{name} must be {rules(kind)[name]}", parameter=name))
     if faults:
         raise ValidationFailed(*faults)
     return kind(**{known[name].name: value for name, value in values.items()})

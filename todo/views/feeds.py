@@ -4,26 +4,35 @@ from typing import Annotated, Literal
 
 import msgspec
 from flask import Blueprint, Response, request
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import UNSET, UnsetType
 
 from todo import listing
 from todo.clock import WallTime, service_zone
 from todo.formats import csv, icalendar
 from todo.http import auth, parameters
-from todo.schemas import ListQuery
+from todo.schemas import ListQuery, member
 
 feeds = Blueprint("feeds", __name__, url_prefix="/api/v1")
+
+
+EventComponent = Annotated[
+    Literal["event"],
+    member("Deadlines as events, for calendars that show no tasks.", "event, or not sent"),
+]
+FeedToken = Annotated[
+    str,
+    member(
+        "The secret of the feed, if the service requires tokens.",
+        "the secret of a feed, where tokens are required",
+    ),
+]
 
 
 class CalendarQuery(ListQuery, kw_only=True, frozen=True):
     """The parameters of the calendar."""
 
-    component: Annotated[Literal["event"], Meta(description="event, or not sent")] | UnsetType = (
-        msgspec.field(name="as", default=UNSET)
-    )
-    token: Annotated[str, Meta(description="the secret of a feed, where tokens are required")] | UnsetType = (
-        UNSET
-    )
+    component: EventComponent | UnsetType = msgspec.field(name="as", default=UNSET)
+    token: FeedToken | UnsetType = UNSET
 
 
 @feeds.before_request
