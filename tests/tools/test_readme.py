@@ -19,7 +19,7 @@ pytestmark = pytest.mark.server
 README = (ROOT / "README.md").read_text()
 PAGES = sorted(ROOT.glob("*.md"))
 ADDRESS = "http://localhost:6400"
-MAX_LINES = 149
+MAX_LINES = 131  # beside its tables
 
 # What differs each time, and what stands for it when two answers are compared.
 VOLATILE = (
@@ -91,7 +91,8 @@ def query(database: Path, statement: str) -> str:
 
 class TestReadme(unittest.TestCase):
     def test_readme_is_short(self) -> None:
-        self.assertLessEqual(len(README.splitlines()), MAX_LINES)
+        text = [line for line in README.splitlines() if not line.startswith("| ")]
+        self.assertLessEqual(len(text), MAX_LINES)
 
     def test_readme_table_has_every_setting(self) -> None:
         expected = [
