@@ -164,7 +164,7 @@ class TestTaskwarrior(ReaderTest):
         whole = [todo._replace(updated_at=todo.updated_at.replace(microsecond=0)) for todo in SENT]
         self.assertEqual(whole, self.take("--format", "taskwarrior", path))
         again = run(self.app, "import", "--format", "taskwarrior", path)
-        self.assertEqual("0 taken, 3 were here before, 0 can't be taken.\n", again.stdout)
+        self.assertEqual("Imported 0, skipped 3 duplicates, rejected 0.\n", again.stdout)
 
     def test_taskwarrior_tasks_are_imported(self) -> None:
         self.call(self.task, "add", "Pay rent", "due:2027-02-01T12:00", "project:Home", **self.variables)

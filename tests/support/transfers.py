@@ -75,7 +75,7 @@ _UIDS = st.none() | _text(_CHARACTERS, 60).filter(lambda uid: re.search(f"[^{_SP
 todos = st.lists(
     st.builds(
         Stored,
-        id=st.integers(1, 2**53 - 1),
+        id=st.integers(1, 2**53 - 1 - 10**6),
         title=_text(_CHARACTERS, 80).filter(lambda title: re.search(f"[^{_SPACE}]", title) is not None),
         description=st.none() | _text(_CHARACTERS | st.sampled_from(["\n", "\r\n", "\t"]), 120),
         completed=st.booleans(),

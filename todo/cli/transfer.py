@@ -1,4 +1,4 @@
-"""The commands `export` and `import`: todos to a file and from one."""
+"""The commands `export` and `import`: write todos to a file, and read todos from a file."""
 
 import hashlib
 import sqlite3
@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -47,54 +48,72 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "todotxt": lambda: todotxt.FORMAT,
     "taskwarrior": lambda: taskwarrior.format_for(service_zone()),
 }
-READERS: dict[str, Callable[[Iterable[bytes], bool | None], Iterator[Entry]]] = {
-    "json": lambda pieces, _: json.read(text.decode(pieces)),
-    "csv": lambda pieces, day_first: csv.read(text.decode(pieces), day_first=day_first),
-    "taskwarrior": lambda pieces, _: json.read(text.decode(pieces)),
-    "ics": lambda pieces, _: icalendar.read(pieces, service_zone()),
-    "todotxt": lambda pieces, _: todotxt.read(text.decode(pieces)),
+Reader = Callable[[Iterable[bytes]], Iterator[Entry]]
+READERS: dict[str, Callable[[bool | None], Reader]] = {
+    "json": lambda _: lambda pieces: json.read(text.decode(pieces), is_task=False),
+    "csv": lambda day_first: lambda pieces: csv.read(text.decode(pieces), day_first=day_first),
+    "taskwarrior": lambda _: lambda pieces: json.read(text.decode(pieces), is_task=True),
+    "ics": lambda _: lambda pieces: icalendar.read(pieces, service_zone()),
+    "todotxt": lambda _: lambda pieces: todotxt.read(text.decode(pieces)),
 }
 _SUFFIXES = {
     ".json": "json",
     ".ndjson": "json",
+    ".jsonl": "json",
     ".csv": "csv",
     ".tsv": "csv",
     ".ics": "ics",
+    ".ical": "ics",
+    ".vcs": "ics",
     ".txt": "todotxt",
 }
 _PIECE = 64 * 1024  # bytes
 _CACHE = 32 * 1024  # KiB
-_MAX_LOST = 100  # kinds
-_MAX_ID = 2**53 - 1  # above it, readers of JSON round
+# Bounds of the report on a file.
+_MAX_NAMES = 100
+_MAX_PROBLEMS = 1000
+_MAX_PROBLEMS_OF_TODO = 20
+# JavaScript rounds integers above 2^53 - 1, and the service still has to assign ids after an import.
+_MAX_ID = 2**53 - 1 - 10**6
 
 
 def _format(path: str, chosen: str | None) -> str:
-    """The format of a file, by its suffix where none is chosen."""
+    """Return the format of a file: the chosen one, or that of the file extension."""
     found = chosen or _SUFFIXES.get(Path(path).suffix.lower())
     if found is None:
-        raise click.UsageError(f"What is the format of {path}? Say --format {'|'.join(READERS)}.")
+        names = "|".join(READERS)
+        raise click.UsageError(f"The format of {_printable(path)} is unknown. Add --format {names}.")
     return found
+
+
+def _printable(text: str) -> str:
+    """Escape the characters that a terminal could take for commands."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """One sentence for people where the file or the database can't be used."""
+    """Show one sentence if the file or the database cannot be used."""
     try:
         yield
     except Problem as problem:
         raise click.ClickException(problem.description or "") from None
     except (DBAPIError, sqlite3.Error) as error:
-        raise click.ClickException(f"The database can't be used: {getattr(error, 'orig', error)}.") from None
+        reason = getattr(error, "orig", error)
+        raise click.ClickException(f"The database cannot be used: {reason}.") from None
     except OSError as error:
-        raise click.ClickException(f"{error.filename or 'The file'}: {error.strerror or error}.") from None
+        name = _printable(str(error.filename or "The file"))
+        raise click.ClickException(f"{name}: {error.strerror or error}.") from None
 
 
 @click.command("export")
-@click.option("--format", "chosen", type=click.Choice(list(FORMATS)), help="Else the suffix of FILE tells.")
+@click.option(
+    "--format", "chosen", type=click.Choice(list(FORMATS)), help="Default: the file extension decides."
+)
 @click.argument("file", default="-")
 @with_appcontext
 def export_todos(chosen: str | None, file: str) -> None:
-    """Write all todos, as they are at one moment, to FILE or the standard output."""
+    """Write a consistent copy of all todos to FILE or the standard output."""
     form = FORMATS["json" if file == "-" and not chosen else _format(file, chosen)]()
     with plain_errors():
         if file == "-":
@@ -121,7 +140,7 @@ def _export(form: Format, output: BinaryIO) -> int:
 
 
 def no_terminal() -> bool:
-    """Tell whether nobody watches, so that progress is not shown."""
+    """Return True if the standard error is not a terminal, which shows the progress."""
     return not sys.stderr.isatty()
 
 
@@ -139,61 +158,74 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 
 
 @click.command("import")
-@click.option("--format", "chosen", type=click.Choice(list(READERS)), help="Else the suffix of FILE tells.")
-@click.option("--dry-run", is_flag=True, help="Say what would be done, and change nothing.")
-@click.option("--skip-invalid", is_flag=True, help="Take what can be taken, instead of all or nothing.")
 @click.option(
-    "--day-first/--month-first", default=None, help="How to read 1/2/2027 in CSV; else it is refused."
+    "--format", "chosen", type=click.Choice(list(READERS)), help="Default: the file extension decides."
+)
+@click.option("--dry-run", is_flag=True, help="Report the result without any change.")
+@click.option("--skip-invalid", is_flag=True, help="Import the valid todos of a file with invalid ones.")
+@click.option(
+    "--day-first/--month-first", default=None, help="Order in dates such as 1/2/2027. Default: refused."
 )
 @click.argument("file")
 @with_appcontext
 def import_todos(
     chosen: str | None, file: str, *, dry_run: bool, skip_invalid: bool, day_first: bool | None
 ) -> None:
-    """Take in the todos of FILE (- for the standard input): all or none, and none twice.
+    """Import the todos of FILE (- for the standard input): all or none, and none twice.
 
-    JSON and lines of it, also Taskwarrior's; CSV, also Todoist's and Outlook's; iCalendar; todo.txt.
+    JSON and NDJSON, also of Taskwarrior; CSV, also of Todoist and Outlook; iCalendar; todo.txt.
     """
-    read = READERS[_format(file, chosen)]
+    name = _format(file, chosen)
+    read = READERS[name](day_first)
+    if chosen is None and name == "json":  # the members decide
+        read = lambda pieces: json.read(text.decode(pieces))  # noqa: E731
     with plain_errors(), closing(_Staged()) as staged:
-        refused = _stage(file, staged, lambda pieces: read(pieces, day_first))
-        if refused and not skip_invalid:
+        rejected = _stage(file, staged, read)
+        if rejected and not skip_invalid:
             raise click.ClickException(
-                f"Nothing was taken, for {refused} can't be. --skip-invalid takes the rest."
+                f"Nothing was imported, because {rejected} {'todo is' if rejected == 1 else 'todos are'} "
+                "invalid. Use --skip-invalid to import the others."
             )
-        created = _take(staged, dry_run=dry_run)
-    done = "would be taken" if dry_run else "taken"
-    click.echo(f"{created} {done}, {staged.count - created} were here before, {refused} can't be taken.")
+        created = _import(staged, dry_run=dry_run)
+    imported, skipped, refused = (
+        ("Would import", "skip", "reject") if dry_run else ("Imported", "skipped", "rejected")
+    )
+    duplicates = staged.count - created
+    click.echo(f"{imported} {created}, {skipped} {duplicates} duplicates, {refused} {rejected}.")
 
 
-def _stage(file: str, staged: "_Staged", read: Callable[[Iterable[bytes]], Iterator[Entry]]) -> int:
-    """Check all of `file`, report what can't be taken or kept, and stage the rest; how many can't be."""
-    refused = 0
-    lost: Counter[str] = Counter()
+def _stage(file: str, staged: "_Staged", read: Reader) -> int:
+    """Validate and stage the todos of `file`, report the rest, and return the number of invalid todos."""
+    rejected = shown = 0
+    ignored: Counter[str] = Counter()
     first: dict[str, int] = {}
     try:
         with _opened(file) as pieces:
             for entry in read(pieces):
                 for name in entry.ignored:
-                    if name in lost or len(lost) < _MAX_LOST:
-                        lost[name] += 1
-                        first.setdefault(name, entry.line)
+                    known = name if name in ignored or len(ignored) < _MAX_NAMES else "More"
+                    ignored[known] += 1
+                    first.setdefault(known, entry.line)
                 if entry.values is None:
                     continue
-                problems = [entry.error] if entry.error else staged.add(entry.values)
-                for problem in problems:
+                problems = [entry.error] if entry.error else staged.add(entry.line, entry.values)
+                for problem in problems[: _MAX_PROBLEMS - shown]:
                     _report(file, entry.line, problem)
-                refused += bool(problems)
+                    shown += 1
+                rejected += bool(problems)
     except ParseError as error:
-        raise click.ClickException(f"{file}:{error.line}: {error.detail} Nothing was taken.") from None
-    for name, count in lost.items():
-        _report(file, first[name], f"{name[:80]} is not kept; {count} in the file.")
-    return refused
+        message = f"{file}:{error.line}: {error.detail} Nothing was imported."
+        raise click.ClickException(_printable(message)) from None
+    if shown == _MAX_PROBLEMS:
+        click.echo(f"Only the first {_MAX_PROBLEMS} problems are shown.", err=True)
+    for name, count in ignored.items():
+        _report(file, first[name], f"{name[:80]} is ignored, {count} times in the file.")
+    return rejected
 
 
 def _report(file: str, line: int, problem: str) -> None:
     over_the_bar = "" if no_terminal() else "\r\x1b[K"
-    click.echo(f"{over_the_bar}{file}:{line}: {problem}", err=True)
+    click.echo(over_the_bar + _printable(f"{file}:{line}: {problem}"), err=True)
 
 
 @contextmanager
@@ -212,7 +244,7 @@ def _opened(file: str) -> Iterator[Iterator[bytes]]:
 
 
 class _Members(msgspec.Struct, array_like=True):
-    """What a staged todo is made with."""
+    """The members of a staged todo."""
 
     title: str
     description: str | None
@@ -229,25 +261,26 @@ class _Row(NamedTuple):
 
 
 class _Staged:
-    """The todos of a file that can be taken, in a temporary database on the disk.
+    """The valid todos of a file, in a temporary database on disk.
 
-    So the file is read once, in bounded memory, before the service's own database is locked.
+    The file is read once, in bounded memory, before the import locks the service's database.
     """
 
     def __init__(self) -> None:
         self.count = 0
         self._database = sqlite3.connect("")
         self._database.executescript(
-            "CREATE TABLE todos (uid TEXT NOT NULL UNIQUE, todo_id INTEGER UNIQUE, members BLOB NOT NULL);"
+            "CREATE TABLE todos (uid TEXT NOT NULL UNIQUE, todo_id INTEGER UNIQUE, members BLOB NOT NULL,"
+            " line INTEGER NOT NULL);"
             "CREATE TABLE contents (digest BLOB PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;"
         )
 
     def close(self) -> None:
-        """Delete it."""
+        """Delete the temporary database."""
         self._database.close()
 
-    def add(self, values: dict[str, Any]) -> list[str]:
-        """Check and keep a todo; what is wrong with it otherwise."""
+    def add(self, line: int, values: dict[str, Any]) -> list[str]:
+        """Validate and stage a todo. Return the problems of an invalid one."""
         own = parse_own_uid(str(values.get("uid")))
         if own and "id" not in values:
             values |= dict(zip(("id", "created_at"), own, strict=True))
@@ -264,19 +297,29 @@ class _Staged:
                 )
             )
         except msgspec.ValidationError:
-            return [_describe(fault, values) for fault in faults(TodoEntry, values, "#")]
+            found = islice(faults(TodoEntry, values, "#"), _MAX_PROBLEMS_OF_TODO)
+            return [_describe(fault, values) for fault in found]
         except UnicodeEncodeError:
-            return ["It has half of a surrogate pair (\\ud800 to \\udfff alone)."]
-        todo_id = None if todo.id is UNSET or not 0 < todo.id <= _MAX_ID else todo.id
-        insert = "INSERT OR IGNORE INTO todos VALUES (?, ?, ?)"
-        row = (self._uid(todo), todo_id, members)
+            return ["The text has half of a surrogate pair (\\ud800 to \\udfff alone)."]
+        todo_id = None if todo.id is UNSET else todo.id
+        if todo_id is not None and not 1 <= todo_id <= _MAX_ID:
+            return [f"id must be a whole number from 1 to {_MAX_ID} (it is {todo_id})."]
+        uid = self._uid(todo)
+        insert = "INSERT OR IGNORE INTO todos VALUES (?, ?, ?, ?)"
+        if not self._database.execute(insert, (uid, todo_id, members, line)).rowcount:
+            query = "SELECT line, members FROM todos WHERE uid = ?"
+            other = self._database.execute(query, (uid,)).fetchone()
+            if other is None:  # only the id is taken
+                self._database.execute(insert, (uid, None, members, line))
+            elif other[1] != members:
+                return [
+                    f"The todo has the UID of the todo at line {other[0]} ({uid[:80]}), and differs from it."
+                ]
         self.count += 1
-        if not self._database.execute(insert, row).rowcount and todo_id:  # the id, maybe, not the UID
-            self._database.execute(insert, (row[0], None, members))
         return []
 
     def chunks(self, size: int) -> Iterator[list[_Row]]:
-        """Read the todos in the order of the file, those with an id first."""
+        """Yield the todos in the order of the file, todos with an id first."""
         decode = msgspec.json.Decoder(_Members).decode
         for which in ("NOT NULL", "NULL"):
             rows = self._database.execute(
@@ -286,9 +329,9 @@ class _Staged:
                 yield [_Row(uid, todo_id, decode(members)) for uid, todo_id, members in found]
 
     def _uid(self, todo: TodoEntry) -> str:
-        """The UID that the file gives, else that of the todo's id, else one made of its content.
+        """Return the UID of the file, or derive one from the id, or from the content.
 
-        The first, the second and so on of equal content have different UIDs, the same in each import.
+        The first, second and so on todo of equal content have different UIDs, the same in each import.
         """
         if todo.uid is not UNSET:
             return todo.uid
@@ -313,17 +356,17 @@ def _describe(fault: Fault, values: dict[str, Any]) -> str:
     return f"{fault.detail}{shown}."
 
 
-def _take(staged: _Staged, *, dry_run: bool) -> int:
-    """Make the todos that are not here yet, in one transaction; how many these are.
+def _import(staged: _Staged, *, dry_run: bool) -> int:
+    """Create the todos that are not stored yet, in one transaction, and return their number.
 
-    A service without todos gets them as they were, with their ids and times. In others they are new:
-    `updated_at` is now, so that who asks for what is `updated_since` hears of them.
+    In a service without todos, they keep their ids and times. In any other they are new, and `updated_at`
+    is now, because clients that read by `updated_since` must see them.
     """
 
     def work(connection: Connection) -> int:
         created = 0
         if connection.dialect.name == "sqlite":
-            # Indexes are written all over: pages that don't fit are written again and again.
+            # Every index is written in random order. Pages beyond the cache would be written repeatedly.
             connection.exec_driver_sql(f"PRAGMA cache_size = {-_CACHE}")
         as_they_were = connection.execute(select(TODOS.c.id).limit(1)).first() is None
         now = utc_now()
@@ -342,12 +385,14 @@ def _take(staged: _Staged, *, dry_run: bool) -> int:
 
 
 def _known(connection: Connection, uids: list[str]) -> set[str]:
-    """Which of these UIDs are those of todos that are here."""
-    there = TODOS.join(IMPORTS, IMPORTS.c.todo_id == TODOS.c.id)
-    kept = set(connection.scalars(select(IMPORTS.c.uid).select_from(there).where(IMPORTS.c.uid.in_(uids))))
-    ids = [own[0] for own in map(parse_own_uid, uids) if own and abs(own[0]) < 2**63]
-    made = connection.execute(select(TODOS.c.id, TODOS.c.created_at).where(TODOS.c.id.in_(ids)))
-    return kept | {own_uid(row.id, format_instant(row.created_at)) for row in made}
+    """Return the UIDs that stored todos have."""
+    stored = TODOS.join(IMPORTS, IMPORTS.c.todo_id == TODOS.c.id)
+    imported = set(
+        connection.scalars(select(IMPORTS.c.uid).select_from(stored).where(IMPORTS.c.uid.in_(uids)))
+    )
+    ids = [parsed[0] for parsed in map(parse_own_uid, uids) if parsed and abs(parsed[0]) < 2**63]
+    own = connection.execute(select(TODOS.c.id, TODOS.c.created_at).where(TODOS.c.id.in_(ids)))
+    return imported | {own_uid(row.id, format_instant(row.created_at)) for row in own}
 
 
 def _create(connection: Connection, rows: list[_Row], now: datetime, *, as_they_were: bool) -> None:
@@ -367,6 +412,6 @@ def _create(connection: Connection, rows: list[_Row], now: datetime, *, as_they_
         if key is None or row.uid != own_uid(key, format_instant(todo["created_at"]))
     ]
     if kept:
-        # A row of a todo that another program deleted may still be there.
+        # Another program can delete a todo and leave its row here.
         connection.execute(delete(IMPORTS).where(IMPORTS.c.uid.in_([row["uid"] for row in kept])))
         connection.execute(insert(IMPORTS), kept)
