@@ -1,32 +1,24 @@
 """The list as a response: one page, or all todos as a stream, in one of several formats."""
 
 from array import array  # noqa: TC003 - of an annotation
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
-from typing import Any
 
-from flask import Response, current_app, stream_with_context
+from flask import Response, stream_with_context
 from msgspec import UNSET
-from sqlalchemy import Connection, Row, Table, bindparam, select
+from sqlalchemy import Connection, bindparam, select
 
 from todo import database
 from todo.clock import service_zone
-from todo.formats import Format, Uids, csv, icalendar, json
-from todo.http import negotiation, response_cache
+from todo.formats import Format, csv, icalendar, json
+from todo.http import cursor, negotiation, response_cache
 from todo.http.conditional import entity_tag, stream_etag, with_etag
-from todo.models.imported_uid import Imported
-from todo.pagination import next_link
+from todo.models.imported_uid import stored_uids
 from todo.query import TODOS, Listing
-from todo.schemas import COLUMNS, ListQuery, TodoOut
+from todo.schemas import COLUMNS, ListQuery, TodoOut, represent
 
 STREAM_CHUNK = 1000  # todos
-IMPORTS: Table = Imported.__table__
-
 _BY_IDS = select(*COLUMNS).where(TODOS.c.id.in_(bindparam("ids", expanding=True)))
-_UIDS = select(IMPORTS.c.todo_id, IMPORTS.c.uid).where(
-    IMPORTS.c.todo_id.in_(bindparam("ids", expanding=True))
-)
-
 # By media type, the default first.
 FORMATS: dict[str, Callable[[], Format]] = {
     json.LIST.media_type: lambda: json.LIST,
@@ -55,11 +47,11 @@ def respond(query: ListQuery, form: Format, *, tag_streams: bool = False) -> Res
             ids = listing.read_ids(connection)
             todos = read_by_id(connection, ids[:STREAM_CHUNK])
         else:
-            todos = represent(listing.read_page(connection, query.limit + 1))
-            if len(todos) > query.limit:
-                del todos[query.limit :]
-                headers["Link"] = next_link(listing.cursor(todos[-1]))
-        uids = stored_uids(connection, todos) if form.has_uid else {}
+            rows = listing.read_page(connection, query.limit + 1)
+            todos = represent(rows[: query.limit])
+            if len(rows) > query.limit and todos:
+                headers["Link"] = cursor.next_link(listing.cursor(todos[-1]))
+        uids = stored_uids(connection, [todo.id for todo in todos]) if form.has_uid else {}
     body = form.head + form.encode(todos, uids)
     if query.limit is UNSET and len(ids) > STREAM_CHUNK:
         response = Response(headers=headers, content_type=form.content_type)
@@ -76,32 +68,10 @@ def respond(query: ListQuery, form: Format, *, tag_streams: bool = False) -> Res
     return with_etag(response, entity_tag(body, *map(str.encode, headers.values())))
 
 
-def represent(rows: Iterable[Row[Any]]) -> list[TodoOut]:
-    """Represent rows of COLUMNS. Leave out and log rows with a value that is not readable."""
-    try:
-        return [TodoOut.from_row(row) for row in rows]
-    except ValueError:
-        return list(_readable(rows))
-
-
-def _readable(rows: Iterable[Row[Any]]) -> Iterator[TodoOut]:
-    for row in rows:
-        try:
-            yield TodoOut.from_row(row)
-        except ValueError:
-            current_app.logger.exception("Todo %s has an invalid value. Correct it in the database.", row.id)
-
-
 def read_by_id(connection: Connection, ids: Sequence[int]) -> list[TodoOut]:
     """Read the todos with these ids, in their order. Todos that were deleted meanwhile are left out."""
     todos = {todo.id: todo for todo in represent(connection.execute(_BY_IDS, {"ids": list(ids)}).all())}
     return [todos[todo_id] for todo_id in ids if todo_id in todos]
-
-
-def stored_uids(connection: Connection, todos: Sequence[TodoOut]) -> Uids:
-    """Read the UIDs of imported todos, by todo id."""
-    rows = connection.execute(_UIDS, {"ids": [todo.id for todo in todos]})
-    return {row.todo_id: row.uid for row in rows}
 
 
 def _stream(start: bytes, ids: "array[int]", form: Format) -> Iterator[bytes]:
@@ -127,4 +97,4 @@ def _stream(start: bytes, ids: "array[int]", form: Format) -> Iterator[bytes]:
 def encode_chunk(connection: Connection, ids: Sequence[int], form: Format) -> bytes:
     """Encode the todos with these ids; empty if all of them were deleted."""
     todos = read_by_id(connection, ids)
-    return form.encode(todos, stored_uids(connection, todos) if form.has_uid else {})
+    return form.encode(todos, stored_uids(connection, [todo.id for todo in todos]) if form.has_uid else {})

@@ -1,34 +1,23 @@
 """The query of a list: its parameters, the filters as a table, and the selects that they are applied to."""
 
 from array import array
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
-from sqlalchemy import (
-    Boolean,
-    ColumnElement,
-    Connection,
-    Integer,
-    Row,
-    Select,
-    Table,
-    bindparam,
-    func,
-    or_,
-    select,
-)
+from sqlalchemy import Boolean, ColumnElement, Connection, Integer, Row, Select, bindparam, func, or_, select
 
 from todo.clock import wall_now
 from todo.database.text_search import contains
+from todo.http import cursor
 from todo.models import MOMENT
 from todo.models.todo import Todo
-from todo.pagination import Range, all_ranges, bind_position, decode_cursor, encode_cursor, ranges_behind
+from todo.pagination import ranges
 from todo.schemas import COLUMNS, ListQuery, Sort, SortKey, TodoOut
 
-TODOS: Table = Todo.__table__
+TODOS = Todo.__table__
 BY_ID = Sort((SortKey(TODOS.c.id, descending=False),))
 _LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - local time
 
@@ -97,9 +86,12 @@ class Listing:
         self._values = {name: FILTERS[name].value(value) for name, value in sent.items()}
         self._sort = BY_ID if query.sort is UNSET else query.sort
         self._belongs_to = repr((sent, [(key.column.key, key.descending) for key in self._sort]))
-        self._after: list[Any] = []
+        after: list[Any] = []
         if query.cursor is not UNSET:
-            self._after = decode_cursor(query.cursor, self._belongs_to, self._sort)
+            after = cursor.decode(query.cursor, self._belongs_to, self._sort.types())
+        # Null and Boolean values are part of the selects, and `...` stands for the others.
+        self._shape = tuple(value if value is None or isinstance(value, bool) else ... for value in after)
+        self._values |= {f"after_{place}": value for place, value in enumerate(after)}
 
     def count(self, connection: Connection) -> int:
         """Return the number of matches, on any page."""
@@ -109,9 +101,8 @@ class Listing:
     def read_page(self, connection: Connection, size: int) -> list[Row[Any]]:
         """Read the first `size` rows behind the cursor, as COLUMNS. Fewer if there are no more."""
         rows: list[Row[Any]] = []
-        selects = _page_selects(connection.dialect.name, self._filters, self._sort, _shape(self._after))
-        for range_selects in selects:
-            values = self._values | self._bound_position() | {"size": size - len(rows)}
+        for range_selects in _page_selects(connection.dialect.name, self._filters, self._sort, self._shape):
+            values = self._values | {"size": size - len(rows)}
             found: Sequence[Row[Any]] = ()
             for statement in range_selects:
                 found = connection.execute(statement, values).all()
@@ -123,26 +114,14 @@ class Listing:
     def read_ids(self, connection: Connection) -> "array[int]":
         """Read the ids of all matches behind the cursor, in order. They take 8 bytes each."""
         ids = array("q")
-        for statement in _id_selects(self._filters, self._sort, _shape(self._after)):
-            ids.extend(connection.scalars(statement, self._values | self._bound_position()))
+        for statement in _id_selects(self._filters, self._sort, self._shape):
+            ids.extend(connection.scalars(statement, self._values))
         return ids
 
     def cursor(self, last: TodoOut) -> str:
         """Return the cursor of the page behind `last`."""
         position = [getattr(last, key.column.key) for key in self._sort]
-        return encode_cursor(position, self._belongs_to)
-
-    def _bound_position(self) -> dict[str, Any]:
-        return {f"after_{place}": value for place, value in enumerate(self._after)}
-
-
-def _shape(position: Sequence[Any]) -> tuple[Any, ...]:
-    """Return the null and Boolean values of `position`, which a select contains, and `...` for others."""
-    return tuple(value if value is None or isinstance(value, bool) else ... for value in position)
-
-
-def _ranges(sort: Sort, shape: Sequence[Any]) -> Iterator[Range]:
-    return ranges_behind(sort, bind_position(sort, shape)) if shape else all_ranges(sort)
+        return cursor.encode(position, self._belongs_to)
 
 
 # Building a select takes as long as executing it.
@@ -153,7 +132,7 @@ def _page_selects(
     """Build the selects of each range, the last of which finds all matches."""
     return [
         _range_selects(dialect, filters, _SERVED.get(sort[0].column.key, {"q"}), *part)
-        for part in _ranges(sort, shape)
+        for part in ranges(sort, shape)
     ]
 
 
@@ -180,7 +159,7 @@ def _range_selects(
 def _id_selects(filters: _Filters, sort: Sort, shape: Sequence[Any]) -> list[Select[Any]]:
     return [
         select(TODOS.c.id).where(*conditions, *_conditions(TODOS.c, filters)).order_by(*_order(TODOS.c, keys))
-        for conditions, keys in _ranges(sort, shape)
+        for conditions, keys in ranges(sort, shape)
     ]
 
 

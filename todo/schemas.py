@@ -1,11 +1,12 @@
 """The shapes of a todo in requests and answers: checked here, and described from here."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
+from flask import current_app
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
-from sqlalchemy import Column, String, type_coerce
+from sqlalchemy import Column, Row, String, type_coerce
 
 from todo.clock import ImportedWallTime, Instant, WallTime, format_instant
 from todo.models.imported_uid import UID_LENGTH
@@ -217,6 +218,22 @@ COLUMNS: tuple[Any, ...] = (
 )
 
 
+def represent(rows: Iterable[Row[Any]]) -> list[TodoOut]:
+    """Represent rows of COLUMNS. Leave out and log rows with a value that is not readable."""
+    try:
+        return [TodoOut.from_row(row) for row in rows]
+    except ValueError:
+        return list(_readable(rows))
+
+
+def _readable(rows: Iterable[Row[Any]]) -> Iterator[TodoOut]:
+    for row in rows:
+        try:
+            yield TodoOut.from_row(row)
+        except ValueError:
+            current_app.logger.exception("Todo %s has an invalid value. Correct it in the database.", row.id)
+
+
 class TodoExport(TodoOut):
     """A todo in a file: with its UID, where that is not made of the other members."""
 
@@ -263,7 +280,18 @@ class Ready(Struct, forbid_unknown_fields=True):
 
 MAX_LIMIT = 1000
 MAX_WINDOW = 3_652_058  # days from the year 1 to the year 9999
-_MEMBERS: tuple[str, ...] = TodoOut.__struct_fields__
+_Text = Annotated[str, Meta(pattern=r"^[^\u0000]*$(?!\n)")]
+# The members to sort by, and the values that a cursor may hold of them. Databases fail on ids and characters
+# that they cannot store.
+_MEMBERS: dict[str, Any] = {
+    "id": Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)],
+    "title": _Text,
+    "description": _Text | None,
+    "completed": bool,
+    "deadline_at": datetime | None,
+    "created_at": datetime,
+    "updated_at": datetime,
+}
 
 
 class SortKey(NamedTuple):
@@ -291,6 +319,10 @@ class Sort(tuple[SortKey, ...]):
         keys.setdefault("id", SortKey(Todo.__table__.c.id, first.descending))
         names = list(keys)
         return cls(keys[name] for name in names[: names.index("id") + 1])
+
+    def types(self) -> list[Any]:
+        """Return the type of each value of a position."""
+        return [_MEMBERS[key.column.key] for key in self]
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert, select
 
 from tests.support.api import empty_app
-from todo.listing import IMPORTS
 from todo.models import db
+from todo.models.imported_uid import IMPORTS
 from todo.query import TODOS
 from todo.schemas import _SPACE
 

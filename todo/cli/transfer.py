@@ -36,8 +36,9 @@ from todo.formats import (
 )
 from todo.http.body import faults, from_json
 from todo.http.problem import Fault, Problem
-from todo.listing import IMPORTS, STREAM_CHUNK, encode_chunk
+from todo.listing import STREAM_CHUNK, encode_chunk
 from todo.models import db
+from todo.models.imported_uid import IMPORTS
 from todo.query import TODOS, Listing
 from todo.schemas import ListQuery, TodoEntry
 
