@@ -39,9 +39,9 @@ bench: $(VENV)/bench/installed
 interop: $(VENV)/installed-dev $(VENV)/interop/installed
 	@PATH=$(CURDIR)/$(VENV)/interop/bin:$$PATH $(BIN)/python -m interop.run
 
-# Calendars, Taskwarrior and a spreadsheet read the exported files. It needs taskwarrior and LibreOffice Calc.
+# Programs that people use read the exported files. It needs taskwarrior, LibreOffice Calc and Node.js.
 readers: $(VENV)/installed-dev $(VENV)/readers/installed
-	READERS=$(CURDIR)/$(VENV)/readers/bin $(BIN)/pytest -q tests/formats/test_readers.py
+	READERS=$(CURDIR)/$(VENV)/readers/bin $(BIN)/pytest -q tests/formats/test_readers.py tests/formats/test_time_zones.py
 
 # The lock names no package index, so that each machine uses its own.
 lock: $(VENV)/pipenv

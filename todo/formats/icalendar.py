@@ -19,14 +19,13 @@ from msgspec import structs
 
 from todo.clock import is_end_of_day
 from todo.formats import Entry, Format, ParseError, Todos, Uids, own_uid, time_zones
-from todo.formats.text import MAX_LINE, lines, octets
+from todo.formats.text import MAX_LINE, fold, lines, octets
 from todo.schemas import TodoOut
 
 MEDIA_TYPE = "text/calendar"
 VTODO, VEVENT = "VTODO", "VEVENT"
 _CALENDAR, _ZONE = "VCALENDAR", "VTIMEZONE"
 
-_MAX_OCTETS = 75  # in a line
 _MAX_DEPTH = 32  # components; RFC 5545 nests three
 _MAX_IGNORED = 100  # names of properties for each todo
 _MAX_SEQUENCE = 2**31 - 1
@@ -101,19 +100,7 @@ def _text(name: str, text: str) -> str:
         text = text.replace("\r\n", "\n")
     for character, escaped in (("\\", "\\\\"), (";", "\\;"), (",", "\\,"), ("\n", "\\n")):
         text = text.replace(character, escaped)
-    return _fold(f"{name}:{text}")
-
-
-def _fold(line: str) -> str:
-    """End a line, and fold the line (RFC 5545, section 3.1) if it is too long in UTF-8."""
-    octets = line.encode()
-    pieces: list[bytes] = []
-    while len(octets) > (limit := _MAX_OCTETS - bool(pieces)):
-        while octets[limit] & 0xC0 == 0x80:  # noqa: PLR2004 - the limit is within a character
-            limit -= 1
-        pieces.append(octets[:limit])
-        octets = octets[limit:]
-    return b"\r\n ".join([*pieces, octets]).decode() + "\r\n"
+    return fold(f"{name}:{text}")
 
 
 def _instant(name: str, instant: str, *, exact: bool = False) -> str:

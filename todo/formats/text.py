@@ -7,6 +7,7 @@ from typing import Any
 from todo.formats import ParseError
 
 MAX_LINE = 1024 * 1024  # characters
+_MAX_OCTETS = 75  # in a line of a calendar
 
 # Databases, spreadsheets in their larger languages, and Outlook.
 _TRUE = """1 t y yes on true wahr vrai verdadero verdadeiro vero waar sant sand sann tosi prawda pravda igaz
@@ -82,3 +83,15 @@ def to_boolean(value: Any) -> Any:
     if isinstance(value, str | int):
         return _BOOLEANS.get(str(value).strip().casefold(), value)
     return value
+
+
+def fold(line: str) -> str:
+    """End a line of a calendar, and fold the line (RFC 5545, section 3.1) if it is too long in UTF-8."""
+    octets = line.encode()
+    pieces: list[bytes] = []
+    while len(octets) > (limit := _MAX_OCTETS - bool(pieces)):
+        while octets[limit] & 0xC0 == 0x80:  # noqa: PLR2004 - the limit is within a character
+            limit -= 1
+        pieces.append(octets[:limit])
+        octets = octets[limit:]
+    return b"\r\n ".join([*pieces, octets]).decode() + "\r\n"

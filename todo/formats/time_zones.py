@@ -13,6 +13,8 @@ from functools import cache
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
+from todo.formats.text import fold
+
 DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
 # Clocks are described from the first year of Unix time, as Google and Apple do. A rule that holds up to
@@ -92,7 +94,7 @@ def definition(zone: str) -> bytes:
             f"TZOFFSETTO:{_format_offset(first.offset_to)}",
             f"END:{kind}",
         ]
-    return "\r\n".join([*lines, "END:VTIMEZONE", ""]).encode()
+    return "".join(map(fold, [*lines, "END:VTIMEZONE"])).encode()
 
 
 def _onsets(zone: ZoneInfo) -> Iterator[_Onset]:
