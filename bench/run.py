@@ -211,7 +211,7 @@ def find(operation: Operation, servers: Sequence[Server]) -> list[int]:
         status, _, answer = server.ask(operation.request(server.peer.api, 0, server.rows))
         found.append(len(server.peer.api.todos(answer)))
         expected = listing.expected(operation)
-        if status != 200 or expected not in {None, found[-1]}:  # noqa: PLR2004 - OK
+        if status != 200 or expected not in {None, found[-1]}:  # OK
             sys.exit(f"{server.rows} todos: {operation.title}: {status}, {found[-1]} todos, not {expected}.")
     return found
 
@@ -222,7 +222,7 @@ def databases(database: str, given: str | None) -> Iterator[Callable[[int], str]
     if database == "sqlite":
         yield lambda _: ""
         return
-    from tests.support import database_server  # noqa: PLC0415 - of the packages for development
+    from tests.support import database_server  # of the packages for development
 
     with ExitStack() as stack:
         server = make_url(given) if given else stack.enter_context(database_server.postgresql())

@@ -239,7 +239,7 @@ def _wait_for(server: Server, output: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while server.process.poll() is None and time.monotonic() < deadline:
         with suppress(OSError):
-            if server.ask(Request("GET", server.peer.api.health))[0] == 200:  # noqa: PLR2004 - OK
+            if server.ask(Request("GET", server.peer.api.health))[0] == 200:  # OK
                 return
         time.sleep(0.05)
     sys.exit(f"{server.peer.title} did not start: {output.read_text()}")

@@ -41,7 +41,7 @@ settings.load_profile("quick")
 @pytest.fixture
 def app() -> "Flask":
     """An app on an empty database. Tests share it, so that none may change its settings."""
-    from tests.support.api import kept_app  # noqa: PLC0415 - it imports the service, which unit tests of clients do not
+    from tests.support.api import kept_app  # it imports the service, which unit tests of clients do not
 
     return kept_app()
 
@@ -65,7 +65,7 @@ def database() -> str:
 @pytest.fixture(scope="module")
 def server() -> Iterator["Server"]:
     """A running server with an empty database, which the tests of a module share."""
-    from tests.support.server import Server  # noqa: PLC0415 - see above
+    from tests.support.server import Server
 
     with Server() as running:
         yield running
@@ -114,7 +114,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _set_up_on_server(test: TodoTest) -> None:
-    from tests.support.api import empty_app  # noqa: PLC0415 - see above
+    from tests.support.api import empty_app
 
     test.app = empty_app()
     test.client = test.app.test_client()

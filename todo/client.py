@@ -59,7 +59,7 @@ _TIME = re.compile(
 _DUE_FORMS = "today, tomorrow, fri, +3d, 18:00, 2027-01-31 or '2027-01-31 18:00'"
 
 
-class Failure(Exception):  # noqa: N818 - not every failure is an error
+class Failure(Exception):  # not every failure is an error
     """A message for people and the exit status."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -240,7 +240,7 @@ def _receive(request: Any) -> Answer:
     class EveryResponse(HTTPErrorProcessor):
         """Return error responses as they are. Do not follow redirects, which would leak the token."""
 
-        def http_response(self, request: Any, response: HTTPResponse) -> Any:  # noqa: ARG002
+        def http_response(self, request: Any, response: HTTPResponse) -> Any:
             return response
 
         https_response = http_response

@@ -87,7 +87,7 @@ def data_folder() -> str | None:
     """Return the folder of an installed service's data. In a checkout Flask chooses `instance/`."""
     if Path(__file__).parents[1].name not in {"site-packages", "dist-packages"}:
         return None
-    from platformdirs import user_data_dir  # noqa: PLC0415 - a checkout does not need it
+    from platformdirs import user_data_dir  # a checkout does not need it
 
     return user_data_dir("todo-service", appauthor=False)
 

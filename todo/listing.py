@@ -1,6 +1,6 @@
 """The list as a response: one page, or all todos as a stream, in one of several formats."""
 
-from array import array  # noqa: TC003 - of an annotation
+from array import array  # of an annotation
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 

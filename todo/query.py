@@ -39,8 +39,8 @@ def _end_of_window(days: int) -> datetime:
 
 def _overdue(todos: Any, wanted: bool, now: Any) -> Any:
     if wanted:
-        return (todos.completed == False) & (todos.deadline_at < now)  # noqa: E712 - SQL
-    return or_(todos.completed == True, todos.deadline_at.is_(None), todos.deadline_at >= now)  # noqa: E712
+        return (todos.completed == False) & (todos.deadline_at < now)  # SQL
+    return or_(todos.completed == True, todos.deadline_at.is_(None), todos.deadline_at >= now)
 
 
 FILTERS = {

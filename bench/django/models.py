@@ -7,7 +7,7 @@ class Todo(models.Model):
     """A todo."""
 
     title = models.CharField(max_length=80)
-    description = models.CharField(max_length=120, null=True, default=None)  # noqa: DJ001 - null is an answer
+    description = models.CharField(max_length=120, null=True, default=None)  # null is an answer
     # Of no use for the open ones: SQLite finds no index for Django's NOT completed.
     completed = models.BooleanField(default=False, db_index=True)
     deadline_at = models.DateTimeField(null=True, default=None)

@@ -89,7 +89,7 @@ def app(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable
         answer = {"status": "ok"}
     body = msgspec.json.encode(answer)
     headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-    if status == 201:  # noqa: PLR2004 - Created
+    if status == 201:  # Created
         headers.append(("Location", f"/api/v1/todos/{answer.id}"))
     start_response(STATUS[status], headers)
     return [body]

@@ -228,7 +228,7 @@ class TestManyTodos(unittest.TestCase):
                 received += part
                 if self.database.exists():
                     self.database.rename(away)
-        except Exception:  # noqa: BLE001 - some servers pass it on to the client, and some don't
+        except Exception:  # some servers pass it on to the client, and some don't
             return received
         finally:
             away.rename(self.database)

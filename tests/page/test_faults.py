@@ -13,7 +13,7 @@ from tests.support.page import TODOS, PageTest, make_token, new_todo, row, serve
 
 pytestmark = pytest.mark.browser
 
-UNREACHABLE = "The service can’t be reached."  # noqa: RUF001
+UNREACHABLE = "The service can’t be reached."
 
 
 def add(page: Page, title: str) -> None:

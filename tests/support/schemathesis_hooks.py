@@ -12,9 +12,9 @@ LISTS = {"/api/v1/todos", "/api/v1/todos.csv", "/api/v1/todos.ics"}
 
 @schemathesis.hook
 def before_call(
-    context: schemathesis.HookContext,  # noqa: ARG001
+    context: schemathesis.HookContext,
     case: schemathesis.Case[Any],
-    kwargs: dict[str, Any],  # noqa: ARG001
+    kwargs: dict[str, Any],
 ) -> None:
     """Send a cursor that the service gave to the same query, since no other one is valid."""
     if case.path not in LISTS or "cursor" not in case.query or not _is_valid(case):

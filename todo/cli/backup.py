@@ -145,8 +145,7 @@ def _is_used(connection: Connection) -> bool:
     names = set(inspect(connection).get_table_names()) - {schema.VERSIONS.name}
     preparer = connection.dialect.identifier_preparer
     return any(
-        connection.exec_driver_sql(f"SELECT 1 FROM {preparer.quote(name)} LIMIT 1").first()  # noqa: S608
-        for name in names
+        connection.exec_driver_sql(f"SELECT 1 FROM {preparer.quote(name)} LIMIT 1").first() for name in names
     )
 
 
@@ -394,7 +393,7 @@ def _find(name: str, oldest: tuple[int, ...]) -> str:
         path = shutil.which(name, path=folder)
         if path is None:
             continue
-        shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)  # noqa: S603
+        shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
         version = _VERSION.search(shown.stdout)
         if version:
             found.append((tuple(int(part or 0) for part in version.groups()), path))
@@ -418,7 +417,7 @@ def _run(
     """Run a program between files. Raises ClickException with its error output if it fails."""
     with (
         TemporaryFile() as errors,
-        subprocess.Popen(  # noqa: S603
+        subprocess.Popen(
             command,
             env=os.environ | environment,
             stdin=subprocess.DEVNULL if source is None else subprocess.PIPE,

@@ -46,10 +46,10 @@ ENDING = {signal.SIGINT, signal.SIGTERM}  # what tells a process to end
 def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: bool) -> None:
     """Serve the API with the production server, until Ctrl-C."""
     # No other command, nor the development server, waits for it to be imported.
-    from granian.constants import Interfaces  # noqa: PLC0415
-    from granian.http import HTTP1Settings  # noqa: PLC0415
-    from granian.log import LogLevels  # noqa: PLC0415
-    from granian.server import Server  # noqa: PLC0415
+    from granian.constants import Interfaces
+    from granian.http import HTTP1Settings
+    from granian.log import LogLevels
+    from granian.server import Server
 
     app = script.load_app()
     if not hasattr(os, "fork"):
@@ -139,7 +139,7 @@ def _keep_to_a_core(folder: Path, cores: Iterable[int]) -> None:
     The threads of a worker, of which one runs at a time anyhow, hand over to each other on one core for
     much less than between two.
     """
-    import fcntl  # noqa: PLC0415 - Windows has none
+    import fcntl  # Windows has none
 
     for core in cores:
         lock = os.open(folder / f"core-{core}", os.O_CREAT | os.O_WRONLY)  # for as long as the process lives

@@ -179,7 +179,7 @@ def import_todos(
     name = _format(file, chosen)
     read = READERS[name](day_first)
     if chosen is None and name == "json":  # the members decide
-        read = lambda pieces: json.read(text.decode(pieces))  # noqa: E731
+        read = lambda pieces: json.read(text.decode(pieces))
     with plain_errors(), closing(_Staged()) as staged:
         rejected = _stage(file, staged, read)
         if rejected and not skip_invalid:
@@ -324,7 +324,7 @@ class _Staged:
         decode = msgspec.json.Decoder(_Members).decode
         for which in ("NOT NULL", "NULL"):
             rows = self._database.execute(
-                f"SELECT uid, todo_id, members FROM todos WHERE todo_id IS {which} ORDER BY rowid"  # noqa: S608
+                f"SELECT uid, todo_id, members FROM todos WHERE todo_id IS {which} ORDER BY rowid"
             )
             while found := rows.fetchmany(size):
                 yield [_Row(uid, todo_id, decode(members)) for uid, todo_id, members in found]

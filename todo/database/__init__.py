@@ -107,7 +107,7 @@ class _Pooled:
                 if attempt == ATTEMPTS or error_code(error) not in RETRYABLE:
                     raise
             # Transactions that rolled each other back must not meet again.
-            time.sleep(random.uniform(0, 2) * (time.monotonic() - began))  # noqa: S311 - no secret
+            time.sleep(random.uniform(0, 2) * (time.monotonic() - began))  # no secret
         raise AssertionError
 
     def version(self) -> Hashable:

@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 
-class DatabaseUnavailable(Exception):  # noqa: N818 - a state of the database rather than a mistake
+class DatabaseUnavailable(Exception):  # a state of the database rather than a mistake
     """The database cannot serve the request now. `reason` says why and what to do, for clients."""
 
     def __init__(self, reason: str) -> None:

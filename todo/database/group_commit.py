@@ -80,7 +80,7 @@ class GroupCommit:
             for task in tasks:
                 _execute(task, connection)
             _commit(connection)
-        except BaseException as error:  # noqa: BLE001 - raised again by each of the threads
+        except BaseException as error:  # raised again by each of the threads
             self.close()
             tasks = tasks or self._take_waiting()
             for task in tasks:

@@ -104,14 +104,14 @@ def upgrade(connection: Connection) -> bool:
 
 def migrate(connection: Connection) -> None:
     """Run the migrations that the database has not had yet."""
-    from alembic import command  # noqa: PLC0415 - see above
+    from alembic import command
 
     command.upgrade(_config(connection), "head")
 
 
 def write_revision(message: str) -> None:
     """Write a migration of what the models have and the migrations don't, to be read and corrected."""
-    from alembic import command  # noqa: PLC0415 - see above
+    from alembic import command
 
     with create_engine("sqlite://", poolclass=StaticPool).connect() as connection:
         migrate(connection)
@@ -119,7 +119,7 @@ def write_revision(message: str) -> None:
 
 
 def _config(connection: Connection) -> "Config":
-    from alembic.config import Config  # noqa: PLC0415 - see above
+    from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
     config.set_main_option("script_location", "todo:migrations")

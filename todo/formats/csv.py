@@ -21,7 +21,7 @@ _MONTHS = (*_SPRING, "july", "august", "september", "october", "november", "dece
 
 # A spreadsheet evaluates a formula at the start of a cell, also behind white space. A spreadsheet that
 # splits at semicolons or tabs finds such cells within ours, and does not see our quotes.
-_FORMULA = "=+\\-@＝＋－＠"  # noqa: RUF001
+_FORMULA = "=+\\-@＝＋－＠"
 _STARTS = rf"^{{0}}(?=[ ']*[{_FORMULA}\t\r\n])|(?<=[,;|\t\r\n]){{0}}(?=[ ']*[{_FORMULA}])"
 _DEFUSE, _RESTORE = re.compile(_STARTS.format("")), re.compile(_STARTS.format("'"))
 
@@ -145,7 +145,7 @@ def _rows(text: Iterable[str], delimiter: str, number: int) -> Iterator[tuple[in
     cells: list[str] = []
     quoted: list[str] = []  # the lines of an open cell
     start, size = number, 0
-    for number, line in enumerate(text, number):  # noqa: B020, PLR1704 - the count goes on
+    for number, line in enumerate(text, number):  # noqa: B020 - the count goes on
         size += len(line)
         if size > MAX_LINE:
             raise ParseError(start, f"The row has more than {MAX_LINE} characters. Is a quote missing?")
@@ -302,7 +302,7 @@ def _clock(found: re.Match[str]) -> str:
         return ""
     hour, half = int(found["hour"]), (found["half"] or "").casefold()
     if half:
-        if not 1 <= hour <= 12:  # noqa: PLR2004 - on the face of a clock
+        if not 1 <= hour <= 12:  # on the face of a clock
             return "T"
         hour = hour % 12 + (12 if half == "p" else 0)
     rest = f":{found['rest'][1:]}" if found["rest"] else ""

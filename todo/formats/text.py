@@ -90,7 +90,7 @@ def fold(line: str) -> str:
     octets = line.encode()
     pieces: list[bytes] = []
     while len(octets) > (limit := _MAX_OCTETS - bool(pieces)):
-        while octets[limit] & 0xC0 == 0x80:  # noqa: PLR2004 - the limit is within a character
+        while octets[limit] & 0xC0 == 0x80:  # the limit is within a character
             limit -= 1
         pieces.append(octets[:limit])
         octets = octets[limit:]

@@ -44,7 +44,7 @@ def find(name: str) -> tzinfo | None:
     if offset:
         minutes = int(offset[1]) * 60 + int(offset[2] or 0) * (-1 if offset[1][0] == "-" else 1)
         return timezone(timedelta(minutes=minutes)) if abs(minutes) < 24 * 60 else None
-    from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON  # noqa: PLC0415 - slow to import
+    from icalendar.timezone.windows_to_olson import WINDOWS_TO_OLSON  # slow to import
 
     return _of_database(name) or _of_database(WINDOWS_TO_OLSON.get(name, ""))
 
@@ -126,7 +126,7 @@ def _onsets(zone: ZoneInfo) -> Iterator[_Onset]:
                 else:
                     late = middle
             yield onset(late, before)
-            low, before = late, at(late)  # noqa: PLW2901
+            low, before = late, at(late)
 
 
 def _rules(zone: ZoneInfo) -> list[list[_Onset]]:

@@ -95,7 +95,7 @@ def was_replayed(response: Response) -> bool:
     return REPLAYED[0] in response.headers
 
 
-class _KeyConflict(Exception):  # noqa: N818 - not a failure
+class _KeyConflict(Exception):  # not a failure
     """Another transaction has just committed the same key, and its response."""
 
 
@@ -133,7 +133,7 @@ def _store(connection: Connection, key: str, response: Response) -> None:
 
 def _purge() -> None:
     """Delete expired keys, at most PURGE_STEP of them, in a transaction of its own."""
-    global _next_purge, _next_size_check  # noqa: PLW0603 - of this worker
+    global _next_purge, _next_size_check  # of this worker
     now = time.monotonic()
     if now < _next_purge:
         return

@@ -53,7 +53,7 @@ class _Requests:
     """What is measured of requests, in series that are looked up once: that costs more than to count."""
 
     def __init__(self) -> None:
-        from prometheus_client import Counter, Gauge, Histogram  # noqa: PLC0415 - see above
+        from prometheus_client import Counter, Gauge, Histogram
 
         self.series: dict[tuple[str, str, int], tuple[Any, Any]] = {}
         labels = ("method", "route")
@@ -106,14 +106,14 @@ def begin() -> None:
 @_made_once
 def counter(name: str, text: str) -> "Counter":
     """Return the counter of that name. `text` says what it counts."""
-    from prometheus_client import Counter  # noqa: PLC0415 - see above
+    from prometheus_client import Counter
 
     return Counter(name, text, registry=_registry())
 
 
 def exposition() -> bytes:
     """Return all metrics of all workers, as Prometheus reads them."""
-    from prometheus_client import CollectorRegistry, generate_latest, multiprocess  # noqa: PLC0415
+    from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
     registry = _registry()
     if folder := os.environ.get(FOLDER):
@@ -125,7 +125,7 @@ def exposition() -> bytes:
 
 @_made_once
 def _registry() -> "CollectorRegistry":
-    from prometheus_client import CollectorRegistry, disable_created_metrics  # noqa: PLC0415
+    from prometheus_client import CollectorRegistry, disable_created_metrics
 
     disable_created_metrics()  # type: ignore[no-untyped-call]
     return CollectorRegistry()
@@ -148,7 +148,7 @@ def _measure(engine: Engine, environ: "WSGIEnvironment", route: str, status: int
 
 def _forget_the_dead(folder: Path) -> None:
     """Leave out what workers that are no more had in use; what they counted stays."""
-    from prometheus_client import multiprocess  # noqa: PLC0415
+    from prometheus_client import multiprocess
 
     for file in folder.glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])

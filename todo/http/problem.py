@@ -138,7 +138,7 @@ class ValidationFailed(Problem):
 
     def __init__(self, *errors: Fault) -> None:
         details = [fault.detail for fault in errors]
-        more = [f"and {len(details) - 5} faults more"] if len(details) > 5 else []  # noqa: PLR2004
+        more = [f"and {len(details) - 5} faults more"] if len(details) > 5 else []
         super().__init__("; ".join(details[:5] + more), errors)
 
 

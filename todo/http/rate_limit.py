@@ -26,10 +26,10 @@ def register(app: Flask) -> None:
     rate, storage = app.config["RATE_LIMIT"], app.config["RATE_LIMIT_STORAGE"] or IN_MEMORY
     if not rate:
         return
-    from flask_limiter import Limiter  # noqa: PLC0415 - few need it
-    from flask_limiter.errors import RateLimitExceeded  # noqa: PLC0415
-    from limits import parse_many  # noqa: PLC0415
-    from limits.errors import ConfigurationError  # noqa: PLC0415
+    from flask_limiter import Limiter  # few need it
+    from flask_limiter.errors import RateLimitExceeded
+    from limits import parse_many
+    from limits.errors import ConfigurationError
 
     try:
         parse_many(rate)

@@ -174,7 +174,7 @@ def _forbid_shared_caching(response: Response) -> Response:
 
 
 def _allow_origins(app: Flask, origins: Iterable[str]) -> None:
-    from flask_cors import CORS  # noqa: PLC0415 - few need it
+    from flask_cors import CORS  # few need it
 
     for origin in origins:
         if origin != ANY and not _ORIGIN.fullmatch(origin):

@@ -60,7 +60,7 @@ def show_page() -> Response:
 
 @web.get(f"/static/<any('{VERSION}'):version>/<any({', '.join(map(repr, FILES))}):file>")
 @auth.public
-def get_file(version: str, file: str) -> Response:  # noqa: ARG001 - there is one version
+def get_file(version: str, file: str) -> Response:  # there is one version
     """Get a file of the page for people."""
     return _send(*_FILES[file], "max-age=31536000, immutable")
 

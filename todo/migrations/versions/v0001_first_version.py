@@ -100,14 +100,14 @@ def upgrade() -> None:
             index.create(connection, checkfirst=True)  # a start on MariaDB may have ended halfway
     if is_first_release:
         columns = "id, title, description, completed, deadline_at, created_at, updated_at"
-        op.execute(f"INSERT INTO todos ({columns}) SELECT {columns} FROM first_release ORDER BY id")  # noqa: S608
+        op.execute(f"INSERT INTO todos ({columns}) SELECT {columns} FROM first_release ORDER BY id")
         op.execute("DROP TABLE first_release")
     if dialect in TRIGGERS and (is_first_release or not there):
         connection.exec_driver_sql(TRIGGERS[dialect])
 
 
 def _is_broken(connection: sa.Connection, check: str) -> bool:
-    return connection.exec_driver_sql(f"SELECT 1 FROM todos WHERE NOT ({check}) LIMIT 1").first() is not None  # noqa: S608
+    return connection.exec_driver_sql(f"SELECT 1 FROM todos WHERE NOT ({check}) LIMIT 1").first() is not None
 
 
 def _tables(dialect: str, checks: dict[str, str]) -> sa.MetaData:
