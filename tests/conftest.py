@@ -1,7 +1,8 @@
 """Fixtures, the option `--database`, and the sizes of the tests.
 
 pytest -n auto -m "not browser"             all tests but those in a browser
-pytest -n auto --database=postgresql        those marked `database`, on PostgreSQL (or mariadb)
+pytest -n auto --database=postgresql        those marked `database`, on PostgreSQL, or mariadb, galera, or
+                                            pgbouncer, which is in front of PostgreSQL
 pytest -m soak --hypothesis-profile=soak    large sizes
 """
 
@@ -75,7 +76,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the option `--database`."""
     parser.addoption(
         "--database",
-        choices=("sqlite", "postgresql", "mariadb"),
+        choices=("sqlite", "postgresql", "pgbouncer", "mariadb", "galera"),
         default="sqlite",
         help="database of the tests; on a server only those marked `database` run (default: sqlite)",
     )

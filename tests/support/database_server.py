@@ -42,6 +42,24 @@ def mariadb() -> Iterator[URL]:
 
 
 @contextmanager
+def pgbouncer() -> Iterator[URL]:
+    """Run PgBouncer in front of PostgreSQL, with fewer connections than a test has workers or threads."""
+    from tests.support import pgbouncer  # noqa: PLC0415 - it needs this module
+
+    with postgresql() as server, pgbouncer.pgbouncer(server, pool_size=3) as url:
+        yield url
+
+
+@contextmanager
+def galera() -> Iterator[URL]:
+    """Run three nodes of Galera, and use the first."""
+    from tests.support import galera  # noqa: PLC0415 - it needs this module
+
+    with galera.galera() as cluster:
+        yield cluster.nodes[0].server
+
+
+@contextmanager
 def new_database(server: URL, name: str = DATABASE) -> Iterator[str]:
     """Make a database on `server`, by default that for this process, and drop it in the end."""
     engine = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")

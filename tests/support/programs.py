@@ -88,14 +88,20 @@ class Program:
         return descendants(self.process.pid) if self.process else []
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to all of its processes at once."""
-        for pid in self.pids:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
+        """Send a signal to all of its processes, including those that it started meanwhile."""
+        sent: set[int] = set()
+        while new := set(self.pids) - sent:
+            for pid in new:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, number)
+            sent |= new
 
     def kill(self) -> None:
-        """End all of its processes as a power cut would."""
-        self.send(signal.SIGKILL)
+        """End all of its processes as a power cut would: stopped processes start no others."""
+        self.send(signal.SIGSTOP)
+        for pid in self.pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.wait()
 
     def stop(self) -> None:

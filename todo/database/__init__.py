@@ -171,6 +171,8 @@ def init_app(app: Flask, *, check_schema: bool = True) -> None:
             sqlite.check_place(path, writable="mode" not in engine.url.query)
         if dialect is None:
             sqlite.configure_connections(engine, file, app.config["BUSY_TIMEOUT"])
+        else:
+            dialects.configure_connections(engine, dialect, app.config)
         door = _SQLiteFile(engine, file, app.config["BUSY_TIMEOUT"]) if file else _Pooled(engine)
         app.extensions[_EXTENSION] = door
         weakref.finalize(app, door.close)
@@ -194,6 +196,7 @@ def upgrade_schema() -> bool:
     if dialect:
         settings = {**current_app.config, "STATEMENT_TIMEOUT": MIGRATION_TIMEOUT_MS}
         engine = create_engine(engine.url, poolclass=NullPool, connect_args=dialect.connect_args(settings))
+        dialects.configure_connections(engine, dialect, settings)
     with _passing_connection(engine) as connection:
         return schema.upgrade(connection)
 

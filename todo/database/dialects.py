@@ -4,9 +4,14 @@ from collections.abc import Callable, Mapping
 from math import ceil
 from typing import Any, NamedTuple
 
-from sqlalchemy import URL, Connection
+from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from todo.config import StartupError
+from todo.database.errors import DEMOTED, error_code
 
 # Seconds between a server that gave no answer in time and the end of the wait for it, where the server
 # itself can't say so any more.
@@ -14,15 +19,9 @@ GRACE = 2
 
 
 def _postgresql(settings: Mapping[str, Any]) -> dict[str, Any]:
-    options = {
-        # None at all is what 0 would mean.
-        "lock_timeout": max(1, settings["BUSY_TIMEOUT"]),
-        "statement_timeout": max(1, settings["STATEMENT_TIMEOUT"]),
-        "timezone": "UTC",
-    }
+    # PgBouncer refuses `options`, so that `configure_connections` sets the session's variables.
     return {
         "connect_timeout": _seconds(settings["CONNECT_TIMEOUT"]),
-        "options": " ".join(f"-c {name}={value}" for name, value in options.items()),
         "client_encoding": "utf8",
         # A server that vanished from the network is noticed, whether it is spoken to or waited for.
         "tcp_user_timeout": settings["STATEMENT_TIMEOUT"] + GRACE * 1000,
@@ -30,6 +29,12 @@ def _postgresql(settings: Mapping[str, Any]) -> dict[str, Any]:
         "keepalives_interval": GRACE,
         "keepalives_count": 2,
     }
+
+
+def _configure_postgresql(engine: Engine, settings: Mapping[str, Any]) -> None:
+    from todo.database import postgresql  # noqa: PLC0415 - it imports the driver, which SQLite does not need
+
+    postgresql.configure_connections(engine, settings, _seconds(settings["STATEMENT_TIMEOUT"]) + GRACE)
 
 
 def _mariadb(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,6 +58,18 @@ def _mariadb(settings: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _configure_mariadb(engine: Engine, _: Mapping[str, Any]) -> None:
+    @event.listens_for(engine, "connect")
+    def wait_for_other_nodes(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        cursor = connection.cursor()
+        cursor.execute("SHOW VARIABLES LIKE 'wsrep_on'")
+        if (cursor.fetchone() or ("", ""))[1] == "ON":
+            # On Galera a statement first waits for the writes that other nodes have acknowledged: each read,
+            # update, delete (1 + 2) and insert (4).
+            cursor.execute("SET SESSION wsrep_sync_wait = 7")
+        cursor.close()
+
+
 def _seconds(milliseconds: int) -> int:
     """Whole seconds, and never 0, which would mean to wait for ever."""
     return max(1, ceil(milliseconds / 1000))
@@ -66,6 +83,7 @@ class Dialect(NamedTuple):
     extra: str  # the extra of the package that installs the driver
     oldest: tuple[int, int]
     connect_args: Callable[[Mapping[str, Any]], dict[str, Any]]
+    configure: Callable[[Engine, Mapping[str, Any]], None]  # what takes more than arguments
     begin_read: tuple[str, ...]  # statements that make a transaction see the database at one moment
     # What must be found, and what it means where it is not.
     needs: tuple[tuple[str, str], ...] = ()
@@ -78,6 +96,7 @@ DIALECTS = {
         extra="postgresql",
         oldest=(15, 0),
         connect_args=_postgresql,
+        configure=_configure_postgresql,
         begin_read=("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",),
         needs=(
             (
@@ -96,6 +115,7 @@ DIALECTS = {
         extra="mariadb",
         oldest=(10, 11),
         connect_args=_mariadb,
+        configure=_configure_mariadb,
         begin_read=(
             "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ",
             "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
@@ -126,6 +146,17 @@ def engine_options(dialect: Dialect, settings: Mapping[str, Any]) -> dict[str, A
         "pool_pre_ping": True,
         "connect_args": dialect.connect_args(settings),
     }
+
+
+def configure_connections(engine: Engine, dialect: Dialect, settings: Mapping[str, Any]) -> None:
+    """Set up each new connection of `engine`, and drop all if the server is no longer the primary."""
+    dialect.configure(engine, settings)
+
+    @event.listens_for(engine, "handle_error")
+    def drop_demoted(context: ExceptionContext) -> None:
+        error = context.sqlalchemy_exception
+        if isinstance(error, DBAPIError) and error_code(error) in DEMOTED:
+            context.is_disconnect = True
 
 
 def check(connection: Connection, dialect: Dialect) -> None:

@@ -27,6 +27,10 @@ _CONFLICT = "The request conflicted with other requests and nothing was changed.
 # Error codes of deadlocks and serialization failures, which are safe to retry:
 # PostgreSQL's serialization_failure and deadlock_detected, MariaDB's ER_LOCK_DEADLOCK and ER_CHECKREAD.
 RETRYABLE = {"40001", "40P01", 1213, 1020}
+# The server takes no writes, so that a new connection may lead to another one: PostgreSQL's
+# read_only_sql_transaction, MariaDB's ER_OPTION_PREVENTS_STATEMENT (--read-only) and ER_READ_ONLY_MODE, and
+# ER_UNKNOWN_COM_ERROR of a Galera node that is not part of the cluster.
+DEMOTED = {"25006", 1290, 1836, 1047}
 # Another transaction holds a lock: PostgreSQL's lock_not_available, MariaDB's ER_LOCK_WAIT_TIMEOUT.
 LOCK_TIMEOUTS = {"55P03", 1205}
 
@@ -55,7 +59,7 @@ _REASONS: dict[int | str, str] = {
     **dict.fromkeys((1290, 1792, 1836), _READ_ONLY),
     **dict.fromkeys((1317, 1969), _TOO_SLOW),
     **dict.fromkeys(
-        (0, 1042, 1043, 1044, 1045, 1049, 1053, 1129, 1130, 1152, 1158, 1159, 1160, 1161, 1184, 1927),
+        (0, 1042, 1043, 1044, 1045, 1047, 1049, 1053, 1129, 1130, 1152, 1158, 1159, 1160, 1161, 1184, 1927),
         _UNREACHABLE,
     ),
     **dict.fromkeys((2002, 2003, 2006, 2013, 2014, 2026, 2055), _UNREACHABLE),

@@ -155,9 +155,10 @@ def _alone(connection: Connection) -> Iterator[None]:
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     elif name == "postgresql":
+        lock_timeout = connection.exec_driver_sql("SHOW lock_timeout").scalar()
         connection.exec_driver_sql("SET LOCAL lock_timeout = 0")
         connection.exec_driver_sql("SELECT pg_advisory_xact_lock(hashtext('todo schema'))")
-        connection.exec_driver_sql("SET LOCAL lock_timeout TO DEFAULT")
+        connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{lock_timeout}'")
     else:
         connection.exec_driver_sql("SELECT get_lock(concat('todo schema ', md5(database())), 3600)")
     try:

@@ -1,0 +1,65 @@
+"""PostgreSQL connections that never wait forever, and that assume no session behind a pooler."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import psycopg
+from psycopg.abc import RV, PQGen
+from psycopg.pq import TransactionStatus
+from sqlalchemy import Connection, Engine, event
+from sqlalchemy.pool import ConnectionPoolEntry
+
+
+class BoundedConnection(psycopg.Connection[Any]):
+    """A connection that is closed if the server does not respond in time.
+
+    Keepalives do not notice a server that hangs, because its kernel still acknowledges packets.
+    """
+
+    response_timeout: float | None = None  # seconds
+
+    def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
+        """Wait for a response. Raises OperationalError after `response_timeout` and closes the connection."""
+        try:
+            return super().wait(gen, interval, timeout or self.response_timeout)
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                self.close()
+            raise
+
+
+def configure_connections(engine: Engine, settings: Mapping[str, Any], response_timeout: float) -> None:
+    """Bound each wait of the connections of `engine`: for a response, a lock and a statement.
+
+    PgBouncer runs each transaction on any of its connections to the server. There the time-outs are set
+    anew in each transaction, and no statement is prepared.
+    """
+    variables = {
+        # 0 would turn the time-out off.
+        "lock_timeout": max(1, settings["BUSY_TIMEOUT"]),
+        "statement_timeout": max(1, settings["STATEMENT_TIMEOUT"]),
+        "timezone": "UTC",
+    }
+    in_session = ", ".join(f"set_config('{name}', '{value}', false)" for name, value in variables.items())
+    in_transaction = "; ".join(f"SET LOCAL {name} = '{value}'" for name, value in variables.items())
+
+    @event.listens_for(engine, "do_connect")
+    def connect(_: object, __: object, arguments: list[Any], options: dict[str, Any]) -> Any:
+        connection = BoundedConnection.connect(*arguments, **options)
+        connection.response_timeout = response_timeout
+        return connection
+
+    @event.listens_for(engine, "connect")
+    def configure(connection: BoundedConnection, record: ConnectionPoolEntry) -> None:
+        # A pooler invents the process id that it reports at the start.
+        own = connection.info.backend_pid
+        is_direct = connection.execute(f"SELECT {in_session} WHERE pg_backend_pid() = {own}").fetchone()
+        connection.commit()
+        record.info["is_pooled"] = is_direct is None
+        if is_direct is None:
+            connection.prepare_threshold = None
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        if connection.info["is_pooled"]:
+            connection.exec_driver_sql(in_transaction)
