@@ -1,6 +1,5 @@
 """A PostgreSQL cluster for tests, with the configuration of deploy/: Patroni, a primary and a standby."""
 
-import json
 import shutil
 import signal
 import tempfile
@@ -8,7 +7,10 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+
+from sqlalchemy import create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
 
 from tests.support.programs import Program, descendants, missing, wait_for
 from tests.support.server import ROOT, free_port
@@ -27,7 +29,7 @@ class Node(Program):
         address, health = f"127.0.0.1:{self.port}", f"127.0.0.1:{self.health_port}"
         environment = {
             "PATRONI_NAME": name,
-            "PATRONI_ETCD3_HOSTS": etcd,
+            "PATRONI_ETCD_HOSTS": etcd,
             "PATRONI_RESTAPI_LISTEN": health,
             "PATRONI_RESTAPI_CONNECT_ADDRESS": health,
             "PATRONI_POSTGRESQL_LISTEN": address,
@@ -52,14 +54,6 @@ class Node(Program):
                 found += descendants(postmaster)
         return found
 
-    def status(self) -> dict[str, Any]:
-        """Return what Patroni says about the node, empty if it does not respond."""
-        try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}/patroni", timeout=1) as answer:
-                return dict(json.load(answer))
-        except (OSError, ValueError):
-            return {}
-
     def is_healthy(self, path: str) -> bool:
         """Return True if Patroni's health endpoint at `path` responds with 200."""
         try:
@@ -67,6 +61,17 @@ class Node(Program):
                 return bool(answer.status == 200)
         except OSError:
             return False
+
+    def is_demoted(self) -> bool:
+        """Return True if PostgreSQL itself takes no writes."""
+        url = (
+            f"postgresql+psycopg://todo:{PASSWORD}@127.0.0.1:{self.port}/todo?target_session_attrs=read-write"
+        )
+        try:
+            create_engine(url, poolclass=NullPool, connect_args={"connect_timeout": 2}).connect().close()
+        except DBAPIError:
+            return True
+        return False
 
 
 class Cluster:
@@ -85,6 +90,7 @@ class Cluster:
                 f"--listen-peer-urls=http://{peer}",
                 f"--initial-advertise-peer-urls=http://{peer}",
                 f"--initial-cluster=default=http://{peer}",
+                "--enable-v2",
                 "--logger=zap",
             ],
             user="postgres",
