@@ -44,7 +44,7 @@ def mariadb() -> Iterator[URL]:
 @contextmanager
 def pgbouncer() -> Iterator[URL]:
     """Run PgBouncer in front of PostgreSQL, with fewer connections than a test has workers or threads."""
-    from tests.support import pgbouncer  # noqa: PLC0415 - it needs this module
+    from tests.support import pgbouncer
 
     with postgresql() as server, pgbouncer.pgbouncer(server, pool_size=3) as url:
         yield url
@@ -53,7 +53,7 @@ def pgbouncer() -> Iterator[URL]:
 @contextmanager
 def galera() -> Iterator[URL]:
     """Run three nodes of Galera, and use the first."""
-    from tests.support import galera  # noqa: PLC0415 - it needs this module
+    from tests.support import galera
 
     with galera.galera() as cluster:
         yield cluster.nodes[0].server

@@ -32,7 +32,8 @@ def _postgresql(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _configure_postgresql(engine: Engine, settings: Mapping[str, Any]) -> None:
-    from todo.database import postgresql  # noqa: PLC0415 - it imports the driver, which SQLite does not need
+    # It imports the driver, which SQLite does not need.
+    from todo.database import postgresql
 
     postgresql.configure_connections(engine, settings, _seconds(settings["STATEMENT_TIMEOUT"]) + GRACE)
 
