@@ -142,6 +142,7 @@ TABLES: dict[str, tuple[str, list[Entry]]] = {
     ),
     "Excel fills rows with empty cells": ("title\r\na,,\r\n", [Entry(2, A)]),
     "Excel keeps blank rows": ("title,completed\n,\n\n  ,\na,1\n", [Entry(5, A | {"completed": True})]),
+    "blank rows before the header": ("\n \ntitle\na\n", [Entry(4, A)]),
     "Excel's sep=": ("sep=;\r\ntitle;id\r\na;1\r\n", [Entry(3, A | {"id": 1})]),
     "Excel's sep= with a bar": ("SEP=|\ntitle|id\na|1\n", [Entry(3, A | {"id": 1})]),
     "a delimiter within quotes": (

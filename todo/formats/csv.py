@@ -120,13 +120,14 @@ def read(pieces: Iterable[str], *, day_first: bool | None = None) -> Iterator[En
 
     `day_first` decides about a date such as 1/2/2027, which is refused otherwise.
     """
-    text = lines(pieces)
-    first, number = next(text, ""), 1
+    numbered = enumerate(lines(pieces), 1)
+    filled = (pair for pair in numbered if pair[1].strip())
+    number, first = next(filled, (1, ""))
     chosen = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)  # Excel
     if chosen:
-        first, number = next(text, ""), 2
+        number, first = next(filled, (number, ""))
     delimiter = chosen[1] if chosen else max(",;\t|", key=re.sub('"[^"]*"?', "", first).count)
-    rows = _rows(chain([first], text), delimiter, number)
+    rows = _rows(chain([first], (line for _, line in numbered)), delimiter, number)
     header = _header(*next(rows))
     for line, cells in rows:
         if any(map(str.strip, cells)):
