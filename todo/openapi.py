@@ -1,22 +1,23 @@
-"""The OpenAPI 3.1 document: built once, from the routes, the views' docstrings and the schemas.
+"""The OpenAPI 3.1 document, built from the routes, the docstrings of the views and the schemas.
 
-What these do not say of an operation stands in `OPERATIONS`, a row for each view.
+`OPERATIONS` has a row for each view with everything else about it.
 """
 
 import re
-from collections.abc import Iterable
+from copy import deepcopy
+from datetime import datetime
 from functools import cache
 from http import HTTPStatus
 from inspect import getdoc
 from typing import Any, NamedTuple
 
 import msgspec
-from flask import Blueprint, Flask, Response, current_app
+from flask import Blueprint, Flask, Response, current_app, request
 from msgspec import Struct
 from werkzeug.routing import Rule
 
 from todo.http import auth, idempotency, metrics, parameters, problem, request_id
-from todo.http.body import JSON, MERGE_PATCH, json_schema, properties
+from todo.http.body import JSON, MERGE_PATCH, json_schema, properties, rules
 from todo.http.conditional import entity_tag, with_etag
 from todo.http.parameters import NoParameters
 from todo.http.problem import ProblemOut
@@ -41,20 +42,22 @@ Json = dict[str, Any]
 
 
 class Operation(NamedTuple):
-    """What a view takes and answers; `gives` is of headers that are always there."""
+    """The requests and responses of a view. A response always has `headers`, and may have `may_have`."""
 
-    answer: Any
+    response: Any
     status: int = 200
     media_types: tuple[str, ...] = (JSON,)
     text_media_types: tuple[str, ...] = ()
     query: type[Struct] = NoParameters
     body: type[Struct] | None = None
     body_media_types: tuple[str, ...] = (JSON,)
-    takes: tuple[str, ...] = ()
-    gives: tuple[str, ...] = ()
-    may_give: tuple[str, ...] = ()
+    request_headers: tuple[str, ...] = ()
+    headers: tuple[str, ...] = ()
+    may_have: tuple[str, ...] = ()
     problems: tuple[int, ...] = (400, 500)
     tag: str = "Todos"
+    # Bodies that can be sent as they are, by their title.
+    examples: Json = {}  # noqa: RUF012 - no row changes it
 
 
 OPERATIONS = {
@@ -63,99 +66,118 @@ OPERATIONS = {
         list[TodoOut],
         text_media_types=tuple(kind for kind in FORMATS if kind != JSON),
         query=ListQuery,
-        takes=("If-None-Match",),
-        gives=("Vary",),
-        may_give=("ETag", "Link", "X-Total-Count"),
+        request_headers=("If-None-Match",),
+        headers=("Vary",),
+        may_have=("ETag", "Link", "X-Total-Count"),
         problems=(400, 406, 500, 503),
     ),
     "feeds.get_calendar": Operation(
         str,
         media_types=("text/calendar",),
         query=CalendarQuery,
-        takes=("If-None-Match",),
-        gives=("ETag",),
-        may_give=("Link", "X-Total-Count"),
+        request_headers=("If-None-Match",),
+        headers=("ETag",),
+        may_have=("Link", "X-Total-Count"),
         problems=(400, 500, 503),
     ),
     "feeds.get_table": Operation(
         str,
         media_types=("text/csv",),
         query=ListQuery,
-        takes=("If-None-Match",),
-        gives=("ETag",),
-        may_give=("Link", "X-Total-Count"),
+        request_headers=("If-None-Match",),
+        headers=("ETag",),
+        may_have=("Link", "X-Total-Count"),
         problems=(400, 500, 503),
     ),
     "api.get_todo": Operation(
-        TodoOut, takes=("If-None-Match",), gives=("ETag",), problems=(400, 404, 500, 503)
+        TodoOut, request_headers=("If-None-Match",), headers=("ETag",), problems=(400, 404, 500, 503)
     ),
     "api.create_todo": Operation(
         TodoOut,
         status=201,
         body=TodoCreate,
-        takes=("Idempotency-Key",),
-        gives=("ETag", "Location"),
-        may_give=("Idempotency-Replayed",),
+        examples={"Create a todo": {"title": "Buy milk", "deadline_at": "2027-01-31T18:00:00"}},
+        request_headers=("Idempotency-Key",),
+        headers=("ETag", "Location"),
+        may_have=("Idempotency-Replayed",),
         problems=(400, 409, 413, 415, 422, 500, 503),
     ),
     "api.update_todo": Operation(
         TodoOut,
         body=TodoUpdate,
         body_media_types=(JSON, MERGE_PATCH),
-        takes=("If-Match", "If-None-Match"),
-        gives=("ETag",),
+        examples={
+            "Complete the todo": {"completed": True},
+            "Remove the deadline": {"deadline_at": None},
+        },
+        request_headers=("If-Match", "If-None-Match"),
+        headers=("ETag",),
         problems=(400, 404, 412, 413, 415, 428, 500, 503),
     ),
     "api.delete_todo": Operation(
-        Deleted, takes=("If-Match", "If-None-Match"), problems=(400, 404, 412, 428, 500, 503)
+        Deleted, request_headers=("If-Match", "If-None-Match"), problems=(400, 404, 412, 428, 500, 503)
     ),
     "batch.run_batch": Operation(
         BatchOut,
         body=Batch,
-        takes=("Idempotency-Key",),
-        may_give=("Idempotency-Replayed",),
+        examples={
+            "Create two todos": {
+                "operations": [
+                    {"op": "create", "todo": {"title": "Buy milk"}},
+                    {"op": "create", "todo": {"title": "Bake a cake", "deadline_at": "2027-01-31"}},
+                ]
+            },
+            "Complete the first todo and delete the second": {
+                "operations": [
+                    {"op": "update", "id": 1, "todo": {"completed": True}},
+                    {"op": "delete", "id": 2},
+                ]
+            },
+        },
+        request_headers=("Idempotency-Key",),
+        may_have=("Idempotency-Replayed",),
         problems=(400, 404, 409, 412, 413, 415, 422, 428, 500, 503),
     ),
     "openapi.get_description": Operation(
-        dict[str, Any], takes=("If-None-Match",), gives=("ETag",), tag="Service"
+        dict[str, Any], request_headers=("If-None-Match",), headers=("ETag",), tag="Service"
     ),
     "system.show_readiness": Operation(Ready, problems=(400, 503), tag="Service"),
     "system.show_metrics": Operation(str, media_types=(metrics.MEDIA_TYPE,), tag="Service"),
     "docs.show_docs": Operation(
-        str, media_types=("text/html",), takes=("If-None-Match",), gives=("ETag",), tag="Service"
+        str, media_types=("text/html",), request_headers=("If-None-Match",), headers=("ETag",), tag="Pages"
     ),
     "docs.get_asset": Operation(
         str,
         media_types=("text/css", "text/javascript"),
-        takes=("If-None-Match",),
-        gives=("ETag",),
+        request_headers=("If-None-Match",),
+        headers=("ETag",),
         problems=(400, 404, 500),
-        tag="Service",
+        tag="Pages",
     ),
     "docs.show_problem": Operation(
         str,
         media_types=("text/html",),
-        takes=("If-None-Match",),
-        gives=("ETag",),
+        request_headers=("If-None-Match",),
+        headers=("ETag",),
         problems=(400, 404, 500),
-        tag="Service",
+        tag="Pages",
     ),
     "web.show_page": Operation(
-        str, media_types=("text/html",), takes=("If-None-Match",), gives=("ETag",), tag="Service"
+        str, media_types=("text/html",), request_headers=("If-None-Match",), headers=("ETag",), tag="Pages"
     ),
     "web.get_file": Operation(
         str,
         media_types=("text/css", "text/javascript"),
-        takes=("If-None-Match",),
-        gives=("ETag",),
+        request_headers=("If-None-Match",),
+        headers=("ETag",),
         problems=(400, 404, 500),
-        tag="Service",
+        tag="Pages",
     ),
 }
 
 _TEXT: Json = {"type": "string"}
 PATH_PARAMETERS: dict[str, Json] = {
-    "todo_id": {"description": "The `id` of a todo.", "schema": {"type": "integer"}},
+    "todo_id": {"description": "The `id` of the todo.", "schema": {"type": "integer"}, "example": 1},
     "asset": {"description": "The name of the file.", "schema": {"enum": list(ASSETS)}},
     "file": {"description": "The name of the file.", "schema": {"enum": list(FILES)}},
     "problem": {
@@ -166,55 +188,60 @@ PATH_PARAMETERS: dict[str, Json] = {
 }
 REQUEST_HEADERS: dict[str, Json] = {
     "If-Match": {
-        "description": "The todo must still have one of these `ETag`s, or with `*` be there: else 412.",
+        "description": "ETags. If the todo has none of them, nothing is changed and the status is 412. "
+        "`*` matches every todo that exists.",
         "schema": _TEXT,
     },
     "If-None-Match": {
-        "description": "`ETag`s: where it is one of these still, a GET or HEAD is answered 304, a write 412.",
+        "description": "ETags. If the current ETag is one of them, a read is 304 and a write is 412.",
         "schema": _TEXT,
     },
     idempotency.HEADER: {
-        "description": "A new key for each new request. Sent again with the same key within "
-        f"{idempotency.KEY_RETENTION.total_seconds() / 3600:.0f} hours, a request is not carried out again, "
-        "and answered as it was before.",
+        "description": "A new key for each new request. If the same request is sent again with the same key "
+        f"within {idempotency.KEY_RETENTION.total_seconds() / 3600:.0f} hours, nothing is changed and the "
+        "response is the first one.",
         "schema": {"type": "string", "pattern": idempotency.KEY_PATTERN},
     },
     request_id.HEADER: {
-        "description": "An id for this request, kept where it is 1 to 128 of `A-Z a-z 0-9 . _ : + / = -`.",
+        "description": "An ID for this request: 1 to 128 of the characters `A-Z a-z 0-9 . _ : + / = -`. "
+        "Default: a new ID.",
         "schema": _TEXT,
     },
 }
 RESPONSE_HEADERS: dict[str, Json] = {
-    "Allow": {"description": "The methods that are possible here.", "schema": _TEXT},
+    "Allow": {"description": "The methods of this route.", "schema": _TEXT},
     "ETag": {
-        "description": "The version of what is answered; of a list, only with `limit`.",
+        "description": "The version of the response. A list has one only with `limit`.",
         "schema": {"type": "string", "pattern": '^(W/)?"[0-9a-f]+"$'},
     },
     "Idempotency-Replayed": {
-        "description": "The request was carried out before, and this is the answer to it.",
+        "description": "This is the stored response to the first request with this key.",
         "schema": {"const": "true"},
     },
     "Link": {
-        "description": "The next page (RFC 8288), where there is one.",
+        "description": "The next page, if there is one (RFC 8288).",
         "schema": {"type": "string", "pattern": '^<[^>]+>; rel="next"$'},
     },
     "Location": {
         "description": "The address of the new todo.",
         "schema": {"type": "string", "format": "uri-reference"},
     },
-    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer", "minimum": 0}},
+    "Retry-After": {
+        "description": "Seconds to wait before the next attempt.",
+        "schema": {"type": "integer", "minimum": 0},
+    },
     request_id.HEADER: {
-        "description": "The id of this request, in the log of the service too.",
+        "description": "The ID of this request, which the log of the service contains too.",
         "schema": {"type": "string", "pattern": request_id.PATTERN},
     },
-    "Vary": {"description": "The request's headers that the answer depends on.", "schema": _TEXT},
-    "WWW-Authenticate": {"description": "What lets one in (RFC 6750).", "schema": _TEXT},
+    "Vary": {"description": "The request headers that the response depends on.", "schema": _TEXT},
+    "WWW-Authenticate": {"description": "The required authentication (RFC 6750).", "schema": _TEXT},
     "X-Total-Count": {
-        "description": "How many match, whatever the page; with `total=true`.",
+        "description": "The number of matches on all pages, with `total=true`.",
         "schema": {"type": "integer", "minimum": 0},
     },
 }
-# The headers of a problem, besides that of all answers: those that are always there, and others.
+# The headers of error responses: those that a response always has, and those that it may have.
 PROBLEM_HEADERS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
     401: (("WWW-Authenticate",), ()),
     403: (("WWW-Authenticate",), ()),
@@ -226,17 +253,49 @@ PROBLEM_HEADERS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
     503: (("Retry-After",), ()),
 }
 TAGS = {
-    "Todos": "Reading and writing todos.",
-    "Service": "Whether it answers, how much it does, this description, and the page for people.",
-    "HTTP": "HEAD answers as GET does, without the body; OPTIONS lists the methods.",
+    "Todos": "Read and write todos.",
+    "Service": "Health, readiness, metrics and this description.",
+    "HTTP": "HEAD responds as GET does, without the body. OPTIONS lists the methods.",
+    "Pages": "The page for people, this documentation, and their files.",
 }
+# True but of no use to a reader: /docs leaves them out.
+INTERNAL_TAGS = {"HTTP", "Pages"}
 INTRODUCTION = """\
-Every error is a problem (RFC 9457): `errors` names each fault of the request, and `type` is one of:
+A list of todos as a strict HTTP API. Requests and responses are JSON.
 
-| `type` | status | what to do |
+## Authentication
+
+If the service requires tokens, send one with each request: `Authorization: Bearer <token>`. The operator
+creates tokens with `flask --app todo token create NAME`. A read-only token cannot write.
+
+## Times
+
+`created_at` and `updated_at` are UTC. `deadline_at` is local time in the time zone **{zone}**, without an
+offset. A deadline with an offset is converted to that zone. A date alone means midnight at its start.
+
+## Pages
+
+`GET /api/v1/todos` returns all todos. With `limit` it returns a page, and the `Link` header contains the URL
+of the next page. Follow this URL as it is. No todo is skipped or repeated while others write.
+
+## Safe writes
+
+- **No lost updates**: read a todo, and send its `ETag` in `If-Match` with the change. If another client has
+  changed the todo, the status is 412 and nothing is changed.
+- **No duplicates**: send a new `Idempotency-Key` with each new POST. If you get no response, send the same
+  request with the same key again.
+- **All or nothing**: `POST /api/v1/todos/batch` runs up to 1,000 operations in one transaction.
+
+## Errors
+
+Every error response is a problem (RFC 9457, `application/problem+json`). `detail` says what to do. `errors`
+names every invalid member (`pointer`) or parameter (`parameter`). `request_id` finds the request in the log.
+`type` is one of:
+
+| Type | Status | What to do |
 | --- | --- | --- |
 """
-# With the id of a new todo one can go on here (OpenAPI's links).
+# The operations that accept the id of a new todo (OpenAPI's links).
 LINKS = {
     "get_todo": {},
     "put_todo": {"header.If-Match": "$response.header.ETag"},
@@ -252,14 +311,19 @@ openapi.before_request(parameters.refuse)
 @auth.public
 def get_description() -> Response:
     """Get this description."""
-    document = current_app.extensions["todo.openapi"]()
+    server = msgspec.json.encode(request.root_url.rstrip("/"))
+    document = current_app.extensions["todo.openapi"]().replace(_SERVER, server)
     return with_etag(Response(document, content_type=JSON), entity_tag(document))
 
 
 def register(app: Flask) -> None:
-    """Serve the document of the routes of `app`, which is built when it is first asked for."""
+    """Serve the document of the routes of `app`, which the first request builds."""
     app.register_blueprint(openapi)
     app.extensions["todo.openapi"] = cache(lambda: msgspec.json.encode(describe(app)))
+
+
+# Stands for the URL of the service, which depends on the request. Postman and Insomnia need an absolute URL.
+_SERVER = b'"{server}"'
 
 
 def describe(app: Flask) -> Json:
@@ -268,20 +332,20 @@ def describe(app: Flask) -> Json:
     for rule in app.url_map.iter_rules():
         item = paths.setdefault(re.sub(r"<(?:[^<>]*:)?(\w+)>", r"{\1}", rule.rule), {})
         for method in sorted(rule.methods or ()):
-            # Where a path has several views, the first of them answers OPTIONS.
+            # If a path has several views, the first of them responds to OPTIONS.
             item.setdefault(method.lower(), _describe_operation(app, rule, method))
     table = (
         f"| `/problems/{kind.name}` | {status} | {kind.detail} |\n" for status, kind in problem.TYPES.items()
     )
-    return {
+    document: Json = {
         "openapi": "3.1.1",
         "info": {
             "title": "Todo API",
             "version": "1",
-            "description": INTRODUCTION + "".join(table),
+            "description": INTRODUCTION.format(zone=app.config["TIMEZONE"]) + "".join(table),
             "license": {"name": "MIT", "identifier": "MIT"},
         },
-        "servers": [{"url": "/"}],
+        "servers": [{"url": "{server}"}],
         "tags": [{"name": name, "description": text} for name, text in TAGS.items()],
         "paths": paths,
         "components": {
@@ -290,6 +354,27 @@ def describe(app: Flask) -> Json:
             "responses": {kind.name: _problem(status) for status, kind in problem.TYPES.items()},
         },
     }
+    portable: Json = _with_portable_patterns(document)
+    return portable
+
+
+def _with_portable_patterns(value: Any, key: str = "") -> Any:
+    """Write the patterns so that RE2 and ECMAScript read them as Python does.
+
+    RE2 has no look-ahead and no escapes with `u`. Only in Python does `$` match before a final newline.
+    """
+    if isinstance(value, dict):
+        return {name: _with_portable_patterns(member, name) for name, member in value.items()}
+    if isinstance(value, list):
+        return [_with_portable_patterns(member) for member in value]
+    if key == "pattern" and isinstance(value, str):
+        return re.sub(r"\\u([0-9a-f]{4})", _literal, value.replace(r"$(?!\n)", "$"))
+    return value
+
+
+def _literal(escape: re.Match[str]) -> str:
+    code = int(escape[1], 16)
+    return rf"\x{code:02x}" if code < 0x100 else chr(code)  # noqa: PLR2004
 
 
 def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
@@ -305,18 +390,18 @@ def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
         row = row._replace(problems=tuple(sorted({*row.problems, problem.TooManyRequests.code})))
     summary, _, description = (getdoc(view) or "").partition("\n\n")
     if method == "HEAD":
-        summary, description = f"{summary.rstrip('.')}: only the headers.", ""
+        summary, description = f"{summary.rstrip('.')}, without the body.", ""
         row = row._replace(tag="HTTP")
     elif method == "OPTIONS":
-        summary, description = "List the methods that are possible here.", ""
+        summary, description = "List the methods of this route.", ""
         row = Operation(
             None,
             query=row.query,
-            gives=("Allow",),
+            headers=("Allow",),
             problems=(400, 404, 500) if rule.arguments else (400, 500),
             tag="HTTP",
         )
-    operation = {
+    operation: Json = {
         "operationId": _operation_id(app, rule, method),
         "tags": [row.tag],
         "summary": summary,
@@ -326,12 +411,19 @@ def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
         "security": [{"token": []}] if needs_token else [],
     }
     if row.body:
-        operation["requestBody"] = {"required": True, "content": _content(row.body, row.body_media_types)}
+        examples = {title: {"summary": title, "value": value} for title, value in row.examples.items()}
+        content = {
+            media_type: {"schema": _SCHEMAS[row.body], "examples": examples}
+            for media_type in row.body_media_types
+        }
+        operation["requestBody"] = {"required": True, "content": content}
+    if row.tag in INTERNAL_TAGS:
+        operation["x-internal"] = True
     return operation
 
 
 def _operation_id(app: Flask, rule: Rule, method: str) -> str:
-    """Name an operation for clients made from the document: as its view, where it is the only one there."""
+    """Return the name of an operation in generated clients: its view, if the view has no other operation."""
     view: str = rule.endpoint.rpartition(".")[2]
     methods = {method for rule in app.url_map.iter_rules(rule.endpoint) for method in rule.methods or ()}
     if methods - {"HEAD", "OPTIONS"} == {method}:
@@ -346,39 +438,40 @@ def _parameters(app: Flask, rule: Rule, row: Operation) -> list[Json]:
         for name in sorted(rule.arguments)
     ]
     in_query = [
-        {"name": name, "in": "query", "description": schema["description"], "schema": schema}
-        for name, schema in properties(row.query).items()
+        {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
+        for name, schema in deepcopy(properties(row.query)).items()
     ]
     required = {"If-Match"} if app.config["REQUIRE_IF_MATCH"] else set()
     in_header = [
         {"name": name, "in": "header", "required": name in required} | REQUEST_HEADERS[name]
-        for name in (*row.takes, request_id.HEADER)
+        for name in (*row.request_headers, request_id.HEADER)
     ]
     return in_path + in_query + in_header
 
 
 def _responses(app: Flask, row: Operation, method: str) -> Json:
-    answer = {
+    success: Json = {
         "description": HTTPStatus(row.status).phrase,
-        "headers": _headers(row.gives, row.may_give),
+        "headers": _headers(row.headers, row.may_have),
     }
-    if row.answer and method != "HEAD":
-        answer["content"] = _content(row.answer, row.media_types) | {
-            media_type: {"schema": _TEXT} for media_type in row.text_media_types
-        }
-    if "Location" in row.gives:
-        answer["links"] = {
+    if row.response and method != "HEAD":
+        success["content"] = {
+            media_type: {"schema": _SCHEMAS[row.response]} | _example(row, media_type)
+            for media_type in row.media_types
+        } | {media_type: {"schema": _TEXT} | _example(row, media_type) for media_type in row.text_media_types}
+    if "Location" in row.headers:
+        success["links"] = {
             operation_id: {
                 "operationId": operation_id,
                 "parameters": {"path.todo_id": "$response.body#/id"} | more,
             }
             for operation_id, more in LINKS.items()
         }
-    responses = {str(row.status): answer}
-    if "If-None-Match" in row.takes and method in {"GET", "HEAD"}:
+    responses = {str(row.status): success}
+    if "If-None-Match" in row.request_headers and method in {"GET", "HEAD"}:
         responses["304"] = {
-            "description": "The `ETag` is one of `If-None-Match`.",
-            "headers": _headers(row.gives, row.may_give),
+            "description": "Not modified: the `ETag` is one of those in `If-None-Match`.",
+            "headers": _headers(row.headers, row.may_have),
         }
     for status in row.problems:
         if status == problem.PreconditionRequired.code and not app.config["REQUIRE_IF_MATCH"]:
@@ -392,33 +485,73 @@ def _responses(app: Flask, row: Operation, method: str) -> Json:
     return responses
 
 
+TODO = TodoOut(
+    1,
+    "Buy milk",
+    "Two litres",
+    False,
+    datetime(2027, 1, 31, 18),  # noqa: DTZ001 - a wall time
+    "2026-11-28T09:30:00.000000Z",
+    "2026-11-28T09:30:00.000000Z",
+)
+
+
+def _example(row: Operation, media_type: str) -> Json:
+    """Return the example of a response, if there is one."""
+    if row.response in EXAMPLES and media_type == JSON:
+        return {"example": msgspec.to_builtins(EXAMPLES[row.response])}
+    if row.query is not NoParameters and media_type in FORMATS:
+        form = FORMATS[media_type]()
+        return {"example": (form.head + form.encode([TODO], {}) + form.tail).decode()}
+    return {}
+
+
+EXAMPLES: dict[Any, Any] = {
+    TodoOut: TODO,
+    list[TodoOut]: [TODO],
+    Deleted: TODO,
+    BatchOut: {"results": [TODO, {}]},
+    Health: Health("ok"),
+    Ready: Ready("ready"),
+}
+
+
 def _problem(status: int) -> Json:
     kind = problem.TYPES[status]
     schema = _SCHEMAS[ProblemOut] | {
         "properties": {"type": {"const": f"/problems/{kind.name}"}, "status": {"const": status}}
     }
+    detail, errors = kind.detail, []
+    if status == problem.ValidationFailed.code:
+        detail = f"title must be {rules(TodoCreate)['title']}"
+        errors = [problem.Fault(pointer="#/title", detail=detail)]
+    example = ProblemOut(
+        type=f"/problems/{kind.name}",
+        title=kind.title,
+        status=status,
+        detail=detail,
+        error=detail,
+        errors=errors,
+        request_id="0f8fad5bd9cb469fa165",
+    )
     return {
         "description": f"{kind.title}. {kind.detail}",
         "headers": _headers(*PROBLEM_HEADERS.get(status, ((), ()))),
-        "content": {problem.MEDIA_TYPE: {"schema": schema}},
+        "content": {problem.MEDIA_TYPE: {"schema": schema, "example": msgspec.to_builtins(example)}},
     }
 
 
-def _headers(gives: tuple[str, ...], may_give: tuple[str, ...]) -> Json:
-    required = {*gives, request_id.HEADER}
+def _headers(headers: tuple[str, ...], may_have: tuple[str, ...]) -> Json:
+    required = {*headers, request_id.HEADER}
     return {
         name: {"required": name in required} | RESPONSE_HEADERS[name]
-        for name in sorted(required | {*may_give})
+        for name in sorted(required | {*may_have})
     }
-
-
-def _content(kind: Any, media_types: Iterable[str]) -> Json:
-    return {media_type: {"schema": _SCHEMAS[kind]} for media_type in media_types}
 
 
 def _schemas() -> tuple[dict[Any, Json], dict[str, Json]]:
-    """Make the schemas of all bodies, by their type, and the components that they refer to."""
-    kinds = dict.fromkeys(kind for row in OPERATIONS.values() for kind in (row.answer, row.body) if kind)
+    """Return the schemas of all bodies, by their type, and the components that they refer to."""
+    kinds = dict.fromkeys(kind for row in OPERATIONS.values() for kind in (row.response, row.body) if kind)
     kinds[ProblemOut] = None
     schemas, components = msgspec.json.schema_components(
         kinds, schema_hook=json_schema, ref_template=REF_TEMPLATE

@@ -349,9 +349,13 @@ Window = Annotated[
         le=MAX_WINDOW,
     ),
 ]
-DeadlineFrom = Annotated[WallTime, member("Only todos with a deadline at or after this time.", _WALL_TIME)]
-DeadlineBefore = Annotated[WallTime, member("Only todos with a deadline before this time.", _WALL_TIME)]
-UpdatedSince = Annotated[Instant, member("Only todos created or changed at or after this time.", _INSTANT)]
+_SUCH_AS = "such as `2027-01-31` or `2027-01-31T18:00:00`."
+DeadlineFrom = Annotated[WallTime, member(f"Only todos due at or after this time, {_SUCH_AS}", _WALL_TIME)]
+DeadlineBefore = Annotated[WallTime, member(f"Only todos due before this time, {_SUCH_AS}", _WALL_TIME)]
+UpdatedSince = Annotated[
+    Instant,
+    member("Only todos changed at or after this time, such as `2027-01-31T18:00:00Z`.", _INSTANT),
+]
 Text = Annotated[
     str,
     member(

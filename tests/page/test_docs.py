@@ -1,4 +1,5 @@
 import unittest
+from typing import Literal
 from urllib.parse import urlsplit
 
 import pytest
@@ -11,7 +12,7 @@ from tests.support.server import Server
 
 class TestDocs(KeptAppTest):
     def test_docs_files_are_revalidated_with_304(self) -> None:
-        for path in ("/docs", "/docs/docs.js", "/docs/swagger-ui.css"):
+        for path in ("/docs", "/docs/docs.css", "/docs/docs.js", "/docs/swagger-ui.css"):
             with self.subTest(path=path):
                 first = self.client.get(path)
                 again = self.client.get(path, headers={"If-None-Match": first.headers["ETag"]})
@@ -42,6 +43,33 @@ class TestDocsInABrowser(unittest.TestCase):
             )
             self.assertEqual({urlsplit(server.url).netloc}, hosts - {""})
             self.assertEqual([], faults)
+
+    def test_docs_show_the_operations_of_the_api_alone(self) -> None:
+        with Server() as server, chromium() as browser:
+            page = browser.new_page()
+            page.goto(f"{server.url}/docs")
+            expect(page.locator("#operations-Todos-list_todos")).to_be_visible()
+            methods = set(page.locator(".opblock-summary-method").all_inner_texts())
+            self.assertEqual({"GET", "POST", "PUT", "PATCH", "DELETE"}, methods)
+            self.assertNotIn("/docs/{asset}", page.locator("#docs").inner_text())
+
+    def test_docs_fit_a_phone_in_light_and_dark(self) -> None:
+        with Server() as server, chromium() as browser:
+            schemes: tuple[tuple[Literal["light", "dark"], bool], ...] = (("light", False), ("dark", True))
+            for colors, dark in schemes:
+                page = browser.new_page(viewport={"width": 360, "height": 800}, color_scheme=colors)
+                page.goto(f"{server.url}/docs")
+                operation = page.locator("#operations-Todos-list_todos")
+                operation.get_by_role("button").first.click()
+                field = operation.get_by_placeholder("window")
+                expect(field).to_be_visible()
+                with self.subTest(colors=colors):
+                    self.assertEqual(360, page.evaluate("document.documentElement.scrollWidth"))
+                    box = field.bounding_box()
+                    self.assertGreater(box["width"] if box else 0, 200)
+                    background = page.evaluate("getComputedStyle(document.body).backgroundColor")
+                    self.assertEqual(dark, background == "rgb(28, 32, 34)")
+                page.close()
 
     def create(self, page: Page) -> None:
         """Send the example of a new todo."""

@@ -14,9 +14,10 @@ from todo.http.problem import TYPES
 _OURS = resources.files("todo") / "static"
 _SWAGGER_UI = resources.files("flask_swagger_ui") / "dist"
 PAGE = "docs.html"
-ASSETS = ("docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
+ASSETS = ("docs.css", "docs.js", "swagger-ui-bundle.js", "swagger-ui.css")
 _FILES = {
     PAGE: (_OURS / PAGE, "text/html"),
+    "docs.css": (_OURS / "docs.css", "text/css"),
     "docs.js": (_OURS / "docs.js", "text/javascript"),
     "swagger-ui-bundle.js": (_SWAGGER_UI / "swagger-ui-bundle.js", "text/javascript"),
     "swagger-ui.css": (_SWAGGER_UI / "swagger-ui.css", "text/css"),
