@@ -5,7 +5,7 @@ from flask import Flask
 from flask.cli import AppGroup, FlaskGroup
 
 from todo import database
-from todo.cli import backup, fake, schema, serve, tokens, transfer
+from todo.cli import backup, copy, fake, schema, serve, tokens, transfer
 from todo.config import StartupError
 
 # Commands for a database whose schema is of another release.
@@ -47,6 +47,7 @@ def is_choosing() -> bool:
 def register(app: Flask) -> None:
     """Add the commands to `app`."""
     app.cli = Commands(app)
+    schema.schema.add_command(copy.copy_database)
     app.cli.add_command(schema.schema)
     app.cli.add_command(serve.serve)
     app.cli.add_command(tokens.token)
