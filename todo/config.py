@@ -1,19 +1,23 @@
 """The settings: one row each, read from the environment as `TODO_<NAME>`."""
 
 import os
+import re
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 import click
 from flask import Flask
+from sqlalchemy import URL
 
 PREFIX = "TODO_"
+ZONE_LINK = Path("/etc/localtime")
 
 
 class Setting(NamedTuple):
-    """A setting: the type of `default` is the type that a value in the environment must have."""
+    """A setting. A value in the environment must have the type of `default`."""
 
     name: str
     default: str | int | bool
@@ -24,60 +28,73 @@ SETTINGS = (
     Setting(
         "SQLALCHEMY_DATABASE_URI",
         "sqlite:///db.sqlite",
-        "The database: a SQLite file (a relative path is below `instance/`), `postgresql://user@host/name` "
+        "Database URL: a SQLite file (a relative path is below `instance/`), `postgresql://user@host/name` "
         "or `mariadb://user@host/name`.",
     ),
     Setting(
-        "TIMEZONE", "UTC", "The zone of `deadline_at`, as the tz database names it: `Australia/Brisbane`."
+        "TIMEZONE",
+        "UTC",
+        "Time zone of `deadline_at`, a name of the tz database such as `Australia/Brisbane`.",
     ),
-    Setting("BUSY_TIMEOUT", 5000, "Milliseconds to wait for a lock on the database before answering 503."),
+    Setting("BUSY_TIMEOUT", 5000, "Maximum wait for a lock on a SQLite database, in milliseconds. Then 503."),
     Setting(
         "STATEMENT_TIMEOUT",
         10000,
-        "Milliseconds that a statement may take on a server, or the answer is 503.",
+        "Maximum time of a statement on a database server, in milliseconds. Then 503.",
     ),
     Setting(
-        "CONNECT_TIMEOUT", 3000, "Milliseconds that a connection to a server may take, or the answer is 503."
+        "CONNECT_TIMEOUT",
+        3000,
+        "Maximum time to connect to a database server, in milliseconds. Then 503.",
     ),
-    Setting(
-        "POOL_SIZE",
-        15,
-        "The most connections of a process to the database; each request takes one for its statements.",
-    ),
-    Setting("RESPONSE_CACHE", 32, "Size of the response cache of each worker, in MiB; 0 turns it off."),
-    Setting("REQUIRE_IF_MATCH", False, "Whether PUT, PATCH and DELETE must send `If-Match`."),
-    Setting(
-        "REQUIRE_TOKEN", False, "Whether clients must send a token (`flask --app todo token create NAME`)."
-    ),
+    Setting("POOL_SIZE", 15, "Maximum number of database connections per worker."),
+    Setting("RESPONSE_CACHE", 32, "Size of the response cache of each worker, in MiB. 0 turns it off."),
+    Setting("REQUIRE_IF_MATCH", False, "Require `If-Match` on PUT, PATCH and DELETE."),
+    Setting("REQUIRE_TOKEN", False, "Require a token from clients (`flask --app todo token create NAME`)."),
     Setting(
         "TRUSTED_HOSTS",
         "",
-        "Names that clients may call the service by, besides this machine's own and `TODO_HOST`: "
-        "`a.example,.b.example`; `*` is any.",
+        "Host names of the service, besides those of this machine and `TODO_HOST`: `a.example,.b.example`. "
+        "`*` allows all.",
     ),
-    Setting("PROXIES", 0, "How many proxies stand in front, whose `X-Forwarded-*` are believed."),
-    Setting("CORS_ORIGINS", "", "Origins whose pages may use the API: `https://a.example`; `*` is any."),
+    Setting("PROXIES", 0, "Number of trusted reverse proxies, whose `X-Forwarded-*` headers are used."),
+    Setting("CORS_ORIGINS", "", "Origins whose pages may use the API: `https://a.example`. `*` allows all."),
     Setting(
-        "RATE_LIMIT", "", "How much each client may ask, such as `100/minute;5000/day`; more is answered 429."
+        "RATE_LIMIT",
+        "",
+        "Maximum number of requests per client, such as `100/minute;5000/day`. Then 429.",
     ),
     Setting(
         "RATE_LIMIT_STORAGE",
         "",
-        "Where all processes count together: `redis://host:6379`. Else each for itself.",
+        "URL of the Redis server in which all workers count requests together: `redis://host:6379`. "
+        "Without it each worker counts alone.",
     ),
-    Setting("HOST", "127.0.0.1", "The address that `serve` listens on."),
-    Setting("PORT", 6400, "The port that `serve` listens on."),
+    Setting("HOST", "127.0.0.1", "Address on which `serve` listens."),
+    Setting("PORT", 6400, "Port on which `serve` listens."),
+    Setting(
+        "HTTP2",
+        False,
+        "Also serve HTTP/2 without TLS. Only for a trusted proxy: slow HTTP/2 streams can hold all threads.",
+    ),
     Setting(
         "LOG_FORMAT",
         "text",
-        "The log of `serve`: `text` or `json`, a line for each request, or `off`: only errors.",
+        "Format of the log of `serve`: `text` or `json` with a line per request, or `off` for errors only.",
     ),
-    Setting("WORKERS", 0, "The processes of `serve`; 0 is one for each core."),
+    Setting("WORKERS", 0, "Number of worker processes of `serve`. 0 means one per core."),
 )
+
+# Kubernetes sets such variables in every container for a Service named `todo` or `todo-...`:
+# https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
+_KUBERNETES = re.compile(
+    r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
+)
+_KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://[^/]+:[0-9]+")
 
 
 class StartupError(click.ClickException):
-    """What keeps the service from starting, in a sentence that says what to do about it.
+    """A reason not to start, as a sentence that says what to do.
 
     Flask's command line prints the sentence instead of a traceback.
     """
@@ -93,21 +110,44 @@ def data_folder() -> str | None:
 
 
 def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
-    """Fill `app.config`: the defaults, over them the environment, over it `overrides`.
+    """Fill `app.config` from the defaults, the environment and `overrides`; the later ones win.
 
-    Raises StartupError for a `TODO_` variable that is no setting, or a value that is none.
+    Raises StartupError for an unknown `TODO_` variable or an invalid value.
     """
     settings = {setting.name: setting for setting in SETTINGS}
     app.config.from_mapping({setting.name: setting.default for setting in SETTINGS})
+    ignored = []
     for variable, text in os.environ.items():
         if variable.startswith(PREFIX):
             name = variable.removeprefix(PREFIX)
-            if name not in settings:
+            if _KUBERNETES.fullmatch(name) or (name.endswith("PORT") and _KUBERNETES_PORT.fullmatch(text)):
+                ignored.append(variable)
+            elif name not in settings:
                 known = ", ".join(PREFIX + known for known in settings)
-                raise StartupError(f"{variable} is not a setting: unset it, or use one of {known}.")
-            app.config[name] = _parse(variable, text, settings[name])
+                raise StartupError(f"{variable} is not a setting. Unset it, or use one of {known}.")
+            else:
+                app.config[name] = _parse(variable, text, settings[name])
     app.config.from_mapping(overrides)
+    for name in settings:
+        value = app.config[name]
+        if isinstance(value, str) and value != value.strip():  # not in the message: it may be a secret
+            raise StartupError(f"{name} has white space at its start or end. Remove it from {PREFIX}{name}.")
+    app.config["SQLALCHEMY_DATABASE_URI"] = _expand_home(app.config["SQLALCHEMY_DATABASE_URI"])
+    app.extensions["todo.ignored_variables"] = sorted(ignored)
     app.extensions["todo.zone"] = _zone(app.config["TIMEZONE"])
+
+
+def without_secrets(url: URL) -> str:
+    """Return a URL for messages: without password and query, in which drivers accept passwords too."""
+    return url.set(query={}).render_as_string()
+
+
+def machine_zone() -> str | None:
+    """Return the name of the time zone of this machine, or None if it is unknown."""
+    name = os.environ.get("TZ", "").removeprefix(":")
+    if not name and ZONE_LINK.is_symlink():
+        name = str(ZONE_LINK.resolve()).partition("zoneinfo/")[2]
+    return name if name in _zone_names() else None
 
 
 def _parse(variable: str, text: str, setting: Setting) -> str | int | bool:
@@ -115,18 +155,27 @@ def _parse(variable: str, text: str, setting: Setting) -> str | int | bool:
         return text
     if isinstance(setting.default, bool):
         if text not in {"true", "false"}:
-            raise StartupError(f"{variable} is {text!r}: set it to true or false.")
+            raise StartupError(f"{variable} is {text!r}. Set it to true or false.")
         return text == "true"
     if not (text.isascii() and text.isdecimal()):
-        raise StartupError(f"{variable} is {text!r}: set it to a whole number, such as {setting.default}.")
+        raise StartupError(f"{variable} is {text!r}. Set it to a whole number, such as {setting.default}.")
     return int(text)
 
 
+def _expand_home(uri: Any) -> Any:
+    found = re.fullmatch(r"(sqlite[^:]*:///)(~[^?]*)(.*)", uri) if isinstance(uri, str) else None
+    return uri if found is None else f"{found[1]}{os.path.expanduser(found[2])}{found[3]}"  # noqa: PTH111
+
+
 def _zone(name: str) -> ZoneInfo:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
+    if name not in _zone_names():
         raise StartupError(
-            f"TIMEZONE is {name!r}: set it ({PREFIX}TIMEZONE in the environment) to a name "
-            "of the tz database, such as Europe/Berlin."
-        ) from None
+            f"TIMEZONE is {name[:80]!r}. Set {PREFIX}TIMEZONE to a name of the tz database, "
+            "such as Europe/Berlin."
+        )
+    return ZoneInfo(name)
+
+
+def _zone_names() -> set[str]:
+    """Return the names that browsers and calendars know too, unlike `localtime` or `posix/Europe/Berlin`."""
+    return {*(resources.files("tzdata") / "zones").read_text().split()} - {"Factory"}

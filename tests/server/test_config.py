@@ -49,7 +49,7 @@ class TestPrecedence(unittest.TestCase):
         for setting in SETTINGS:
             with self.subTest(setting.name):
                 self.assertEqual(setting.default, app.config[setting.name])
-                self.assertRegex(setting.name, r"^[A-Z]+(_[A-Z]+)*$")
+                self.assertRegex(setting.name, r"^[A-Z]+(_[A-Z]+)*2?$")
                 self.assertRegex(setting.help, r"(?s)^[A-Z].*\.$")
 
     def test_create_app_uses_the_settings(self) -> None:
@@ -75,7 +75,7 @@ class TestRefusal(unittest.TestCase):
             ),
             ("TODO_BUSY_TIMEOUT", "5s", "TODO_BUSY_TIMEOUT is '5s'"),
             *(
-                ("TODO_REQUIRE_IF_MATCH", value, "set it to true or false")
+                ("TODO_REQUIRE_IF_MATCH", value, "Set it to true or false")
                 for value in ("", "1", "yes", "True", "true ")
             ),
             *(
@@ -92,7 +92,7 @@ class TestRefusal(unittest.TestCase):
                 self.assertNotIn("\n", sentence)
 
     def test_invalid_override_is_rejected(self) -> None:
-        with self.assertRaisesRegex(StartupError, "^TIMEZONE is 'Mars': .*such as "):
+        with self.assertRaisesRegex(StartupError, "^TIMEZONE is 'Mars'. .*such as "):
             configured({}, TIMEZONE="Mars")
 
     def test_command_line_prints_the_error_without_traceback(self) -> None:

@@ -103,5 +103,5 @@ class TestErrors(unittest.TestCase):
         self.assertIn("RuntimeError", told["traceback"])
 
     def test_unknown_log_format_is_rejected(self) -> None:
-        with self.assertRaisesRegex(StartupError, "^LOG_FORMAT is 'xml': .*text, json, off"):
+        with self.assertRaisesRegex(StartupError, "^LOG_FORMAT is 'xml'. .*text, json, off"):
             empty_app(LOG_FORMAT="xml")

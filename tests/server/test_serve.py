@@ -50,9 +50,9 @@ class TestRefusals(unittest.TestCase):
     def test_unusable_address_is_refused(self) -> None:
         run = create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}).test_cli_runner().invoke
         for arguments, sentence in (
-            ("--port 0", "0 is no port"),
-            ("--port 65536", "65536 is no port"),
-            ("--host 192.0.2.1 --port 6400", "192.0.2.1:6400 can't be listened on (Cannot assign"),
+            ("--port 0", "Invalid port 0"),
+            ("--port 65536", "Invalid port 65536"),
+            ("--host 192.0.2.1 --port 6400", "Cannot listen on 192.0.2.1:6400 (Cannot assign"),
             ("--host 0.0.0.0 --port 6399", "On 0.0.0.0 everybody who reaches this machine could read"),
         ):
             with self.subTest(arguments):

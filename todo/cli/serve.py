@@ -3,16 +3,19 @@
 import errno
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from ipaddress import ip_address
+from logging import Logger
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 import click
 from flask import Flask
@@ -21,32 +24,38 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from todo import database
-from todo.config import StartupError
+from todo.config import PREFIX, StartupError, machine_zone, without_secrets
 from todo.database import sqlite
 from todo.database.errors import DatabaseUnavailable
-from todo.http import log, metrics, security
+from todo.http import keep_alive, log, metrics, security
 from todo.models import db
 
-KILL_TIMEOUT = 10  # seconds that a worker has for the requests under way, once it is told to end
-# Of each worker: a client that sends or reads slowly keeps one of them waiting.
+KILL_TIMEOUT = 10  # seconds for a worker to finish its requests when it is told to end
+# Of each worker. Slow clients can hold keep_alive.MAX_BODIES and MAX_STREAMS of them.
 THREADS = 256
-# Where the system keeps files in memory: what workers count there meets no full disk.
+MAX_CONNECTIONS = 4096  # of each worker, open at a time; each is an open file
+# Files here are in memory, so that metrics can be counted on a full disk.
 MEMORY = "/dev/shm"  # noqa: S108 - the folder in it is made for this user alone
+METRICS = "todo-metrics-"
+LOCK = "lock"
 
-MAX_HEAD = 64 * 1024  # bytes, of a request line and its headers
-ENDING = {signal.SIGINT, signal.SIGTERM}  # what tells a process to end
+MAX_HEAD = 64 * 1024  # bytes of a request line and its headers
+ENDING = {signal.SIGINT, signal.SIGTERM}
+# A worker that dies again within so many seconds waits 1, 2, 4 ... seconds before its next start.
+RESTART_MEMORY = 120
+MAX_RESTART_DELAY = 30
 
 
 @click.command()
-@click.option("--host", help="The address to listen on, instead of the setting HOST.")
-@click.option("--port", type=int, help="The port to listen on, instead of the setting PORT.")
-@click.option("--insecure", is_flag=True, help="Let everybody who reaches the address read and write.")
+@click.option("--host", help="Address to listen on, instead of the setting HOST.")
+@click.option("--port", type=int, help="Port to listen on, instead of the setting PORT.")
+@click.option("--insecure", is_flag=True, help="Allow unauthenticated access from other machines.")
 @pass_script_info
 @with_appcontext
 def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: bool) -> None:
     """Serve the API with the production server, until Ctrl-C."""
-    # No other command, nor the development server, waits for it to be imported.
-    from granian.constants import Interfaces
+    # Imported here, because the other commands and the development server do not need it.
+    from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
     from granian.server import Server
@@ -65,13 +74,19 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     if not (ip_address(address).is_loopback or app.config["REQUIRE_TOKEN"] or insecure):
         raise StartupError(
             f"On {host} everybody who reaches this machine could read and change all todos. Set "
-            "TODO_REQUIRE_TOKEN=true and make tokens with flask --app todo token create NAME, listen on "
-            "127.0.0.1, or say --insecure where something else keeps strangers out."
+            "TODO_REQUIRE_TOKEN=true and create tokens with flask --app todo token create NAME, listen on "
+            "127.0.0.1, or use --insecure if a proxy or firewall restricts access."
         )
     name = f"[{host}]" if ":" in host else host
     click.echo(f"Listening on http://{name}:{port}, data in {_place(db.engine)}")
-    # A worker that takes the place of a dead one is forked with the app as it is: made anew, it
-    # would begin a new database where the file was deleted, and fail where it is locked.
+    zone = machine_zone()
+    if f"{PREFIX}TIMEZONE" not in os.environ and zone not in {None, "UTC", "Etc/UTC", app.config["TIMEZONE"]}:
+        click.echo(
+            f"Deadlines are in the time zone {app.config['TIMEZONE']}. Set {PREFIX}TIMEZONE={zone} for the "
+            "zone of this machine."
+        )
+    # Workers are forked with the app as it is. A new app would create a new database if the file was
+    # deleted, and fail if the file is locked.
     multiprocessing.set_start_method("fork")
     in_memory = database.in_memory(db.engine)  # in one connection, which no other thread can share
     cores = _cores()
@@ -83,23 +98,86 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
         port=port,
         workers=workers,
         blocking_threads=1 if in_memory else THREADS,
+        backpressure=_allow_connections(),
+        http=HTTPModes.auto if app.config["HTTP2"] else HTTPModes.http1,
         websockets=False,
         http1_settings=HTTP1Settings(max_buffer_size=MAX_HEAD),
-        # Its warnings speak of more workers than cores, and of workers killed that had just ended.
+        # Its warnings are about more workers than cores, and about killed workers that had just ended.
         log_level=LogLevels.error,
         workers_kill_timeout=KILL_TIMEOUT,
         respawn_failed_workers=True,
     )
+    restarts = server.respawned_wrks = _Restarts(app.logger)
     server.on_shutdown(database.checkpoint)
-    # In each thread, and in each worker from its first moment on; one thread of each process waits for them.
+    # Blocked in every thread and worker from the start. One thread of each process waits for the signals.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     threading.Thread(target=stop_when_told, args=(server.signal_handler_interrupt,), daemon=True).start()
-    with TemporaryDirectory(
-        prefix="todo-metrics-", dir=MEMORY if os.access(MEMORY, os.W_OK) else None
-    ) as folder:
-        os.environ[metrics.FOLDER] = folder
+    with _metrics_folder() as folder:
+        os.environ[metrics.FOLDER] = str(folder)
         own_cores = cores if workers == len(cores) else []
-        server.serve(target_loader=partial(_load, app, Path(folder), own_cores), wrap_loader=False)
+        server.serve(target_loader=partial(_load, app, folder, own_cores, port, restarts), wrap_loader=False)
+
+
+class _Restarts(dict[int, float]):
+    """When workers were restarted, in the form in which Granian asks for it.
+
+    Granian ends the service, healthy workers included, if a worker dies twice within 5.5 seconds. So it
+    reads nothing here, and the next worker of that number waits before it starts.
+    """
+
+    def __init__(self, logger: Logger) -> None:
+        super().__init__()
+        self.logger = logger
+        self.times: dict[int, list[float]] = {}
+        self.delay = 0  # seconds, of the worker that is forked next
+
+    def __setitem__(self, index: int, now: float) -> None:
+        """Note the restart of a worker, before it is forked."""
+        times = self.times.setdefault(index, [])
+        times[:] = [time for time in times if now - time < RESTART_MEMORY] + [now]
+        self.delay = min(2 ** (len(times) - 2), MAX_RESTART_DELAY) if len(times) > 1 else 0
+        self.logger.error("Worker %d ended unexpectedly. It starts again in %d s.", index + 1, self.delay)
+
+    def get(self, _: int, default: Any = None) -> Any:
+        """Return `default`: no worker was restarted lately."""
+        return default
+
+    def clear(self) -> None:
+        """Keep the times."""
+
+
+@contextmanager
+def _metrics_folder() -> Iterator[Path]:
+    """Create the folder in which workers count, and remove those of services that were killed.
+
+    The main process holds a lock in it, and so do its workers, which inherit the lock.
+    """
+    import fcntl  # Windows has none
+
+    parent = Path(MEMORY if os.access(MEMORY, os.W_OK) else tempfile.gettempdir())
+    for lock in parent.glob(f"{METRICS}*/{LOCK}"):
+        with suppress(OSError), lock.open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(lock.parent, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=METRICS, dir=parent))
+    try:
+        with (folder / "new").open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            (folder / "new").rename(folder / LOCK)
+            yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _allow_connections() -> int:
+    """Raise the limit of open files, and return how many connections a worker may have."""
+    import resource  # Windows has none
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 2 * MAX_CONNECTIONS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return min(MAX_CONNECTIONS, wanted // 2)
 
 
 def _cores() -> list[int]:
@@ -110,9 +188,9 @@ def _cores() -> list[int]:
 
 
 def stop_when_told(stop: Callable[[], None]) -> None:
-    """Call `stop` once a signal tells this process to end, until it does.
+    """Wait for a signal to end, then call `stop` repeatedly until this process ends.
 
-    The server can miss one, for good, while it replaces a worker that has died.
+    The server loses a signal that arrives while it replaces a dead worker.
     """
     signal.sigwait(ENDING)
     while True:
@@ -120,24 +198,28 @@ def stop_when_told(stop: Callable[[], None]) -> None:
         time.sleep(0.1)
 
 
-def _load(app: Flask, folder: Path, own_cores: Iterable[int]) -> Flask:
-    """Begin a worker."""
+def _load(app: Flask, folder: Path, own_cores: Iterable[int], port: int, restarts: _Restarts) -> Flask:
+    """Start a worker."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    if restarts.delay and signal.sigtimedwait({signal.SIGTERM}, restarts.delay):
+        os._exit(0)
     if hasattr(os, "sched_setaffinity"):
         _keep_to_a_core(folder, own_cores)
-    for target in (_end_when_told, _end_with_parent):
-        threading.Thread(target=target, daemon=True).start()
+    threading.Thread(target=_end_when_told, daemon=True).start()
+    if keep_alive.CAN_WATCH:
+        threading.Thread(target=keep_alive.watch, args=(port,), daemon=True).start()
     metrics.begin()
-    # From now on it knows the file, and notices when another one takes its place.
+    # From now on the worker knows the file, and notices if another file replaces it.
     with suppress(DBAPIError, DatabaseUnavailable), app.app_context():
         db.engine.connect().close()
     return app
 
 
 def _keep_to_a_core(folder: Path, cores: Iterable[int]) -> None:
-    """Run on the first of `cores` that no other worker has, if there is one.
+    """Run on the first of `cores` that no other worker uses, if there is one.
 
-    The threads of a worker, of which one runs at a time anyhow, hand over to each other on one core for
-    much less than between two.
+    Only one thread of a worker runs at a time, and handing over the interpreter lock costs much less on
+    one core than between two cores.
     """
     import fcntl  # Windows has none
 
@@ -153,14 +235,14 @@ def _keep_to_a_core(folder: Path, cores: Iterable[int]) -> None:
 
 
 def _end_when_told() -> None:
-    """End the worker after the requests under way, by the handler that the server is yet to set.
+    """Wait for SIGTERM, then end the worker after its requests, by the handler that the server sets.
 
-    The server can lose a signal, most of all before it listens, and two at once stop it halfway:
-    Ctrl-C and service managers tell all processes, and then the main process tells its workers.
+    The server can lose a signal, most of all before it listens, and two at once stop it halfway: Ctrl-C
+    and service managers signal all processes, and then the main process signals its workers.
     """
     inherited = signal.getsignal(signal.SIGTERM)
     signal.sigwait({signal.SIGTERM})
-    # A worker that ended before the main process knows why would be taken for a failure.
+    # The main process would take it for a failure if the worker ended before the main process knew why.
     time.sleep(0.1)
     while (handler := signal.getsignal(signal.SIGTERM)) is inherited:
         time.sleep(0.01)
@@ -169,7 +251,7 @@ def _end_when_told() -> None:
 
 
 def _end_with_parent() -> None:
-    """End the worker with the main process, lest it keep the port when that one is killed."""
+    """End the worker when the main process ends, because a killed main process leaves its port in use."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -179,19 +261,19 @@ def _end_with_parent() -> None:
 
 
 def _place(engine: Engine) -> str:
-    """Say where the data is, in words for people."""
+    """Return the place of the data for the start message."""
     if database.in_memory(engine):
-        return "memory, until the end"
-    return str(sqlite.file_of(engine.url) or engine.url.render_as_string())
+        return "memory, until the service ends"
+    return str(sqlite.file_of(engine.url) or without_secrets(engine.url))
 
 
 def _resolve(host: str, port: int) -> str:
-    """Return the address of `host`. Raises StartupError where its `port` can't be listened on.
+    """Return the address of `host`. Raises StartupError if the port is not free.
 
-    The server itself would share the port with another one (SO_REUSEPORT).
+    The server itself would share the port with another program (SO_REUSEPORT).
     """
     if not 0 < port < 2**16:
-        raise StartupError(f"{port} is no port: choose one from 1 to 65535 (make run PORT=…, or --port).")
+        raise StartupError(f"Invalid port {port}. Use a number from 1 to 65535 (make run PORT=…, or --port).")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as probe:
@@ -199,8 +281,8 @@ def _resolve(host: str, port: int) -> str:
             probe.bind(address)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            reason = f"Port {port} is in use: stop the program that uses it, or choose another port"
+            reason = f"Port {port} is in use. Stop the program that uses it, or choose another port"
         else:
-            reason = f"{host}:{port} can't be listened on ({error.strerror}): choose another host or port"
+            reason = f"Cannot listen on {host}:{port} ({error.strerror}). Choose another host or port"
         raise StartupError(f"{reason} (make run HOST=… PORT=…, or --host and --port).") from None
     return str(address[0])

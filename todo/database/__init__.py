@@ -15,7 +15,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
 from sqlalchemy.sql.dml import ReturningUpdate, Update
 
-from todo.config import StartupError
+from todo.config import StartupError, without_secrets
 from todo.database import dialects, schema, sqlite
 from todo.database.dialects import DIALECTS
 from todo.database.errors import RETRYABLE, DatabaseUnavailable, error_code
@@ -157,10 +157,11 @@ def init_app(app: Flask, *, check_schema: bool = True) -> None:
         options |= app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
         db.init_app(app)
-    except (ArgumentError, ImportError, OSError) as error:
+    except (ArgumentError, ImportError, OSError, ValueError) as error:
         advice = f"Install the extra {dialect.extra}" if dialect else "Correct it"
+        reason = "the port is invalid" if type(error) is ValueError else error  # its text may be a password
         raise StartupError(
-            f"SQLALCHEMY_DATABASE_URI can't be used: {error}. {advice}, "
+            f"SQLALCHEMY_DATABASE_URI can't be used: {reason}. {advice}, "
             "or set it to a URL such as sqlite:////folder/file."
         ) from None
     with app.app_context():
@@ -226,7 +227,7 @@ def _plain_errors() -> Iterator[None]:
         yield
     except DBAPIError as error:
         raise StartupError(
-            f"The database {db.engine.url.render_as_string()} can't be used: {error.orig}. "
+            f"The database {without_secrets(db.engine.url)} can't be used: {error.orig}. "
             "Check that it is a database, that this user may write to it and its folder, "
             "and that no other program holds it locked."
         ) from None

@@ -80,16 +80,15 @@ def register(app: Flask) -> None:
     """
     form = app.config["LOG_FORMAT"]
     if form not in FORMATS:
-        raise StartupError(
-            f"LOG_FORMAT is {form!r}: set it ({PREFIX}LOG_FORMAT in the environment) to one of "
-            f"{', '.join(FORMATS)}."
-        )
+        raise StartupError(f"LOG_FORMAT is {form!r}. Set {PREFIX}LOG_FORMAT to {', '.join(FORMATS)}.")
     default_handler.addFilter(_stamp)
     default_handler.setFormatter(
         JsonFormatter()
         if form == "json"
         else logging.Formatter("%(asctime)s %(levelname)s %(request_id)s %(message)s")
     )
+    if ignored := app.extensions["todo.ignored_variables"]:
+        app.logger.warning("Ignored variables that Kubernetes sets for a Service: %s", ", ".join(ignored))
 
 
 def _stamp(record: logging.LogRecord) -> bool:

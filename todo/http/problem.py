@@ -239,8 +239,8 @@ class Unavailable(Problem):
 
     code = 503
 
-    def __init__(self, detail: str) -> None:
-        super().__init__(detail, headers=[("Retry-After", str(RETRY_AFTER))])
+    def __init__(self, detail: str, headers: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(detail, headers=[("Retry-After", str(RETRY_AFTER)), *headers])
 
 
 def register(app: Flask) -> None:

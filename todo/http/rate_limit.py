@@ -1,7 +1,7 @@
-"""A limit on the requests of each client: the token's where one is valid, else the address's.
+"""A rate limit for each client, which is the token if the request has a valid one, or else the address.
 
-Without a storage each process counts for itself; with one, they all count together. Where the storage is
-out of reach each counts for itself again, rather than serve nobody, or without a limit.
+Without a storage each worker counts alone. With a storage all workers count together, and if it is
+unreachable, each worker counts alone until it is back.
 """
 
 import math
@@ -13,15 +13,14 @@ from todo.config import PREFIX, StartupError
 from todo.http import problem
 
 IN_MEMORY = "memory://"
-# The storage is on the way of every request.
-STORAGE_TIMEOUT = 1  # seconds
+STORAGE_TIMEOUT = 1  # seconds; every request waits for the storage
 _TIMEOUTS = ("socket_timeout", "socket_connect_timeout")
 
 
 def register(app: Flask) -> None:
-    """Refuse requests to `app` beyond the setting RATE_LIMIT; after the clients are known.
+    """Reject requests to `app` beyond the setting RATE_LIMIT. Authentication must come first.
 
-    Raises StartupError where a setting is none.
+    Raises StartupError for an invalid setting.
     """
     rate, storage = app.config["RATE_LIMIT"], app.config["RATE_LIMIT_STORAGE"] or IN_MEMORY
     if not rate:
@@ -29,14 +28,13 @@ def register(app: Flask) -> None:
     from flask_limiter import Limiter  # few need it
     from flask_limiter.errors import RateLimitExceeded
     from limits import parse_many
-    from limits.errors import ConfigurationError
 
     try:
         parse_many(rate)
     except ValueError:
         raise StartupError(
-            f"RATE_LIMIT is {rate!r}: set it ({PREFIX}RATE_LIMIT in the environment) to a number of requests "
-            "in a time, such as 100/minute."
+            f"RATE_LIMIT is {rate!r}. Set {PREFIX}RATE_LIMIT to a number of requests per time, "
+            "such as 100/minute."
         ) from None
     timeouts: dict[str, str | int] = {} if storage == IN_MEMORY else dict.fromkeys(_TIMEOUTS, STORAGE_TIMEOUT)
     try:
@@ -48,12 +46,12 @@ def register(app: Flask) -> None:
             storage_options=timeouts,
             in_memory_fallback_enabled=True,
         )
-    except (ConfigurationError, ImportError, ValueError) as error:
+    except Exception:
         raise StartupError(
-            f"RATE_LIMIT_STORAGE can't be used: {error}. Install the category redis of the Pipfile, and "
-            "set it to a URL such as redis://localhost:6379."
+            f"RATE_LIMIT_STORAGE is invalid. Set {PREFIX}RATE_LIMIT_STORAGE to a URL such as "
+            "redis://localhost:6379, and install the category redis of the Pipfile."
         ) from None
-    limiter.request_filter(_is_free)
+    limiter.request_filter(_is_exempt)
 
     def answer(_: Exception) -> Response:
         current = limiter.current_limit
@@ -68,6 +66,6 @@ def _client() -> str:
     return f"address {request.remote_addr}" if token_id is None else f"token {token_id}"
 
 
-def _is_free() -> bool:
-    """Tell whether a request counts for nothing: the page, the docs and health cost next to nothing."""
+def _is_exempt() -> bool:
+    """Return True if the request is exempt from the rate limit: page, documentation and health."""
     return hasattr(current_app.view_functions.get(request.endpoint or ""), "is_public")
