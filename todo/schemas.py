@@ -387,7 +387,7 @@ CursorText = Annotated[
     str,
     member(
         "The start of the next page, from the `Link` header of the previous page.",
-        "taken from the Link header of the page before, with its sort and filters unchanged",
+        "the one in the Link header of the previous page, with its sort and filters",
     ),
 ]
 WithTotal = Annotated[bool, member("Whether to count the matches on all pages in `X-Total-Count`.", _FLAG)]
