@@ -165,9 +165,23 @@ OPERATIONS = {
     "web.show_page": Operation(
         str, media_types=("text/html",), request_headers=("If-None-Match",), headers=("ETag",), tag="Pages"
     ),
+    "web.show_manifest": Operation(
+        str,
+        media_types=("application/manifest+json",),
+        request_headers=("If-None-Match",),
+        headers=("ETag",),
+        tag="Pages",
+    ),
+    "web.get_worker": Operation(
+        str,
+        media_types=("text/javascript",),
+        request_headers=("If-None-Match",),
+        headers=("ETag",),
+        tag="Pages",
+    ),
     "web.get_file": Operation(
         str,
-        media_types=("text/css", "text/javascript"),
+        media_types=("text/css", "text/javascript", "image/png", "image/svg+xml"),
         request_headers=("If-None-Match",),
         headers=("ETag",),
         problems=(400, 404, 500),

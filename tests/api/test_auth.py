@@ -43,6 +43,8 @@ OPEN = (
     "/docs/docs.js",
     "/problems/validation",
     "/",
+    "/manifest.webmanifest",
+    "/service-worker.js",
     f"/static/{VERSION}/{FILES[0]}",
 )
 SECRET = re.compile(r"todo_[\w-]{43}$")

@@ -1,20 +1,31 @@
-"""The page at `/` for everyone: by keyboard, by ear, in the dark, on a phone, whatever is typed."""
+"""The page for everyone: by keyboard, by ear, in the dark, on a phone, on paper, whatever is typed."""
 
-import unittest
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Page, ViewportSize, expect
 
 from tests.support.api import empty_app
-from tests.support.page import PageTest, new_todo, row, serve, setUpModule, tearDownModule  # noqa: F401
+from tests.support.page import (
+    Site,
+    add,
+    choose,
+    conflict,
+    edit,
+    expect_shown,
+    new_todo,
+    row,
+    serve,
+    unfold,
+    wall_time,
+)
 from tests.support.sizes import size
 
-pytestmark = pytest.mark.browser
-
-WIDTHS = size((320,), (320, 480, 768, 1280, 1920))
+WIDTHS = size((320, 1280), (320, 480, 768, 1280, 1920))
 TOUCH = 44  # CSS pixels, the least for a finger
+PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
 NASTY = (
     "<img src=x onerror=alert(1)>",
@@ -37,236 +48,359 @@ NASTY = (
     "$& $1 $` $'",
 )
 
-
-def with_editor(page: Page) -> None:
-    page.get_by_role("button", name="Edit Late").click()
+pytestmark = pytest.mark.browser
 
 
-def with_details(page: Page) -> None:
+def given_some(site: Site) -> None:
+    site.given(
+        {"title": "Late", "description": "By\nhttps://example.org", "deadline_at": "2020-01-31T18:00"},
+        {"title": "Done", "completed": True, "deadline_at": "2099-01-31"},
+        {"title": "Soon", "deadline_at": wall_time(days=1)},
+        "Plain",
+        "W" * 80,
+    )
+
+
+def show_error(page: Page) -> None:
     new_todo(page).fill("🍋" * 81)
     expect(page.get_by_role("alert")).to_be_visible()
 
 
-def with_nothing_found(page: Page) -> None:
-    page.get_by_role("searchbox").fill("absent")
+def find_nothing(page: Page) -> None:
+    page.goto(page.url.split("#")[0] + "#/?q=absent")
     expect(page.get_by_text("Nothing found")).to_be_visible()
 
 
-def with_undo(page: Page) -> None:
-    page.get_by_role("button", name="Delete Done").click()
+def offer_undo(page: Page) -> None:
+    page.get_by_role("button", name="Delete Plain").focus()
+    page.keyboard.press("Enter")
     expect(page.get_by_role("button", name="Undo")).to_be_visible()
 
 
-def with_notice(page: Page) -> None:
+def lose_connection(page: Page) -> None:
     page.route("**/api/**", lambda route: route.abort())
-    row(page, "Plain").get_by_role("checkbox").check()
+    row(page, "Plain").get_by_role("checkbox").click()
     expect(page.get_by_role("button", name="Try now")).to_be_visible()
 
 
-STATES: dict[str, Callable[[Page], None]] = {
+def open_menu(page: Page) -> None:
+    page.get_by_role("button", name="More actions").click()
+    expect(page.locator("#menu")).to_be_visible()
+
+
+def show_chip(page: Page) -> None:
+    new_todo(page).fill("Call Ann tomorrow 9:00")
+    expect(page.locator("#add .chip")).to_be_visible()
+
+
+def ask_about_an_empty_title(page: Page) -> None:
+    edit(page, "Late").locator("[name=title]").fill("")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_be_visible()
+
+
+def list_keys(page: Page) -> None:
+    page.get_by_role("heading", name="Todos").click()
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+
+
+STATES: dict[str, Callable[[Page], object]] = {
     "a list": lambda page: expect(row(page, "Late")).to_be_visible(),
-    "an editor": with_editor,
-    "a form with an error": with_details,
-    "nothing found": with_nothing_found,
-    "undo": with_undo,
-    "a notice": with_notice,
+    "completed todos": unfold,
+    "a view": lambda page: page.locator("#views").get_by_role("link", name="Overdue").click(),
+    "an editor": lambda page: edit(page, "Late"),
+    "an empty title": ask_about_an_empty_title,
+    "a form with an error": show_error,
+    "a chip": show_chip,
+    "nothing found": find_nothing,
+    "undo": offer_undo,
+    "a notice": lose_connection,
+    "the menu": open_menu,
+    "the calendar": lambda page: choose(page, "Subscribe to the calendar"),
+    "the keys": list_keys,
 }
 
 
-@pytest.mark.soak
-class TestAxe(PageTest):
-    def assertAccessible(self, page: Page) -> None:
-        """Let axe find nothing, in light and dark, at each width."""
-        for width in WIDTHS:
-            page.set_viewport_size(ViewportSize(width=width, height=800))
-            for scheme in ("light", "dark"):
-                page.emulate_media(color_scheme=scheme)
-                results = Axe().run(page)
-                self.assertEqual(0, results.violations_count, results.generate_report())
-            self.assertLessEqual(page.evaluate("document.documentElement.scrollWidth"), width)
+def check(page: Page) -> None:
+    """Let axe find nothing, in light, in dark and in forced colours, at each width."""
+    for width in WIDTHS:
+        page.set_viewport_size(ViewportSize(width=width, height=800))
+        for media in ({"color_scheme": "light"}, {"color_scheme": "dark"}, {"forced_colors": "active"}):
+            page.emulate_media(**{"forced_colors": "none"} | media)  # type: ignore[arg-type]
+            results = Axe().run(page)
+            assert results.violations_count == 0, results.generate_report()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
-    def given_some(self) -> None:
-        self.given(
-            {"title": "Late", "description": "By\nall means", "deadline_at": "2020-01-31T18:00"},
-            {"title": "Done", "completed": True, "deadline_at": "2099-01-31"},
-            "Plain",
-            "W" * 80,
-        )
 
-    def test_every_state_of_the_page_passes_axe(self) -> None:
-        # No policy may keep axe out of the page that it looks at.
-        for name, bring_about in STATES.items():
-            with self.subTest(name):
-                self.setUp()
-                self.given_some()
-                page = self.open(bypass_csp=True)
-                expect(row(page, "Late")).to_be_visible()
-                bring_about(page)
-                self.assertAccessible(page)
+@pytest.mark.parametrize("state", STATES)
+def test_axe_finds_nothing_in(site: Site, state: str) -> None:
+    given_some(site)
+    # No policy may keep axe out of the page that it looks at.
+    page = site.open(bypass_csp=True)
+    expect(row(page, "Late")).to_be_visible()
+    STATES[state](page)
+    check(page)
 
-    def test_empty_list_passes_axe(self) -> None:
-        page = self.open(bypass_csp=True)
-        expect(page.get_by_text("Nothing to do.")).to_be_visible()
-        self.assertAccessible(page)
 
-    def test_conflict_passes_axe(self) -> None:
-        self.given("Buy milk")
-        page = self.open(bypass_csp=True)
-        page.get_by_role("button", name="Edit Buy milk").click()
-        todo = self.saved()[0]
-        self.server.request("PATCH", f"/api/v1/todos/{todo['id']}", {"title": "Buy rice"})
-        page.keyboard.type("Buy oats")
-        page.keyboard.press("Enter")
-        expect(page.get_by_role("dialog")).to_be_visible()
-        self.assertAccessible(page)
+def test_axe_finds_nothing_in_an_empty_list(site: Site) -> None:
+    page = site.open(bypass_csp=True)
+    expect(page.get_by_text("Nothing to do.")).to_be_visible()
+    check(page)
 
-    def test_token_prompt_passes_axe(self) -> None:
-        page = self.open(url=self.enterContext(serve(empty_app(REQUIRE_TOKEN=True))), bypass_csp=True)
-        page.get_by_role("textbox", name="Token").fill("wrong")
+
+def test_axe_finds_nothing_in_a_conflict(site: Site) -> None:
+    site.given("Buy milk")
+    page = site.open(bypass_csp=True)
+    edit(page, "Buy milk")
+    site.change("Buy milk", title="Buy rice")
+    page.keyboard.type("Buy oats")
+    page.keyboard.press("Enter")
+    expect(conflict(page)).to_be_visible()
+    check(page)
+
+
+def test_axe_finds_nothing_in_the_question_for_a_token(site: Site) -> None:
+    with serve(empty_app(REQUIRE_TOKEN=True)) as url:
+        page = site.open(url=url, bypass_csp=True)
+        expect(page.locator("#banner").get_by_role("button", name="Sign in")).to_be_visible()
+        check(page)
+        page.locator("#banner").get_by_role("button", name="Sign in").click()
+        page.get_by_label("Token").fill("naïve")
         page.keyboard.press("Enter")
         expect(page.get_by_role("alert")).to_be_visible()
-        self.assertAccessible(page)
-
-    def test_touch_targets_are_large_enough(self) -> None:
-        self.given_some()
-        page = self.open(viewport={"width": 320, "height": 800}, has_touch=True)
-        page.get_by_role("button", name="Edit Late").tap()
-        for control in page.locator("button, input, select, textarea, a, label.tick").all():
-            box = control.bounding_box()
-            if box is None or control.get_attribute("type") == "checkbox" or not control.is_visible():
-                continue  # a checkbox has its label around it
-            if control.get_attribute("class") != "skip":
-                name = control.evaluate("element => element.outerHTML")
-                self.assertGreaterEqual(min(box["width"], box["height"]), TOUCH, name)
+        check(page)
 
 
-class TestKeyboardAndEar(PageTest):
-    def press(self, page: Page, *keys: str) -> None:
-        for key in keys:
-            page.keyboard.press(key)
-
-    def test_every_action_works_by_keyboard(self) -> None:
-        page = self.open()
-        spoken = page.get_by_role("status")
-        page.keyboard.type("Buy milk")
-        self.press(page, "Enter")
-        expect(spoken.filter(has_text="Added “\u2068Buy milk\u2069”")).to_have_count(1)
-        page.keyboard.type("Call Ann")
-        self.press(page, "Enter")
-        self.assertShown(page, "Call Ann", "Buy milk")
-        # Past Add, five views, the search, the order and Complete all to the first todo.
-        self.press(page, *["Tab"] * 10)
-        expect(row(page, "Call Ann").get_by_role("checkbox")).to_be_focused()
-        self.press(page, "Space")
-        expect(spoken.filter(has_text="Completed “\u2068Call Ann\u2069”")).to_have_count(1)
-        self.press(page, "Tab", "Enter")
-        page.keyboard.type("Call Eve")
-        self.press(page, "Enter")
-        expect(spoken.filter(has_text="Saved “\u2068Call Eve\u2069”")).to_have_count(1)
-        expect(page.get_by_role("button", name="Edit Call Eve")).to_be_focused()
-        self.press(page, "Tab", "Enter")
-        expect(spoken.filter(has_text="Deleted “\u2068Call Eve\u2069”")).to_have_count(1)
-        expect(page.get_by_role("button", name="Delete Buy milk")).to_be_focused()
-        self.press(page, "ControlOrMeta+z")
-        expect(spoken.filter(has_text="Restored “\u2068Call Eve\u2069”")).to_have_count(1)
-        self.assertSaved("Buy milk", {"title": "Call Eve", "completed": True})
-        page.get_by_role("button", name="Delete Buy milk").focus()
-        self.press(page, "Enter")
-        expect(page.get_by_role("button", name="Delete Call Eve")).to_be_focused()
-        self.press(page, "Enter")
-        expect(new_todo(page)).to_be_focused()
-        self.assertSaved()
-
-    def test_skip_link_leads_to_the_list(self) -> None:
-        self.given("Buy milk")
-        page = self.open()
-        self.assertShown(page, "Buy milk")
-        self.press(page, "Shift+Tab")
-        expect(page.get_by_role("button", name="Skip to the list")).to_be_focused()
-        self.press(page, "Enter", "Tab")
-        expect(row(page, "Buy milk").get_by_role("checkbox")).to_be_focused()
-
-    def test_rows_have_accessible_names(self) -> None:
-        self.given({"title": "Buy milk", "description": "Two litres", "deadline_at": "2020-01-31T18:00"})
-        page = self.open()
-        expect(page.get_by_role("list", name="Todos")).to_match_aria_snapshot(
-            """
-            - list "Todos":
-              - listitem:
-                - 'checkbox "Completed: Buy milk"'
-                - paragraph: Buy milk
-                - paragraph: Two litres
-                - paragraph:
-                  - text: Overdue
-                  - time: 31 Jan 2020, 18:00
-                - button "Edit Buy milk"
-                - button "Delete Buy milk"
-            """
-        )
-
-    def test_search_results_are_announced(self) -> None:
-        self.given("Buy milk", "Buy oats", "Call Ann")
-        page = self.open()
-        page.get_by_role("searchbox").fill("buy")
-        expect(page.get_by_role("status").filter(has_text="2 todos found")).to_have_count(1)
+def test_axe_finds_nothing_in_an_unknown_address(site: Site) -> None:
+    page = site.open("/unknown", bypass_csp=True)
+    expect(page.get_by_role("heading", name="Page not found")).to_be_visible()
+    check(page)
+    page.get_by_role("link", name="Go to your todos").click()
+    expect(new_todo(page)).to_be_visible()
 
 
-class TestLooks(PageTest):
-    def test_page_follows_light_and_dark_mode(self) -> None:
-        page = self.open()
-        colours = []
-        for scheme in ("light", "dark"):
-            page.emulate_media(color_scheme=scheme)
-            colours.append(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
-        self.assertEqual(["rgb(244, 244, 241)", "rgb(22, 23, 26)"], colours)
-
-    def test_page_works_right_to_left(self) -> None:
-        self.given("Buy milk", "مرحبا بالعالم")
-        page = self.open()
-        self.assertShown(page, "مرحبا بالعالم", "Buy milk")
-        directions = page.locator("#list .title").evaluate_all(
-            "titles => titles.map(title => getComputedStyle(title).direction)"
-        )
-        self.assertEqual(["rtl", "ltr"], directions)
-
-    def test_page_fits_a_phone(self) -> None:
-        self.given("Buy milk")
-        page = self.open(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
-        row(page, "Buy milk").get_by_role("checkbox").tap()
-        self.assertSaved({"completed": True})
-        page.get_by_role("button", name="Edit Buy milk").tap()
-        page.get_by_role("textbox", name="Title", exact=True).fill("Buy oats")
-        page.get_by_role("button", name="Save").tap()
-        self.assertSaved("Buy oats")
-
-    def test_page_without_javascript_explains_itself(self) -> None:
-        page = self.open(java_script_enabled=False)
-        expect(page.locator("noscript p")).to_contain_text("This page needs JavaScript")
-        expect(page.locator("noscript p")).to_be_visible()
-        expect(new_todo(page)).to_be_hidden()
+def test_touch_targets_are_large_enough(site: Site) -> None:
+    given_some(site)
+    page = site.open(**PHONE)
+    row(page, "Late").get_by_role("button", name="More for Late").tap()
+    page.locator("#row-menu").get_by_text("Edit").tap()
+    new_todo(page).fill("Call Ann tomorrow")
+    for control in page.locator(
+        "button, input, select, textarea, #app a:not(.description a), label.tick"
+    ).all():
+        box = control.bounding_box()
+        if box is None or control.get_attribute("type") == "checkbox" or not control.is_visible():
+            continue  # a checkbox has its label around it
+        if control.get_attribute("class") != "skip":
+            name = control.evaluate("element => element.outerHTML")
+            assert min(box["width"], box["height"]) >= TOUCH, name
 
 
-class TestSafe(PageTest):
-    def test_markup_in_a_todo_is_shown_as_text(self) -> None:
-        page = self.open()
-        dialogs: list[str] = []
-        page.on("dialog", lambda dialog: dialogs.append(dialog.message))
-        for title in NASTY:
-            new_todo(page).fill(title)
-            new_todo(page).press("Enter")
-        self.assertShown(page, *reversed(NASTY))
-        self.assertSaved(*NASTY)
-        page.reload()
-        self.assertShown(page, *reversed(NASTY))
-        for title in NASTY:
-            page.get_by_role("searchbox").fill(title)
-            expect(page.locator("#list .title").first).to_have_text(title)
-        page.get_by_role("searchbox").fill("")
-        page.get_by_role("button", name=f"Delete {NASTY[0]}").click()
-        expect(page.get_by_text(f"Deleted “\u2068{NASTY[0]}\u2069”")).to_be_visible()
-        self.assertEqual([], dialogs)
-        # Neither the policy nor another host was called on: see tearDown.
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_contrast_of_what_can_be_used_is_three_to_one(site: Site, scheme: str) -> None:
+    """WCAG 2.2, success criterion 1.4.11: borders of fields, and the selected view beside the others."""
+    site.given("Buy milk")
+    page = site.open(color_scheme=scheme)
+    expect_shown(page, "Buy milk")
+    colours = page.evaluate(
+        """() => {
+          const style = (selector) => getComputedStyle(document.querySelector(selector));
+          const ground = style(":root").backgroundColor;
+          return [[style("#search input").borderTopColor, ground],
+                  [style("#menu select").borderTopColor, style("#menu").backgroundColor],
+                  [style("#views [aria-current]").backgroundColor, ground]];
+        }"""
+    )
+    for pair in colours:
+        lighter, darker = sorted(map(luminance, pair), reverse=True)
+        assert (lighter + 0.05) / (darker + 0.05) >= 3, pair
 
 
-if __name__ == "__main__":
-    unittest.main()
+def luminance(colour: str) -> float:
+    """Return the relative luminance of rgb(r, g, b)."""
+    channels = [int(part) / 255 for part in colour.strip("rgb()").split(",")]
+    red, green, blue = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_selected_view_differs_in_forced_colours(site: Site) -> None:
+    site.given("Buy milk")
+    page = site.open(forced_colors="active")
+    expect_shown(page, "Buy milk")
+    grounds = page.locator("#views a").evaluate_all(
+        "links => links.map(link => getComputedStyle(link).backgroundColor)"
+    )
+    assert grounds[0] not in grounds[1:]
+
+
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def test_everything_is_done_by_keyboard_and_said(site: Site) -> None:
+    page = site.open()
+    spoken = page.locator("#spoken")
+    page.keyboard.type("Buy milk")
+    press(page, "Enter")
+    expect(spoken).to_have_text("Added “\u2068Buy milk\u2069”")
+    page.keyboard.type("Call Ann")
+    press(page, "Enter")
+    expect_shown(page, "Call Ann", "Buy milk")
+    # Past Add and five views to the first todo.
+    press(page, *["Tab"] * 7)
+    expect(row(page, "Call Ann").get_by_role("checkbox")).to_be_focused()
+    press(page, "Tab", "Enter")
+    page.keyboard.type("Call Eve")
+    press(page, "Enter")
+    expect(spoken).to_have_text("Saved “\u2068Call Eve\u2069”")
+    expect(page.get_by_role("button", name="Edit Call Eve")).to_be_focused()
+    press(page, "Tab", "Enter")
+    expect(page.get_by_role("status").filter(has_text="Deleted “\u2068Call Eve\u2069”")).to_have_count(1)
+    expect(page.get_by_role("button", name="Delete Buy milk")).to_be_focused()
+    press(page, "ControlOrMeta+z")
+    expect(spoken).to_have_text("Restored “\u2068Call Eve\u2069”")
+    site.expect_saved("Buy milk", "Call Eve")
+    row(page, "Call Eve").get_by_role("checkbox").focus()
+    press(page, "Space")
+    expect(page.get_by_role("status").filter(has_text="Completed “\u2068Call Eve\u2069”")).not_to_have_count(
+        0
+    )
+    expect(row(page, "Buy milk").get_by_role("checkbox")).to_be_focused()
+    site.expect_saved("Buy milk", {"title": "Call Eve", "completed": True})
+
+
+def test_focus_goes_to_the_new_todo_after_the_last_deletion(site: Site) -> None:
+    site.given("Buy milk")
+    page = site.open()
+    page.get_by_role("button", name="Delete Buy milk").focus()
+    press(page, "Enter")
+    expect(new_todo(page)).to_be_focused()
+    site.expect_saved()
+
+
+def test_skip_link_leads_to_the_list(site: Site) -> None:
+    site.given("Buy milk")
+    page = site.open()
+    expect_shown(page, "Buy milk")
+    page.locator(".skip").focus()
+    press(page, "Enter", "Tab")
+    expect(row(page, "Buy milk").get_by_role("checkbox")).to_be_focused()
+
+
+def test_rows_say_what_they_are(site: Site) -> None:
+    site.given({"title": "Buy milk", "description": "Two litres", "deadline_at": "2020-01-31T18:00"})
+    page = site.open()
+    expect(page.get_by_role("list", name="Overdue")).to_match_aria_snapshot(
+        """
+        - list "Overdue":
+          - listitem:
+            - 'checkbox "Completed: Buy milk"'
+            - paragraph: Buy milk
+            - paragraph: Two litres
+            - paragraph:
+              - text: Overdue
+              - time: 31 Jan 2020, 18:00
+            - button "Edit Buy milk"
+            - button "Delete Buy milk"
+        """
+    )
+
+
+def test_results_of_a_search_and_dates_are_said(site: Site) -> None:
+    site.given("Buy milk", "Buy oats", "Call Ann")
+    page = site.open()
+    page.get_by_role("searchbox").fill("buy")
+    expect(page.locator("#spoken")).to_have_text("2 todos found")
+    new_todo(page).fill("Call Ann tomorrow")
+    expect(page.locator("#spoken")).to_have_text("Due tomorrow")
+
+
+def test_colours_follow_light_and_dark(site: Site) -> None:
+    page = site.open()
+    colours = []
+    for scheme in ("light", "dark"):
+        page.emulate_media(color_scheme=scheme)
+        colours.append(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+    assert colours == ["rgb(244, 244, 241)", "rgb(22, 23, 26)"]
+
+
+def test_right_to_left_titles_run_their_way(site: Site) -> None:
+    site.given("Buy milk", "مرحبا بالعالم")
+    page = site.open()
+    expect_shown(page, "مرحبا بالعالم", "Buy milk")
+    directions = page.locator("#list .title").evaluate_all(
+        "titles => titles.map(title => getComputedStyle(title).direction)"
+    )
+    assert directions == ["rtl", "ltr"]
+
+
+def test_phone_has_one_menu_for_each_todo(site: Site) -> None:
+    site.given("Buy milk", "Call Ann")
+    page = site.open(**PHONE)
+    expect(row(page, "Buy milk").get_by_role("button")).to_have_count(1)
+    row(page, "Buy milk").get_by_role("button", name="More for Buy milk").tap()
+    page.locator("#row-menu").get_by_text("Edit").tap()
+    page.locator(".editor [name=title]").fill("Buy oats")
+    page.get_by_role("button", name="Save").tap()
+    site.expect_saved("Buy oats", "Call Ann")
+    row(page, "Call Ann").get_by_role("button", name="More for Call Ann").tap()
+    page.locator("#row-menu").get_by_text("Delete").tap()
+    site.expect_saved("Buy oats")
+    row(page, "Buy oats").get_by_role("checkbox").tap()
+    site.expect_saved({"completed": True})
+
+
+def test_first_todo_is_in_the_upper_third_of_a_phone(site: Site) -> None:
+    given_some(site)
+    page = site.open(**PHONE)
+    box = row(page, "Late").locator(".title").bounding_box()
+    assert box is not None
+    assert box["y"] < 740 / 3
+    expect(page.get_by_role("searchbox")).to_be_hidden()
+    page.get_by_role("button", name="Search").tap()
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.get_by_role("searchbox").fill("plain")
+    expect_shown(page, "Plain")
+    page.get_by_role("button", name="Search").tap()
+    expect(page.get_by_role("searchbox")).to_be_hidden()
+    expect(row(page, "Late")).to_be_visible()
+
+
+def test_print_shows_the_todos_and_no_controls(site: Site) -> None:
+    site.given(*[f"Todo {number}" for number in range(100)])
+    page = site.open()
+    expect(row(page, "Todo 99")).to_be_visible()
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator("#list .title:visible")).to_have_count(100)
+    for hidden in ("#add", "#views", "#search", "#menu-button", ".row .icon"):
+        expect(page.locator(hidden).first).to_be_hidden()
+
+
+def test_without_javascript_the_page_links_to_the_api(site: Site) -> None:
+    page = site.open(java_script_enabled=False)
+    expect(page.locator("noscript p")).to_contain_text("This page needs JavaScript")
+    expect(new_todo(page)).to_be_hidden()
+    page.locator("noscript a").click()
+    expect(page.locator("body")).to_contain_text("[]")
+
+
+def test_nasty_strings_are_text(site: Site) -> None:
+    page = site.open()
+    dialogs: list[str] = []
+    page.on("dialog", lambda dialog: dialogs.append(dialog.message))
+    for title in NASTY:
+        add(page, title)
+    expect_shown(page, *reversed(NASTY))
+    site.expect_saved(*NASTY)
+    page.reload()
+    expect_shown(page, *reversed(NASTY))
+    for title in NASTY:
+        page.get_by_role("searchbox").fill(title)
+        expect(page.locator("#list .title").first).to_have_text(title)
+    page.get_by_role("searchbox").fill("")
+    page.get_by_role("button", name=f"Delete {NASTY[0]}").click()
+    expect(page.get_by_text(f"Deleted “\u2068{NASTY[0]}\u2069”")).to_be_visible()
+    assert dialogs == []

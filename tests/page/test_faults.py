@@ -1,34 +1,31 @@
-"""The page at `/` when something goes wrong: nothing that was typed is lost, and nothing is done twice."""
+"""The page when something goes wrong: nothing that was typed is lost, and nothing is done twice."""
 
+import re
 import sqlite3
-import unittest
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.sync_api import Error, Locator, Page, Route, expect
+from playwright.sync_api import Browser, Error, Page, Route, expect
 
-from tests.support.api import empty_app
-from tests.support.page import TODOS, PageTest, make_token, new_todo, row, serve, setUpModule, tearDownModule  # noqa: F401
+from tests.support.page import (
+    UNREACHABLE,
+    Site,
+    add,
+    before_next,
+    choose,
+    conflict,
+    edit,
+    expect_shown,
+    new_todo,
+    retitle,
+    row,
+)
+from tests.support.server import Server
 
 pytestmark = pytest.mark.browser
-
-UNREACHABLE = "The service can’t be reached."
-
-
-def add(page: Page, title: str) -> None:
-    new_todo(page).fill(title)
-    new_todo(page).press("Enter")
-
-
-def edit(page: Page, title: str, new_title: str) -> None:
-    page.get_by_role("button", name=f"Edit {title}").click()
-    page.keyboard.type(new_title)
-    page.keyboard.press("Enter")
-
-
-def dialog(page: Page) -> Locator:
-    return page.get_by_role("dialog", name="This was changed elsewhere")
 
 
 def try_now(page: Page) -> None:
@@ -37,21 +34,8 @@ def try_now(page: Page) -> None:
         page.get_by_role("button", name="Try now").click(timeout=1000)
 
 
-def before_next(page: Page, method: str, act: Callable[[Route], None]) -> None:
-    """Hand the next request of `method` to `act` instead of sending it."""
-    requests = iter([act])
-
-    def intercept(route: Route) -> None:
-        if route.request.method == method and (this := next(requests, None)):
-            this(route)
-        else:
-            route.continue_()
-
-    page.route("**/api/v1/todos**", intercept)
-
-
-def lose_answer(page: Page, method: str) -> None:
-    """Have the next request of `method` carried out, and its answer lost on the way."""
+def lose_response(page: Page, method: str) -> None:
+    """Let the service carry out the next request of `method`, and lose its response on the way."""
 
     def lose(route: Route) -> None:
         route.fetch()
@@ -60,340 +44,526 @@ def lose_answer(page: Page, method: str) -> None:
     before_next(page, method, lose)
 
 
-class TestConflict(PageTest):
-    def two_windows(self) -> tuple[Page, Page]:
-        self.given({"title": "Buy milk", "description": "Two litres"})
-        pages = self.open(), self.open()
-        for page in pages:
-            self.assertShown(page, "Buy milk")
-        return pages
+def stop_polling(page: Page) -> None:
+    """Keep the list as it is, so that what others change comes as a surprise however slow the machine is."""
+    page.route(re.compile(r"/todos\?"), lambda route: route.fulfill(status=304))
 
-    def conflict(self) -> Page:
-        mine, other = self.two_windows()
-        mine.get_by_role("button", name="Edit Buy milk").click()
-        mine.keyboard.type("Buy oats")
-        edit(other, "Buy milk", "Buy rice")
-        self.assertSaved("Buy rice")
-        mine.keyboard.press("Enter")
-        expect(dialog(mine)).to_be_visible()
-        return mine
 
-    def test_conflict_shows_both_versions(self) -> None:
-        page = self.conflict()
-        yours, theirs = dialog(page).locator("section").all()
-        for version, text in (
-            (yours, "Yours Title (differs) Buy oats Description Two litres"),
-            (theirs, "Theirs Title (differs) Buy rice Description Two litres"),
+@contextmanager
+def offline(page: Page) -> Iterator[None]:
+    """Cut the connection of the browser."""
+    page.context.set_offline(True)
+    try:
+        yield
+    finally:
+        page.context.set_offline(False)
+
+
+@contextmanager
+def locked(site: Site) -> Iterator[None]:
+    """Keep the database locked by another program, so that the service refuses every write with 503."""
+    with closing(sqlite3.connect(site.server.database, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        yield
+        other.execute("ROLLBACK")
+
+
+# Two windows
+
+
+@pytest.fixture
+def windows(site: Site) -> tuple[Page, Page]:
+    """Open two windows that show the same todo."""
+    site.given({"title": "Buy milk", "description": "Two litres"})
+    pages = site.open(), site.open()
+    for page in pages:
+        expect_shown(page, "Buy milk")
+    stop_polling(pages[0])
+    return pages
+
+
+@pytest.fixture
+def conflicting(site: Site, windows: tuple[Page, Page]) -> Page:
+    """Give the todo another title in each window."""
+    mine, other = windows
+    edit(mine, "Buy milk")
+    mine.keyboard.type("Buy oats")
+    retitle(other, "Buy milk", "Buy rice")
+    site.expect_saved("Buy rice")
+    mine.keyboard.press("Enter")
+    expect(conflict(mine)).to_be_visible()
+    return mine
+
+
+@pytest.mark.parametrize(
+    ("theirs", "act", "saved"),
+    [
+        pytest.param(
+            {"description": "Three litres"},
+            lambda page: row(page, "Buy milk").get_by_role("checkbox").click(),
+            {"title": "Buy milk", "description": "Three litres", "completed": True},
+            id="they describe and I tick",
+        ),
+        pytest.param(
+            {"completed": True, "deadline_at": "2099-01-01T00:00:00"},
+            lambda page: retitle(page, "Buy milk", "Buy oats"),
+            {"title": "Buy oats", "completed": True, "deadline_at": "2099-01-01T00:00:00"},
+            id="they tick and I retitle",
+        ),
+        pytest.param(
+            {"title": "Buy oats", "description": None},
+            lambda page: retitle(page, "Buy milk", "Buy oats"),
+            {"title": "Buy oats", "description": None},
+            id="both give it the same title",
+        ),
+    ],
+)
+def test_changes_of_different_members_are_merged(
+    site: Site, theirs: dict[str, object], act: Callable[[Page], None], saved: dict[str, object]
+) -> None:
+    site.given({"title": "Buy milk", "description": "Two litres"})
+    page = site.open()
+    expect_shown(page, "Buy milk")
+    stop_polling(page)
+    site.change("Buy milk", **theirs)
+    act(page)
+    site.expect_saved(saved)
+    expect(conflict(page)).to_have_count(0)
+
+
+def test_edit_that_began_before_the_other_change_is_merged(site: Site, windows: tuple[Page, Page]) -> None:
+    mine, other = windows
+    edit(mine, "Buy milk")
+    mine.keyboard.type("Buy oats")
+    edit(other, "Buy milk").get_by_label("Description").fill("Three litres")
+    other.keyboard.press("Enter")
+    site.expect_saved({"description": "Three litres"})
+    mine.keyboard.press("Enter")
+    site.expect_saved({"title": "Buy oats", "description": "Three litres"})
+    expect(conflict(mine)).to_have_count(0)
+
+
+def test_conflict_shows_the_members_that_differ(site: Site, conflicting: Page) -> None:
+    yours, theirs = conflict(conflicting).locator("section").all()
+    expect(yours.locator("dd:visible")).to_have_text(["Buy oats"])
+    expect(theirs.locator("dd:visible")).to_have_text(["Buy rice"])
+    site.expect_saved("Buy rice")
+
+
+def test_keep_yours_keeps_what_only_they_changed(site: Site, conflicting: Page) -> None:
+    site.change("Buy rice", description="Three litres")
+    conflicting.get_by_role("button", name="Keep yours").click()
+    expect_shown(conflicting, "Buy oats")
+    site.expect_saved({"title": "Buy oats", "description": "Three litres"})
+
+
+def test_take_theirs_drops_the_change(site: Site, conflicting: Page) -> None:
+    conflicting.get_by_role("button", name="Take theirs").click()
+    expect_shown(conflicting, "Buy rice")
+    site.expect_saved("Buy rice")
+    retitle(conflicting, "Buy rice", "Buy nuts")
+    site.expect_saved("Buy nuts")
+
+
+def test_decision_can_wait(site: Site, conflicting: Page) -> None:
+    conflicting.keyboard.press("Escape")
+    expect(conflict(conflicting)).to_have_count(0)
+    expect_shown(conflicting, "Buy oats")
+    expect(conflicting.get_by_text("Not saved yet")).to_be_visible()
+    conflicting.get_by_role("button", name="Decide", exact=True).click()
+    conflicting.get_by_role("button", name="Keep yours").click()
+    site.expect_saved("Buy oats")
+    expect(conflicting.get_by_text("A change waits for your decision.")).to_be_hidden()
+
+
+@pytest.mark.parametrize(("choice", "saved"), [("Keep yours", ["Buy oats"]), ("Take theirs", [])])
+def test_change_of_a_deleted_todo_is_asked_about(
+    site: Site, windows: tuple[Page, Page], choice: str, saved: list[str]
+) -> None:
+    mine, other = windows
+    other.get_by_role("button", name="Delete Buy milk").click()
+    site.expect_saved()
+    retitle(mine, "Buy milk", "Buy oats")
+    expect(conflict(mine)).to_contain_text("Deleted")
+    mine.get_by_role("button", name=choice).click()
+    expect_shown(mine, *saved)
+    site.expect_saved(*saved)
+
+
+def test_changed_todo_is_not_deleted_unseen(site: Site, windows: tuple[Page, Page]) -> None:
+    mine, other = windows
+    retitle(other, "Buy milk", "Buy rice")
+    site.expect_saved("Buy rice")
+    mine.get_by_role("button", name="Delete Buy milk").click()
+    expect(conflict(mine)).to_contain_text("Buy rice")
+    mine.get_by_role("button", name="Take theirs").click()
+    expect_shown(mine, "Buy rice")
+    site.expect_saved("Buy rice")
+
+
+def test_clearing_spares_what_is_opened_again(site: Site) -> None:
+    site.given({"title": "Buy milk", "completed": True}, {"title": "Call Ann", "completed": True})
+    page = site.open()
+
+    def reopen(route: Route) -> None:
+        """Open a todo again between the read of what is completed and its removal."""
+        site.change("Buy milk", completed=False)
+        route.continue_()
+
+    before_next(page, "POST", reopen)
+    choose(page, "Delete all 2 completed")
+    expect_shown(page, "Buy milk")
+    site.expect_saved({"title": "Buy milk", "completed": False})
+
+
+# No connection
+
+
+def test_changes_outlast_a_killed_server(site: Site) -> None:
+    site.given("Buy milk", "Call Ann", "Sow peas")
+    page = site.open()
+    expect_shown(page, "Sow peas", "Call Ann", "Buy milk")
+    site.server.kill()
+    try:
+        add(page, "Mow the lawn")
+        retitle(page, "Buy milk", "Buy oats")
+        row(page, "Call Ann").get_by_role("checkbox").click()
+        page.get_by_role("button", name="Delete Sow peas").click()
+        retitle(page, "Mow the lawn", "Mow the meadow")
+        expect(page.get_by_text(UNREACHABLE)).to_contain_text("5 changes are kept here")
+        expect_shown(page, "Mow the meadow", "Buy oats")
+        expect(row(page, "Buy oats").get_by_text("Not saved yet")).to_be_visible()
+    finally:
+        site.server.start()
+    try_now(page)
+    site.expect_saved("Buy oats", {"title": "Call Ann", "completed": True}, "Mow the meadow")
+    expect(page.get_by_text(UNREACHABLE)).to_be_hidden()
+    expect(page.get_by_role("status").filter(has_text="everything is saved")).to_have_count(1)
+    expect(page.get_by_text("Not saved yet").filter(visible=True)).to_have_count(0)
+
+
+def test_unreachable_service_is_tried_again_by_itself(site: Site) -> None:
+    page = site.open()
+    with offline(page):
+        add(page, "Buy milk")
+        expect(page.get_by_text(UNREACHABLE)).to_be_visible()
+    site.expect_saved("Buy milk")
+
+
+@pytest.mark.parametrize(
+    ("method", "act", "saved"),
+    [
+        ("POST", lambda page: add(page, "Sow peas"), ["Buy milk", "Sow peas"]),
+        ("PATCH", lambda page: retitle(page, "Buy milk", "Buy oats"), ["Buy oats"]),
+        ("DELETE", lambda page: page.get_by_role("button", name="Delete Buy milk").click(), []),
+    ],
+    ids=["add", "edit", "delete"],
+)
+def test_lost_response_doubles_nothing(
+    site: Site, method: str, act: Callable[[Page], None], saved: list[str]
+) -> None:
+    site.given("Buy milk")
+    page = site.open()
+    expect_shown(page, "Buy milk")
+    lose_response(page, method)
+    act(page)
+    try_now(page)
+    expect(page.get_by_text(UNREACHABLE)).to_be_hidden()
+    expect_shown(page, *reversed(saved))
+    site.expect_saved(*saved)
+    expect(conflict(page)).to_have_count(0)
+
+
+def test_lost_response_to_a_bulk_change_doubles_nothing(site: Site) -> None:
+    site.given("Buy milk", {"title": "Call Ann", "completed": True})
+    page = site.open()
+    lose_response(page, "POST")
+    choose(page, "Delete 1 completed todo")
+    try_now(page)
+    expect(page.get_by_text("1 todo deleted")).to_be_visible()
+    lose_response(page, "POST")
+    page.get_by_role("button", name="Undo").click()
+    try_now(page)
+    site.expect_saved("Buy milk", {"title": "Call Ann", "completed": True})
+
+
+def test_view_that_is_chosen_offline_shows_its_own_todos(site: Site) -> None:
+    site.given(
+        "Buy milk", {"title": "Call Ann", "completed": True}, {"title": "Late", "deadline_at": "2020-01-01"}
+    )
+    page = site.open()
+    expect_shown(page, "Late", "Buy milk")
+    with offline(page):
+        add(page, "Sow peas")
+        expect(page.get_by_text("1 change is kept here")).to_be_visible()
+        for view, titles in (
+            ("Active", ["Late", "Sow peas", "Buy milk"]),
+            ("Completed", ["Call Ann"]),
+            ("Overdue", ["Late"]),
+            ("All", ["Late", "Sow peas", "Buy milk"]),
         ):
-            expect(version).to_contain_text(text, use_inner_text=True)
-        self.assertSaved("Buy rice")
-
-    def test_conflict_can_keep_the_own_version(self) -> None:
-        page = self.conflict()
-        page.get_by_role("button", name="Keep yours").click()
-        self.assertShown(page, "Buy oats")
-        self.assertSaved({"title": "Buy oats", "description": "Two litres"})
-
-    def test_conflict_shows_the_whole_own_version(self) -> None:
-        mine, other = self.two_windows()
-        mine.get_by_role("button", name="Edit Buy milk").click()
-        other.get_by_role("button", name="Edit Buy milk").click()
-        other.get_by_role("list", name="Todos").get_by_label("Description").fill("Three litres")
-        other.keyboard.press("Enter")
-        self.assertSaved({"description": "Three litres"})
-        mine.keyboard.type("Buy oats")
-        mine.keyboard.press("Enter")
-        expect(dialog(mine).locator("section").first).to_contain_text("Two litres")
-        mine.get_by_role("button", name="Keep yours").click()
-        self.assertSaved({"title": "Buy oats", "description": "Two litres"})
-
-    def test_conflict_can_take_the_other_version(self) -> None:
-        page = self.conflict()
-        page.get_by_role("button", name="Take theirs").click()
-        self.assertShown(page, "Buy rice")
-        self.assertSaved("Buy rice")
-        edit(page, "Buy rice", "Buy nuts")
-        self.assertSaved("Buy nuts")
-
-    def test_conflict_can_be_decided_later(self) -> None:
-        page = self.conflict()
-        page.keyboard.press("Escape")
-        expect(dialog(page)).to_be_hidden()
-        self.assertShown(page, "Buy oats")
-        expect(page.get_by_text("Not saved yet")).to_be_visible()
-        page.get_by_role("button", name="Decide").click()
-        page.get_by_role("button", name="Keep yours").click()
-        self.assertSaved("Buy oats")
-        expect(page.get_by_text("A change waits for your decision.")).to_be_hidden()
-
-    def test_conflict_with_a_deletion_says_so(self) -> None:
-        for choice, saved in (("Keep yours", ["Buy oats"]), ("Take theirs", [])):
-            with self.subTest(choice):
-                self.setUp()
-                mine, other = self.two_windows()
-                other.get_by_role("button", name="Delete Buy milk").click()
-                self.assertSaved()
-                edit(mine, "Buy milk", "Buy oats")
-                expect(dialog(mine)).to_contain_text("Deleted")
-                mine.get_by_role("button", name=choice).click()
-                self.assertShown(mine, *saved)
-                self.assertSaved(*saved)
-
-    def test_todo_changed_elsewhere_is_not_deleted_unseen(self) -> None:
-        mine, other = self.two_windows()
-        edit(other, "Buy milk", "Buy rice")
-        self.assertSaved("Buy rice")
-        mine.get_by_role("button", name="Delete Buy milk").click()
-        expect(dialog(mine)).to_contain_text("Buy rice")
-        mine.get_by_role("button", name="Take theirs").click()
-        self.assertShown(mine, "Buy rice")
-        self.assertSaved("Buy rice")
-
-    def test_equal_changes_do_not_conflict(self) -> None:
-        mine, other = self.two_windows()
-        row(other, "Buy milk").get_by_role("checkbox").check()
-        self.assertSaved({"completed": True})
-        row(mine, "Buy milk").get_by_role("checkbox").check()
-        edit(mine, "Buy milk", "Buy oats")
-        self.assertSaved({"title": "Buy oats", "completed": True})
-        expect(dialog(mine)).to_be_hidden()
-
-    def test_clear_completed_spares_a_reactivated_todo(self) -> None:
-        self.given({"title": "Buy milk", "completed": True}, {"title": "Call Ann", "completed": True})
-        page = self.open()
-
-        def reopen(route: Route) -> None:
-            """Between the read of what is completed and its removal another window opens one again."""
-            first = self.saved()[0]
-            self.server.request("PATCH", f"{TODOS}/{first['id']}", {"completed": False})
-            route.continue_()
-
-        before_next(page, "POST", reopen)
-        page.get_by_role("button", name="Clear completed").click()
-        expect(page.get_by_text("1 item left")).to_be_visible()
-        self.assertShown(page, "Buy milk")
-        self.assertSaved({"title": "Buy milk", "completed": False})
-
-
-class TestLostConnection(PageTest):
-    def test_changes_survive_a_killed_server(self) -> None:
-        self.given("Buy milk", "Call Ann", "Sow peas")
-        page = self.open()
-        self.assertShown(page, "Sow peas", "Call Ann", "Buy milk")
-        self.server.kill()
-        try:
-            add(page, "Mow the lawn")
-            edit(page, "Buy milk", "Buy oats")
-            row(page, "Call Ann").get_by_role("checkbox").check()
-            page.get_by_role("button", name="Delete Sow peas").click()
-            edit(page, "Mow the lawn", "Mow the meadow")
-            expect(page.get_by_text(UNREACHABLE)).to_contain_text("5 changes are kept here")
-            self.assertShown(page, "Mow the meadow", "Call Ann", "Buy oats")
-            expect(row(page, "Buy oats").get_by_text("Not saved yet")).to_be_visible()
-        finally:
-            self.server.start()
-        try_now(page)
-        self.assertSaved("Buy oats", {"title": "Call Ann", "completed": True}, "Mow the meadow")
-        expect(page.get_by_text(UNREACHABLE)).to_be_hidden()
-        expect(page.get_by_role("status").filter(has_text="everything is saved")).to_have_count(1)
-        expect(page.get_by_text("Not saved yet").filter(visible=True)).to_have_count(0)
-
-    def test_failed_change_is_retried_automatically(self) -> None:
-        page = self.open()
-        self.server.kill()
-        try:
-            add(page, "Buy milk")
-            expect(page.get_by_text(UNREACHABLE)).to_be_visible()
-        finally:
-            self.server.start()
-        self.assertSaved("Buy milk")
-
-    def test_lost_response_duplicates_nothing(self) -> None:
-        acts: dict[str, tuple[Callable[[Page], None], list[str]]] = {
-            "POST": (lambda page: add(page, "Sow peas"), ["Buy milk", "Sow peas"]),
-            "PATCH": (lambda page: edit(page, "Buy milk", "Buy oats"), ["Buy oats"]),
-            "DELETE": (lambda page: page.get_by_role("button", name="Delete Buy milk").click(), []),
-        }
-        for method, (act, saved) in acts.items():
-            with self.subTest(method):
-                self.setUp()
-                self.given("Buy milk")
-                page = self.open()
-                self.assertShown(page, "Buy milk")
-                lose_answer(page, method)
-                act(page)
-                try_now(page)
-                expect(page.get_by_text(UNREACHABLE)).to_be_hidden()
-                self.assertShown(page, *reversed(saved))
-                self.assertSaved(*saved)
-                expect(dialog(page)).to_be_hidden()
-
-    def test_lost_response_to_a_bulk_update_duplicates_nothing(self) -> None:
-        self.given("Buy milk", {"title": "Call Ann", "completed": True})
-        page = self.open()
-        lose_answer(page, "POST")
-        page.get_by_role("button", name="Clear completed").click()
-        try_now(page)
-        expect(page.get_by_text("1 todo deleted")).to_be_visible()
-        lose_answer(page, "POST")
-        page.get_by_role("button", name="Undo").click()
-        try_now(page)
-        self.assertSaved("Buy milk", {"title": "Call Ann", "completed": True})
-        self.assertShown(page, "Call Ann", "Buy milk")
-
-    def test_failed_read_is_retried(self) -> None:
-        self.given("Buy milk")
-        page = self.open()
-        self.assertShown(page, "Buy milk")
-        self.server.kill()
-        try:
-            page.get_by_role("searchbox").fill("milk")
-            expect(page.get_by_text(UNREACHABLE)).to_be_visible()
-        finally:
-            self.server.start()
-        try_now(page)
-        self.assertShown(page, "Buy milk")
-        expect(page.get_by_text(UNREACHABLE)).to_be_hidden()
-
-
-class TestUnavailable(PageTest):
-    @contextmanager
-    def locked(self) -> Iterator[None]:
-        """Another program holds the database locked, so that the service answers 503 to every write."""
-        with closing(sqlite3.connect(self.server.database, isolation_level=None)) as other:
-            other.execute("BEGIN IMMEDIATE")
-            yield
-            other.execute("ROLLBACK")
-
-    def test_unavailable_service_is_announced_and_retried(self) -> None:
-        self.given("Buy milk")
-        page = self.open()
-        with self.locked():
-            edit(page, "Buy milk", "Buy oats")
-            expect(page.get_by_text("The database is locked")).to_contain_text("1 change is kept here")
-            self.assertShown(page, "Buy oats")
-        try_now(page)
-        self.assertSaved("Buy oats")
-
-    def test_pending_changes_survive_a_reload(self) -> None:
-        self.given("Buy milk", "Call Ann")
-        page = self.open()
-        page.on("dialog", lambda dialog: dialog.accept())
-        with self.locked():
-            add(page, "Sow peas")
-            edit(page, "Buy milk", "Buy oats")
-            page.get_by_role("button", name="Delete Call Ann").click()
-            expect(page.get_by_text("3 changes are kept here")).to_be_visible()
-            page.reload()
-            self.assertShown(page, "Sow peas", "Buy oats")
-            expect(page.get_by_text("3 changes are kept here")).to_be_visible()
-        try_now(page)
-        self.assertSaved("Buy oats", "Sow peas")
-        self.assertShown(page, "Sow peas", "Buy oats")
-
-    def test_pending_change_can_be_undone(self) -> None:
-        self.given("Buy milk", "Call Ann")
-        page = self.open()
-        with self.locked():
-            page.get_by_role("button", name="Delete Call Ann").click()
+            page.locator("#views").get_by_role("link", name=view).click()
+            expect_shown(page, *titles)
             expect(page.get_by_text("1 change is kept here")).to_be_visible()
-            page.get_by_role("button", name="Undo").click()
-            self.assertShown(page, "Call Ann", "Buy milk")
-        try_now(page)
-        self.assertSaved("Buy milk", "Call Ann")
-        self.assertShown(page, "Call Ann", "Buy milk")
+        page.get_by_role("searchbox").fill("BUY")
+        expect_shown(page, "Buy milk")
+        expect(page.get_by_text("1 change is kept here")).to_be_visible()
 
 
-class TestRefused(PageTest):
-    def test_rejected_todo_returns_to_the_form_with_the_reason(self) -> None:
-        page = self.open()
-        add(page, "Ring the \u0007 bell")
-        expect(new_todo(page)).to_have_value("Ring the \u0007 bell")
-        expect(page.get_by_role("alert")).to_contain_text("title must be a string of 1 to 80 characters")
-        self.assertShown(page)
-        add(page, "Ring the bell")
-        self.assertSaved("Ring the bell")
-        expect(page.get_by_role("alert")).to_be_hidden()
+def test_failed_reads_are_repeated_with_growing_pauses(site: Site) -> None:
+    site.given("Buy milk")
+    page = site.open("about:blank", url="about:blank")
+    page.clock.install()
+    page.goto(site.server.url)
+    expect_shown(page, "Buy milk")
+    requests: list[str] = []
 
-    def test_text_typed_meanwhile_stays(self) -> None:
-        page = self.open()
+    def fail(route: Route) -> None:
+        requests.append(route.request.url)
+        route.abort()
 
-        def type_on(route: Route) -> None:
-            new_todo(page).fill("Call Ann")
-            route.continue_()
-
-        before_next(page, "POST", type_on)
-        add(page, "Ring the \u0007 bell")
-        title = page.get_by_role("textbox", name="Title", exact=True)
-        expect(title).to_have_value("Ring the \u0007 bell")
-        expect(title).to_be_focused()
-        expect(new_todo(page)).to_have_value("Call Ann")
-        title.fill("Ring the bell")
-        title.press("Enter")
-        self.assertShown(page, "Ring the bell")
-        self.assertSaved("Ring the bell")
-
-    def test_rejected_edit_returns_to_the_editor_with_the_reason(self) -> None:
-        self.given({"title": "Buy milk", "description": "Two litres"})
-        page = self.open()
-        page.get_by_role("button", name="Edit Buy milk").click()
-        page.get_by_role("list", name="Todos").get_by_role("listitem").get_by_label("Description").fill(
-            "Three \u0007"
-        )
-        page.keyboard.press("Enter")
-        description = (
-            page.get_by_role("list", name="Todos").get_by_role("listitem").get_by_label("Description")
-        )
-        expect(description).to_have_value("Three \u0007")
-        expect(description).to_be_focused()
-        expect(page.get_by_role("alert")).to_contain_text("description must be")
-        page.keyboard.press("Escape")
-        expect(page.get_by_role("list", name="Todos").get_by_role("listitem")).to_contain_text("Two litres")
-        self.assertSaved({"description": "Two litres"})
+    page.route("**/api/**", fail)
+    page.clock.run_for(5000)
+    expect(page.get_by_text(UNREACHABLE)).to_be_visible()
+    for _ in range(60):
+        page.clock.run_for(1000)
+    assert 3 <= len([url for url in requests if "total=true" in url and "limit=1000" in url]) <= 8
+    page.unroute("**/api/**")
+    page.get_by_role("button", name="Try now").click()
+    expect(page.get_by_text(UNREACHABLE)).to_be_hidden()
 
 
-class TestToken(PageTest):
-    def setUp(self) -> None:
-        super().setUp()
-        self.app = empty_app(REQUIRE_TOKEN=True)
-        self.url = self.enterContext(serve(self.app))
+def test_page_of_a_proxy_is_no_response_of_the_service(site: Site) -> None:
+    site.given("Buy milk")
+    page = site.open()
+    expect_shown(page, "Buy milk")
+    page.route(
+        "**/api/**", lambda route: route.fulfill(status=404, content_type="text/html", body="<p>Sorry")
+    )
+    retitle(page, "Buy milk", "Buy oats")
+    expect(page.get_by_text(UNREACHABLE)).to_be_visible()
+    page.unroute("**/api/**")
+    try_now(page)
+    site.expect_saved("Buy oats")
 
-    def enter(self, page: Page, token: str) -> None:
-        page.get_by_role("textbox", name="Token").fill(token)
-        page.keyboard.press("Enter")
 
-    def test_read_only_token_shows_a_message_on_writes(self) -> None:
-        page = self.open(url=self.url)
-        self.enter(page, make_token(self.app, "--read-only"))
-        add(page, "Buy milk")
-        expect(page.get_by_role("alert")).to_contain_text("Not saved: ")
-        expect(new_todo(page)).to_have_value("Buy milk")
+# A service that can't write now
 
-    def test_token_is_prompted_for_kept_for_the_session_and_forgotten(self) -> None:
-        page = self.open(url=self.url)
-        asked = page.get_by_role("dialog", name="A token is needed")
-        expect(asked.get_by_label("Token")).to_be_focused()
-        page.keyboard.press("Escape")
-        self.enter(page, "wrong")
-        expect(page.get_by_role("alert")).to_contain_text("This token is not accepted.")
-        self.enter(page, make_token(self.app))
-        expect(asked).to_be_hidden()
-        add(page, "Buy milk")
-        self.assertShown(page, "Buy milk")
-        expect(page.get_by_text("1 item left")).to_be_visible()
+
+def test_locked_database_is_said_and_tried_again(site: Site) -> None:
+    site.given("Buy milk")
+    page = site.open()
+    with locked(site):
+        retitle(page, "Buy milk", "Buy oats")
+        expect(page.locator("#banner")).to_contain_text("1 change is kept here")
+        expect(page.locator("#banner")).not_to_contain_text(UNREACHABLE)
+        expect_shown(page, "Buy oats")
+    try_now(page)
+    site.expect_saved("Buy oats")
+
+
+def test_changes_outlive_a_reload(site: Site) -> None:
+    site.given("Buy milk", "Call Ann")
+    page = site.open()
+    with locked(site):
+        add(page, "Sow peas")
+        retitle(page, "Buy milk", "Buy oats")
+        page.get_by_role("button", name="Delete Call Ann").click()
+        expect(page.get_by_text("3 changes are kept here")).to_be_visible()
         page.reload()
-        self.assertShown(page, "Buy milk")
-        self.assertEqual(0, page.evaluate("localStorage.length"))
-        self.assertEqual("", page.evaluate("document.cookie"))
-        # Another window has another session.
-        expect(self.open(url=self.url).get_by_role("dialog", name="A token is needed")).to_be_visible()
-        page.get_by_role("button", name="Forget the token").click()
-        expect(asked).to_be_visible()
-        self.assertShown(page)
-        self.assertEqual(0, page.evaluate("sessionStorage.length"))
-        page.reload()
-        expect(asked).to_be_visible()
+        expect_shown(page, "Sow peas", "Buy oats")
+        expect(page.get_by_text("3 changes are kept here")).to_be_visible()
+    try_now(page)
+    site.expect_saved("Buy oats", "Sow peas")
+    expect_shown(page, "Sow peas", "Buy oats")
 
 
-if __name__ == "__main__":
-    unittest.main()
+def test_changes_outlive_their_window(site: Site) -> None:
+    page = site.open()
+    with locked(site):
+        add(page, "Sow peas")
+        expect(page.get_by_text("1 change is kept here")).to_be_visible()
+        page.close(run_before_unload=True)
+        page = site.open()
+        expect_shown(page, "Sow peas")
+    try_now(page)
+    site.expect_saved("Sow peas")
+
+
+def test_window_leaves_the_changes_of_another_alone(site: Site) -> None:
+    first = site.open()
+    with locked(site):
+        add(first, "Sow peas")
+        expect(first.get_by_text("1 change is kept here")).to_be_visible()
+        second = site.open()
+        expect(second.get_by_text("Nothing to do.")).to_be_visible()
+    try_now(first)
+    site.expect_saved("Sow peas")
+
+
+def test_deletion_is_undone_before_it_is_saved(site: Site) -> None:
+    site.given("Buy milk", "Call Ann")
+    page = site.open()
+    with locked(site):
+        row(page, "Buy milk").get_by_role("checkbox").click()
+        page.get_by_role("button", name="Delete Call Ann").click()
+        expect(page.get_by_text("2 changes are kept here")).to_be_visible()
+        page.get_by_role("button", name="Undo").click()
+        expect_shown(page, "Call Ann")
+        expect(page.get_by_text("1 change is kept here")).to_be_visible()
+    try_now(page)
+    site.expect_saved({"completed": True}, {"title": "Call Ann", "completed": False})
+
+
+# A service that refuses
+
+
+def test_refused_todo_comes_back_with_the_reason(site: Site) -> None:
+    page = site.open()
+    add(page, "Ring the \u0007 bell")
+    expect(new_todo(page)).to_have_value("Ring the \u0007 bell")
+    expect(page.get_by_role("alert")).to_contain_text("title must be a string of 1 to 80 characters")
+    expect_shown(page)
+    add(page, "Ring the bell")
+    site.expect_saved("Ring the bell")
+    expect(page.get_by_role("alert")).to_be_hidden()
+
+
+def test_what_is_typed_while_a_todo_is_refused_stays(site: Site) -> None:
+    page = site.open()
+
+    def type_on(route: Route) -> None:
+        new_todo(page).fill("Call Ann")
+        route.continue_()
+
+    before_next(page, "POST", type_on)
+    add(page, "Ring the \u0007 bell")
+    title = page.locator(".editor [name=title]")
+    expect(title).to_have_value("Ring the \u0007 bell")
+    expect(title).to_be_focused()
+    expect(new_todo(page)).to_have_value("Call Ann")
+    title.fill("Ring the bell")
+    title.press("Enter")
+    expect_shown(page, "Ring the bell")
+    site.expect_saved("Ring the bell")
+
+
+def test_refused_edit_comes_back_with_the_reason(site: Site) -> None:
+    site.given({"title": "Buy milk", "description": "Two litres"})
+    page = site.open()
+    description = edit(page, "Buy milk").get_by_label("Description")
+    description.fill("Three \u0007")
+    page.keyboard.press("Enter")
+    expect(description).to_have_value("Three \u0007")
+    expect(description).to_be_focused()
+    expect(page.get_by_role("alert")).to_contain_text("description must be")
+    page.keyboard.press("Escape")
+    expect(row(page, "Buy milk")).to_contain_text("Two litres")
+    site.expect_saved({"description": "Two litres"})
+
+
+# A browser that lacks something
+
+BLOCKED_STORAGE = """
+for (const name of ["localStorage", "sessionStorage"]) {
+  Object.defineProperty(window, name, { get() { throw new DOMException("denied", "SecurityError"); } });
+}
+"""
+FULL_STORAGE = "Storage.prototype.setItem = () => { throw new DOMException('full', 'QuotaExceededError'); };"
+UNKNOWN_ZONE = """
+const Real = Intl.DateTimeFormat;
+Intl.DateTimeFormat = function (locales, options) {
+  if (options?.timeZone && options.timeZone !== "UTC") throw new RangeError("Invalid time zone");
+  return new Real(locales, options);
+};
+"""
+MALFORMED_LANGUAGES = (
+    "Object.defineProperty(navigator, 'languages', { value: ['en-US@posix', '', 'de-DE', 'x_y'] });"
+)
+DAMAGED_STORAGE = """
+const names = location.protocol === "http:" ? ["todo.outbox.1", "todo.token", "todo.folded"] : [];
+for (const name of names) {
+  localStorage.setItem(name, "{");
+  sessionStorage.setItem(name, "[1");
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        pytest.param(BLOCKED_STORAGE, id="blocked storage"),
+        pytest.param(FULL_STORAGE, id="full storage"),
+        pytest.param(DAMAGED_STORAGE, id="damaged storage"),
+        pytest.param(MALFORMED_LANGUAGES, id="malformed languages"),
+        pytest.param(
+            "Object.defineProperty(navigator, 'languages', { value: undefined });", id="no languages"
+        ),
+        pytest.param(
+            "Object.defineProperty(navigator, 'serviceWorker', { value: undefined });", id="no worker"
+        ),
+        pytest.param("delete window.trustedTypes;", id="no trusted types"),
+    ],
+)
+def test_page_works_with(site: Site, script: str) -> None:
+    site.given({"title": "Late", "deadline_at": "2020-01-01T10:00:00"})
+    page = site.open(script=script, color_scheme="light")
+    expect(row(page, "Late").get_by_text("Overdue")).to_be_visible()
+    add(page, "Buy milk tomorrow")
+    site.expect_saved("Late", "Buy milk")
+    page.get_by_role("button", name="Delete Late").click()
+    site.expect_saved("Buy milk")
+
+
+def test_page_works_in_a_browser_that_does_not_know_the_zone(browser: Browser) -> None:
+    """The fallback is the offset that the service has now."""
+    with Server(TODO_TIMEZONE="Asia/Kolkata") as server:
+        site = Site(server, browser)
+        now = datetime.now(ZoneInfo("Asia/Kolkata"))
+        for title, hours in (("Late", -1), ("Soon", 1)):
+            deadline = (now + timedelta(hours=hours)).isoformat(timespec="seconds")[:19]
+            site.given({"title": title, "deadline_at": deadline})
+        page = site.open(script=UNKNOWN_ZONE)
+        expect(page.locator(".row.overdue .title")).to_have_text("Late")
+        expect_shown(page, "Late", "Soon")
+        assert site.errors == []
+        site.close()
+
+
+@pytest.mark.parametrize("file", ["main.js", "words.js", "store.js"])
+def test_script_that_fails_to_load_is_said(site: Site, file: str) -> None:
+    page = site.open("about:blank", url="about:blank")
+    page.route(f"**/{file}", lambda route: route.abort())
+    page.goto(site.server.url)
+    expect(page.get_by_text("The page could not start.")).to_be_visible(timeout=15_000)
+
+
+def test_script_that_throws_is_said(site: Site) -> None:
+    page = site.open(script="Intl.PluralRules = undefined;", color_scheme="light")
+    expect(page.get_by_text("The page could not start.")).to_be_visible(timeout=15_000)
+    site.errors.clear()
+
+
+# Long words
+
+
+@pytest.mark.parametrize("width", [320, 1280])
+def test_long_words_stay_within_the_card(site: Site, width: int) -> None:
+    word = "https://example.org/" + "x" * 95
+    site.given({"title": "W" * 80, "description": word})
+    page = site.open(viewport={"width": width, "height": 800})
+    new_todo(page).fill("Buy milk")
+    page.locator("#add [name=description]").fill(word)
+    for _ in range(2):
+        card = page.locator("#todos").bounding_box()
+        assert card
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        for control in page.locator(
+            "#add :is(input, textarea, button):visible, .editor :is(input, textarea)"
+        ).all():
+            box = control.bounding_box()
+            assert box is not None
+            assert box["x"] >= card["x"]
+            assert box["x"] + box["width"] <= card["x"] + card["width"]
+        if page.locator(".editor").count() == 0:
+            edit(page, "WWW")

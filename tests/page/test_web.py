@@ -1,21 +1,36 @@
-"""The page at `/` as an answer: its headers, its size, its files, its texts."""
+"""The page as a response: its headers, its size, its files, its texts."""
 
 import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
 
+import pytest
+from flask.testing import FlaskClient
+
 import todo
-from tests.support.api import KeptAppTest, kept_app
+from tests.support.api import kept_app
 
 PACKAGE = Path(todo.__file__).parent
-MODULES = sorted((PACKAGE / "static" / "page").glob("*.js"))
-MAX_SIZE = 60_000  # bytes, of the page with all its files
-EVER = "max-age=31536000, immutable"
+FOLDER = PACKAGE / "static" / "page"
+NAMES = sorted(path.name for path in FOLDER.iterdir())
+MAX_SIZE = 90_000  # bytes, of the page with all its files, without compression
+FOREVER = "max-age=31536000, immutable"
+TYPES = {
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".png": "image/png",
+    ".svg": "image/svg+xml; charset=utf-8",
+}
+AT_THE_ROOT = {
+    "/": "text/html; charset=utf-8",
+    "/service-worker.js": TYPES[".js"],
+    "/manifest.webmanifest": "application/manifest+json; charset=utf-8",
+}
 
 
 class Markup(HTMLParser):
-    """What is found in a page: its files, and the elements and attributes that its policy forbids."""
+    """The files of a page, and the elements and attributes that its policy forbids."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -29,106 +44,161 @@ class Markup(HTMLParser):
         if tag == "style" or (tag == "script" and not {"src", "type"} & set(attributes)):
             self.forbidden.append(tag)
         address = attributes.get("src") or (attributes.get("href") if tag == "link" else None)
-        if address and not address.startswith("data:"):
+        if address:
             self.files.append(address)
 
 
-class TestWeb(KeptAppTest):
-    def html(self) -> str:
-        response = self.client.get("/")
-        self.assertEqual(200, response.status_code)
-        self.assertEqual("text/html; charset=utf-8", response.headers["Content-Type"])
-        return response.text
+@pytest.fixture(scope="module")
+def client() -> FlaskClient:
+    """Return a client of a service without tokens."""
+    return kept_app().test_client()
 
-    def files(self) -> dict[str, bytes]:
-        """Every file of the page by its address, those that are read later included."""
-        folder = Markup(self.html()).files[0].rpartition("/")[0]
-        names = [path.name for path in (PACKAGE / "static" / "page").iterdir()]
-        return {f"{folder}/{name}": self.client.get(f"{folder}/{name}").data for name in names}
 
-    def test_every_response_has_security_headers(self) -> None:
-        for path in ("/", *self.files()):
-            with self.subTest(path):
-                headers = self.client.get(path).headers
-                policy = headers["Content-Security-Policy"]
-                self.assertTrue(policy.startswith("default-src 'none'; "))
-                self.assertNotRegex(policy, r"unsafe|\*|https?:")
-                for directive in (
-                    "script-src 'self'",
-                    "style-src 'self'",
-                    "connect-src 'self'",
-                    "base-uri 'none'",
-                    "form-action 'none'",
-                    "frame-ancestors 'none'",
-                    "require-trusted-types-for 'script'",
-                ):
-                    self.assertIn(directive, policy.split("; "))
-                self.assertEqual("nosniff", headers["X-Content-Type-Options"])
-                self.assertEqual("no-referrer", headers["Referrer-Policy"])
-                self.assertEqual("same-origin", headers["Cross-Origin-Opener-Policy"])
-                self.assertEqual("same-origin", headers["Cross-Origin-Resource-Policy"])
+@pytest.fixture(scope="module")
+def html(client: FlaskClient) -> str:
+    """Return the page."""
+    return client.get("/").text
 
-    def test_page_has_no_inline_code_and_no_other_host(self) -> None:
-        markup = Markup(self.html())
-        self.assertEqual([], markup.forbidden)
-        self.assertEqual([], [address for address in markup.files if not address.startswith("/static/")])
-        for address, content in self.files().items():
-            self.assertNotRegex(content.decode(), r"https?://|\beval\b|innerHTML|@import", address)
 
-    def test_page_size_is_bounded(self) -> None:
-        files = self.files()
-        self.assertEqual(len(list((PACKAGE / "static" / "page").iterdir())), len(files))
-        self.assertLess(len(self.html().encode()) + sum(map(len, files.values())), MAX_SIZE)
+@pytest.fixture(scope="module")
+def files(client: FlaskClient, html: str) -> dict[str, str]:
+    """Return the media types of all files of the page by their addresses."""
+    folder = next(address for address in Markup(html).files if address.endswith("page.css")).rpartition("/")[
+        0
+    ]
+    versioned = {
+        f"{folder}/{name}": TYPES[Path(name).suffix] for name in NAMES if name != "service-worker.js"
+    }
+    return AT_THE_ROOT | versioned
 
-    def test_files_are_cached_forever_and_the_page_is_revalidated(self) -> None:
-        for path, caching in {"/": "no-cache", **dict.fromkeys(self.files(), EVER)}.items():
-            with self.subTest(path):
-                first = self.client.get(path)
-                self.assertEqual(caching, first.headers["Cache-Control"])
-                again = self.client.get(path, headers={"If-None-Match": first.headers["ETag"]})
-                self.assertEqual((304, b""), (again.status_code, again.data))
-                self.assertEqual(caching, again.headers["Cache-Control"])
 
-    def test_files_have_their_media_types(self) -> None:
-        types = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8"}
-        for path in self.files():
-            self.assertEqual(types[Path(path).suffix], self.client.get(path).headers["Content-Type"], path)
+def test_every_response_has_security_headers(client: FlaskClient, files: dict[str, str]) -> None:
+    for path in files:
+        headers = client.get(path).headers
+        policy = headers["Content-Security-Policy"]
+        assert not re.search(r"unsafe|\*|https?:|data:", policy)
+        assert policy.split("; ") == [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "connect-src 'self'",
+            "img-src 'self'",
+            "manifest-src 'self'",
+            "worker-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types worker",
+        ], path
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
-    def test_unknown_version_or_file_is_404(self) -> None:
-        address = next(iter(self.files()))
-        for path in (
-            re.sub("static/[0-9a-f]+", "static/000000000000", address),
-            f"{address.rpartition('/')[0]}/docs.js",
-            f"{address.rpartition('/')[0]}/..%2fdocs.js",
-            "/static/page/main.js",
-        ):
-            self.assertEqual(404, self.client.get(path).status_code, path)
 
-    def test_page_names_the_zone_and_links_to_existing_routes(self) -> None:
-        html = kept_app(TIMEZONE="Australia/Brisbane").test_client().get("/").text
-        self.assertIn('data-zone="Australia/Brisbane"', html)
-        for path in re.findall(r'<a href="(/[^"]*)"', html):
-            self.assertEqual(200, self.client.get(path).status_code, path)
-        self.assertEqual(3, html.count('<a href="/'))
+def test_page_has_nothing_inline_and_names_no_other_host(
+    client: FlaskClient, html: str, files: dict[str, str]
+) -> None:
+    markup = Markup(html)
+    assert markup.forbidden == []
+    assert [address for address in markup.files if address not in files] == []
+    for address in files:
+        content = client.get(address).data
+        if not address.endswith((".png", ".svg")):
+            names = re.sub(rb"https\?://\[\^|http://www.w3.org/2000/svg|https://www.w3.org/TR/", b"", content)
+            assert not re.search(rb"https?://[a-z]|\beval\b|innerHTML|@import", names), address
 
-    def test_page_with_tokens_required_links_to_public_routes_only(self) -> None:
-        client = kept_app(REQUIRE_TOKEN=True).test_client()
-        links = re.findall(r'<a href="(/[^"]*)"', client.get("/").text)
-        self.assertEqual(["/docs"], links)
-        for path in ("/", *links, *self.files()):
-            self.assertEqual(200, client.get(path).status_code, path)
 
-    def test_page_without_javascript_says_what_it_needs(self) -> None:
-        self.assertRegex(self.html(), "<noscript>.*needs JavaScript.*</noscript>")
+def test_page_with_all_its_files_is_small(client: FlaskClient, files: dict[str, str]) -> None:
+    sizes = {address: len(client.get(address).data) for address in files}
+    assert sum(sizes.values()) < MAX_SIZE, sizes
 
-    def test_every_text_is_defined_once_and_used(self) -> None:
-        texts = json.loads((PACKAGE / "templates" / "texts.json").read_text())
-        sources = [path.read_text() for path in MODULES]
-        sources.append((PACKAGE / "templates" / "page.html").read_text())
-        sources.append((PACKAGE / "views" / "web.py").read_text())
-        for key in texts["page"] | texts["script"]:
-            name = "none_" if key.startswith("none_") else key  # with the name of a view behind it
-            self.assertTrue(any(re.search(rf"\b{name}", source) for source in sources), key)
-        # Words of the page in quotes, or between tags, would be texts elsewhere.
-        for source in sources[:-1]:
-            self.assertNotRegex(source, r'textContent = "[^"]|>[A-Z][a-z]+ [a-z]+<')
+
+def test_files_are_kept_forever_and_the_page_is_asked_for(client: FlaskClient, files: dict[str, str]) -> None:
+    for path in files:
+        caching = "no-cache" if path in AT_THE_ROOT else FOREVER
+        first = client.get(path)
+        assert first.headers["Cache-Control"] == caching
+        again = client.get(path, headers={"If-None-Match": first.headers["ETag"]})
+        assert (again.status_code, again.data, again.headers["Cache-Control"]) == (304, b"", caching)
+
+
+def test_every_file_has_its_media_type(client: FlaskClient, files: dict[str, str]) -> None:
+    assert {path: client.get(path).headers["Content-Type"] for path in files} == files
+
+
+def test_file_of_another_version_or_name_is_not_found(client: FlaskClient, files: dict[str, str]) -> None:
+    address = next(path for path in files if path.endswith("main.js"))
+    folder = address.rpartition("/")[0]
+    for path in (
+        re.sub("static/[0-9a-f]+", "static/000000000000", address),
+        f"{folder}/docs.js",
+        f"{folder}/service-worker.js",
+        f"{folder}/..%2fdocs.js",
+        "/static/page/main.js",
+    ):
+        assert client.get(path).status_code == 404, path
+
+
+def test_page_names_the_zone_and_links_to_what_is_there() -> None:
+    client = kept_app(TIMEZONE="Asia/Kolkata").test_client()
+    html = client.get("/").text
+    assert 'data-zone="Asia/Kolkata" data-offset="19800"' in html
+    links = re.findall(r'<a href="(/[^"]*)"', html)
+    assert links == ["/api/v1/todos", "/api/v1/todos.csv", "/docs"]
+    for path in links:
+        assert client.get(path).status_code == 200, path
+
+
+def test_page_of_a_service_with_tokens_links_to_what_is_open(files: dict[str, str]) -> None:
+    client = kept_app(REQUIRE_TOKEN=True).test_client()
+    links = re.findall(r'<a href="(/[^"]*)"', client.get("/").text)
+    assert links == ["/api/v1/todos", "/docs"]
+    for path in files:
+        assert client.get(path).status_code == 200, path
+
+
+@pytest.mark.parametrize("path", ["/?fbclid=x", "/manifest.webmanifest?x=1", "/service-worker.js?x=1"])
+def test_page_ignores_unknown_parameters(client: FlaskClient, path: str) -> None:
+    assert client.get(path).status_code == 200
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,image/webp,*/*;q=0.8"
+JAVA = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
+
+
+@pytest.mark.parametrize(
+    ("path", "accept", "media_type"),
+    [
+        ("/unknown", BROWSER, "text/html"),
+        ("/api/v1/unknown", BROWSER, "text/html"),
+        ("/unknown", "*/*", "application/problem+json"),
+        ("/unknown", "", "application/problem+json"),
+        ("/unknown", "application/json", "application/problem+json"),
+        ("/unknown", "application/problem+json, text/html", "application/problem+json"),
+        ("/api/v1/todos/1234567", BROWSER, "application/problem+json"),
+    ],
+)
+def test_unknown_path_is_explained_as_the_client_accepts(
+    client: FlaskClient, path: str, accept: str, media_type: str
+) -> None:
+    response = client.get(path, headers={"Accept": accept} if accept else {})
+    assert (response.status_code, response.mimetype) == (404, media_type)
+    if media_type == "text/html":
+        assert "Page not found" in response.text
+        assert response.headers["Content-Security-Policy"].startswith("default-src 'none'")
+        assert "Accept" in response.headers["Vary"]
+
+
+def test_every_text_is_in_one_place_and_used() -> None:
+    texts = json.loads((PACKAGE / "templates" / "texts.json").read_text())
+    sources = [(FOLDER / name).read_text() for name in NAMES if name.endswith(".js")]
+    sources += [path.read_text() for path in sorted((PACKAGE / "templates").glob("*.html"))]
+    sources.append((PACKAGE / "views" / "web.py").read_text())
+    for key in texts["page"] | texts["script"]:
+        name = next((stem for stem in ("none_", "Found") if stem in key), key)  # with the rest computed
+        assert any(re.search(rf"\b{name}|{name}\b", source) for source in sources), key
+    # Words of the page in quotes, or between tags, would be texts elsewhere.
+    for source in sources[:-1]:
+        assert not re.search(r'textContent = "[^"]|>[A-Z][a-z]+ [a-z]+<', source)

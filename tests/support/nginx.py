@@ -41,12 +41,12 @@ def replace(pattern: str, lines: str, text: str) -> str:
 
 
 @contextmanager
-def nginx(*instances: int) -> Iterator[int]:
-    """Run nginx in front of the instances on these ports, and yield its own port."""
+def nginx(*instances: int, directives: str = "") -> Iterator[int]:
+    """Run nginx in front of the instances on these ports, with more directives, and yield its own port."""
     port = free_port()
     servers = "".join(rf"server 127.0.0.1:{instance} \1\n" for instance in instances)
     text = replace(r"server todo:6400 (.*;)", servers, CONFIGURATION)
-    text = replace(r"listen 8080;", f"listen 127.0.0.1:{port};", text)
+    text = replace(r"listen 8080;", f"listen 127.0.0.1:{port};\n{directives}", text)
     with TemporaryDirectory() as name:
         folder = Path(name)
         folder.chmod(0o755)  # nginx' workers may be another user

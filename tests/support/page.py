@@ -1,42 +1,172 @@
 """The page in a browser, on a running server, for tests that use it as a person does."""
 
 import time
-import unittest
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
 from itertools import zip_longest
 from threading import Thread
-from typing import Any, ClassVar
+from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Route, expect
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from tests.support.browser import CHROMIUM, NONE, chromium
 from tests.support.server import Server
 
 TODOS = "/api/v1/todos"
-READER: dict[str, Any] = {"locale": "en-GB", "timezone_id": "UTC"}
+# Service workers would answer instead of the routes that tests intercept.
+READER: dict[str, Any] = {"locale": "en-GB", "timezone_id": "UTC", "service_workers": "block"}
 BATCH = 1000  # operations
-PATIENCE = 10  # seconds, for what takes a fraction of one on an idle machine
+TIMEOUT = 20_000  # milliseconds, for what takes a fraction of a second on an idle machine
+UNREACHABLE = "The service can’t be reached."
+
+Todo = dict[str, Any]
 
 
-_running = ExitStack()
+class Site:
+    """A service with an empty list, and the browser windows that show its page."""
+
+    def __init__(self, server: Server, browser: Browser) -> None:
+        self.server = server
+        self.browser = browser
+        self.profile = browser.new_context(**READER)
+        self._others: list[BrowserContext] = []
+        self._pages: list[Page] = []
+        self.errors: list[str] = []
+        self.hosts: set[str] = set()
+
+    def clear(self) -> None:
+        """Delete all todos."""
+        ids = [todo["id"] for todo in self.saved()]
+        for start in range(0, len(ids), BATCH):
+            self.batch([{"op": "delete", "id": todo_id} for todo_id in ids[start : start + BATCH]])
+
+    def close(self) -> None:
+        for profile in (self.profile, *self._others):
+            profile.close()
+
+    def open(self, path: str = "/", *, url: str = "", script: str = "", **context: Any) -> Page:
+        """Open a window, with `context` in a browser profile of its own; note every error of the page."""
+        profile = self.profile
+        if context:
+            profile = self.browser.new_context(**READER | context)
+            self._others.append(profile)
+        page = profile.new_page()
+        self._pages.append(page)
+        page.set_default_timeout(TIMEOUT)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("console", self._note_message)
+        page.on("request", lambda request: self.hosts.add(urlsplit(request.url).netloc))
+        if script:
+            page.add_init_script(script)
+        page.goto((url or self.server.url) + path)
+        return page
+
+    def _note_message(self, message: ConsoleMessage) -> None:
+        harmless = ("Failed to load resource", "Service Worker registration blocked by Playwright")
+        if message.type in {"error", "warning"} and not message.text.startswith(harmless):
+            self.errors.append(message.text)
+
+    def batch(self, operations: list[dict[str, Any]]) -> None:
+        answer = self.server.request("POST", f"{TODOS}/batch", {"operations": operations})
+        assert answer.status == 200, answer.json
+
+    def given(self, *todos: Todo | str) -> None:
+        """Create todos, each given by its members or only its title; the last one is the newest."""
+        made = [{"title": todo} if isinstance(todo, str) else todo for todo in todos]
+        for start in range(0, len(made), BATCH):
+            self.batch([{"op": "create", "todo": todo} for todo in made[start : start + BATCH]])
+
+    def change(self, title: str, /, **members: Any) -> None:
+        """Change a todo as another client does."""
+        todo = next(todo for todo in self.saved() if todo["title"] == title)
+        assert self.server.request("PATCH", f"{TODOS}/{todo['id']}", members).status == 200
+
+    def saved(self) -> list[Todo]:
+        """Return the todos of the service, oldest first."""
+        todos: list[Todo] = self.server.request("GET", TODOS).json
+        return todos
+
+    def expect_saved(self, *expected: str | Todo) -> None:
+        """Wait until the service has these todos, given by title or by some members, and no other."""
+        wanted = [{"title": todo} if isinstance(todo, str) else todo for todo in expected]
+        deadline = time.monotonic() + TIMEOUT / 1000
+        while True:
+            nothing: Todo = {}
+            pairs = zip_longest(self.saved(), wanted, fillvalue=nothing)
+            found = [{name: todo.get(name) for name in some} for todo, some in pairs]
+            if found == wanted or time.monotonic() > deadline:
+                assert found == wanted
+                return
+            # Unlike time.sleep, this lets intercepted requests go on.
+            self._pages[-1].wait_for_timeout(20)
 
 
-def setUpModule() -> None:
-    """Start a server and a browser; a module whose tests are on the page takes this for its own."""
-    if not CHROMIUM:
-        raise unittest.SkipTest(NONE)
-    PageTest.server = _running.enter_context(Server(TODO_BUSY_TIMEOUT="100"))
-    PageTest.browser = _running.enter_context(chromium())
-    PageTest.profile = PageTest.browser.new_context(**READER)
+def expect_shown(page: Page, *titles: str) -> None:
+    """Wait until the list shows these titles in this order."""
+    expect(page.locator("#list .title")).to_have_text(list(titles))
 
 
-def tearDownModule() -> None:
-    """End them."""
-    _running.close()
+def new_todo(page: Page) -> Locator:
+    """Return the field that a todo is added with."""
+    return page.get_by_placeholder("What needs to be done?")
+
+
+def add(page: Page, title: str) -> None:
+    new_todo(page).fill(title)
+    new_todo(page).press("Enter")
+
+
+def row(page: Page, title: str) -> Locator:
+    """Return the todo of this title in the list."""
+    return page.get_by_role("listitem").filter(has=page.locator(".title", has_text=title))
+
+
+def edit(page: Page, title: str) -> Locator:
+    """Open the editor of a todo."""
+    page.get_by_role("button", name=f"Edit {title}").click()
+    return page.locator(".editor")
+
+
+def retitle(page: Page, title: str, new_title: str) -> None:
+    edit(page, title)
+    page.keyboard.type(new_title)
+    page.keyboard.press("Enter")
+
+
+def choose(page: Page, item: str) -> None:
+    """Choose from the menu."""
+    page.get_by_role("button", name="More actions").click()
+    page.locator("#menu").get_by_text(item).click()
+
+
+def unfold(page: Page) -> None:
+    """Show the completed todos below the others."""
+    page.locator("[data-group=completed] h2 button").click()
+
+
+def conflict(page: Page) -> Locator:
+    return page.get_by_role("dialog", name="This was changed elsewhere")
+
+
+def wall_time(**distance: float) -> str:
+    """Return a time so far from now, on a clock of the service, which is set to UTC."""
+    return (datetime.utcnow() + timedelta(**distance)).isoformat(timespec="seconds")  # noqa: DTZ003
+
+
+def before_next(page: Page, method: str, act: Callable[[Route], None]) -> None:
+    """Hand the next request of `method` to `act` instead of sending it."""
+    requests = iter([act])
+
+    def intercept(route: Route) -> None:
+        if route.request.method == method and (this := next(requests, None)):
+            this(route)
+        else:
+            route.continue_()
+
+    page.route("**/api/v1/todos**", intercept)
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -45,8 +175,8 @@ class _QuietHandler(WSGIRequestHandler):
 
 
 @contextmanager
-def serve(app: Flask) -> Iterator[str]:
-    """Serve an app of this process, and give its address."""
+def serve(app: Any) -> Iterator[str]:
+    """Serve an app of this process, and yield its address."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
     thread = Thread(target=server.serve_forever)
     thread.start()
@@ -59,87 +189,6 @@ def serve(app: Flask) -> Iterator[str]:
 
 
 def make_token(app: Flask, *options: str) -> str:
-    """Make a token as who runs the service does."""
+    """Create a token as the operator does."""
     result = app.test_cli_runner().invoke(args=["token", "create", f"reader {options}", *options])
     return result.output.strip()
-
-
-class PageTest(unittest.TestCase):
-    """A test that begins with an empty list."""
-
-    server: ClassVar[Server]
-    browser: ClassVar[Browser]
-    profile: ClassVar[BrowserContext]
-
-    def setUp(self) -> None:
-        self.faults: list[str] = []
-        self.hosts: set[str] = set()
-        ids = [todo["id"] for todo in self.saved()]
-        for start in range(0, len(ids), BATCH):
-            self.batch([{"op": "delete", "id": todo_id} for todo_id in ids[start : start + BATCH]])
-
-    def tearDown(self) -> None:
-        self.assertEqual([], self.faults)
-        self.assertLessEqual(len(self.hosts), 1, self.hosts)
-
-    def open(self, path: str = "/", *, url: str = "", **context: Any) -> Page:
-        """Open a window, in a browser profile of its own where it is special; note what goes wrong."""
-        profile = self.browser.new_context(**READER | context) if context else self.profile
-        page = profile.new_page()
-        self.addCleanup(profile.close if context else page.close)
-        page.set_default_timeout(PATIENCE * 1000)
-        page.on("pageerror", lambda error: self.faults.append(str(error)))
-        page.on("console", self._note)
-        page.on("request", self._note_host)
-        page.goto((url or self.server.url) + path)
-        return page
-
-    def _note(self, message: ConsoleMessage) -> None:
-        # A refused or failed request is no fault of the page.
-        if message.type in {"error", "warning"} and not message.text.startswith("Failed to load resource"):
-            self.faults.append(message.text)
-
-    def _note_host(self, request: Any) -> None:
-        if host := urlsplit(request.url).netloc:
-            self.hosts.add(host)
-
-    def batch(self, operations: list[dict[str, Any]]) -> None:
-        answer = self.server.request("POST", f"{TODOS}/batch", {"operations": operations})
-        self.assertEqual(200, answer.status, answer.json)
-
-    def given(self, *todos: dict[str, Any] | str) -> None:
-        """Make todos, each of its members or only its title; the last one is the newest."""
-        made = [{"title": todo} if isinstance(todo, str) else todo for todo in todos]
-        for start in range(0, len(made), BATCH):
-            self.batch([{"op": "create", "todo": todo} for todo in made[start : start + BATCH]])
-
-    def saved(self) -> list[dict[str, Any]]:
-        """What the service holds, the oldest first."""
-        todos: list[dict[str, Any]] = self.server.request("GET", TODOS).json
-        return todos
-
-    def assertSaved(self, *expected: str | dict[str, Any]) -> None:
-        """Wait until the service holds these todos, given by title or by some members, and no other."""
-        wanted = [{"title": todo} if isinstance(todo, str) else todo for todo in expected]
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            nothing: dict[str, Any] = {}
-            pairs = zip_longest(self.saved(), wanted, fillvalue=nothing)
-            found = [{name: todo.get(name) for name in some} for todo, some in pairs]
-            if found == wanted or time.monotonic() > deadline:
-                self.assertEqual(wanted, found)
-                return
-            time.sleep(0.02)
-
-    def assertShown(self, page: Page, *titles: str) -> None:
-        expect(page.locator("#list .title")).to_have_text(list(titles))
-
-
-def new_todo(page: Page) -> Locator:
-    """The field that a todo is added with."""
-    return page.get_by_placeholder("What needs to be done?")
-
-
-def row(page: Page, title: str) -> Locator:
-    """The todo of this title in the list."""
-    return page.get_by_role("listitem").filter(has=page.get_by_role("checkbox", name=f"Completed: {title}"))

@@ -28,11 +28,12 @@ def token() -> None:
 @click.argument("name", callback=_short_name)
 @click.option("--read-only", is_flag=True, help="It may read, and not write.")
 @click.option("--feed", is_flag=True, help="It opens the calendar feed alone, in the feed's address.")
+@click.option("--page", is_flag=True, help="Print a link that opens the page with this token.")
 @click.option(
     "--expires", type=click.IntRange(1, 36500), metavar="DAYS", help="It is valid for so many days."
 )
 @with_appcontext
-def create_token(name: str, expires: int | None, *, read_only: bool, feed: bool) -> None:
+def create_token(name: str, expires: int | None, *, read_only: bool, feed: bool, page: bool) -> None:
     """Make a token called NAME, and show it this once."""
     secret = make_secret()
     now = utc_now()
@@ -51,9 +52,12 @@ def create_token(name: str, expires: int | None, *, read_only: bool, feed: bool)
         raise click.ClickException(
             f"There is a token {name} already: revoke it first, or take another name."
         ) from None
+    address = f"http://{current_app.config['HOST']}:{current_app.config['PORT']}"
     if feed:
-        config = current_app.config
-        click.echo(f"http://{config['HOST']}:{config['PORT']}/api/v1/todos.ics?token={secret}")
+        click.echo(f"{address}/api/v1/todos.ics?token={secret}")
+    elif page:
+        # Browsers send no fragment, so that the token stays out of logs.
+        click.echo(f"{address}/#token={secret}")
     else:
         click.echo(secret)
 

@@ -1,27 +1,33 @@
 /**
  * The API of the service: a function for each operation that the page needs.
  *
- * They throw a `Problem` where the service refuses, and `Unavailable` where it can't be reached or can't
- * serve now. A write may have been carried out then, and is safe to send again: a POST with the same
- * Idempotency-Key, others with the same If-Match.
+ * They throw `Problem` if the service refuses, `Unauthorized` if it wants a token, and `Unavailable` if it
+ * can't be reached or can't serve now. A write may have been carried out then, and is safe to send again:
+ * a POST with the same Idempotency-Key, others with the same If-Match.
  *
  * @typedef {{id: number | string, title: string, description: string | null, completed: boolean,
  *   deadline_at: string | null}} Todo
  * @typedef {Partial<Omit<Todo, "id">>} Members
  */
 
-const ROOT = new URL("api/v1/todos", document.baseURI);
-const PATIENCE = 20_000; // milliseconds
+import { device, session } from "./store.js";
+
+const { root } = document.documentElement.dataset;
+const TODOS = new URL(`${root}api/v1/todos`, location.href);
+const TIMEOUT = 20_000; // milliseconds
 const PASSING = [408, 409, 429]; // and all from 500 up
 const TOKEN = "todo.token";
 
-/** The service refused; `errors` names the members at fault (RFC 9457). */
+/** The service refused; `errors` names the invalid members (RFC 9457). */
 export class Problem extends Error {
 	constructor(status, { detail, errors = [] }) {
 		super(detail);
 		Object.assign(this, { status, errors });
 	}
 }
+
+/** A token is missing or no longer valid. */
+export class Unauthorized extends Error {}
 
 export class Unavailable extends Error {
 	/** @param {number} [retryAfter] seconds that the service asks to wait */
@@ -31,27 +37,41 @@ export class Unavailable extends Error {
 	}
 }
 
-/** The token that requests carry, for as long as this window is open; `ask` is set by who can. */
+/** The token that requests carry. */
 export const token = {
-	/** @type {(refused: boolean) => Promise<string>} */
-	ask: null,
-	get: () => sessionStorage.getItem(TOKEN),
-	forget: () => sessionStorage.removeItem(TOKEN),
+	get: () => session.get(TOKEN) ?? device.get(TOKEN),
+	/** Returns false for a text that no token is. */
+	set(value, isRemembered) {
+		if (!/^[\x21-\x7e]+$/.test(value)) return false;
+		token.forget();
+		(isRemembered ? device : session).set(TOKEN, value);
+		return true;
+	},
+	forget() {
+		session.remove(TOKEN);
+		device.remove(TOKEN);
+	},
 };
 
-/** A page of the list, with the cursor of the `next` one; null where it is the one with `etag` still. */
+/** A page of the list, with the cursor of the `next` one; null if it still is the one with `etag`. */
 export async function list(query, { etag = "", signal } = {}) {
 	const headers = etag && { "If-None-Match": etag };
 	const response = await send("GET", `?${new URLSearchParams(query)}`, { headers, signal });
 	if (response.status === 304) return null;
-	const link = /<(.*)>; rel="next"/.exec(response.headers.get("Link"));
+	const link = /<([^>]*)>; rel="next"/.exec(response.headers.get("Link"));
 	return {
-		todos: await response.json(),
+		todos: response.body,
 		// Without its host, which a proxy may know by another name.
-		next: link && new URL(link[1]).searchParams.get("cursor"),
+		next: link && new URL(link[1], TODOS).searchParams.get("cursor"),
 		total: Number(response.headers.get("X-Total-Count")),
-		etag: response.headers.get("ETag"),
+		etag: strongTag(response.headers),
 	};
+}
+
+/** The deleted todos that can be restored, latest deletion first. */
+export async function listDeleted(query, { signal } = {}) {
+	const { body: todos } = await send("GET", `/deleted?${new URLSearchParams(query)}`, { signal });
+	return { todos, next: null, total: todos.length, etag: "" };
 }
 
 /** How many todos match. */
@@ -59,7 +79,7 @@ export async function count(query) {
 	return (await list({ ...query, limit: "1", total: "true" })).total;
 }
 
-/** A todo as it is now, with its ETag; null where it is gone. */
+/** A todo as it is now, with its ETag; null if it is gone. */
 export async function get(id) {
 	try {
 		return await version(send("GET", `/${id}`));
@@ -69,12 +89,12 @@ export async function get(id) {
 	}
 }
 
-/** Makes a todo. @param {Members} members */
+/** @param {Members} members */
 export function create(members, key) {
 	return version(send("POST", "", { body: members, headers: { "Idempotency-Key": key } }));
 }
 
-/** Changes a todo, where it is the version with `etag` still. @param {Members} members */
+/** Changes a todo if it still is the version with `etag`. @param {Members} members */
 export function change(id, members, etag) {
 	return version(send("PATCH", `/${id}`, { body: members, headers: { "If-Match": etag } }));
 }
@@ -83,20 +103,49 @@ export async function remove(id, etag) {
 	await send("DELETE", `/${id}`, { headers: { "If-Match": etag } });
 }
 
+/** Brings a deleted todo back; null if the service no longer has it. */
+export async function restore(id) {
+	try {
+		return await version(send("POST", `/${id}/restore`));
+	} catch (error) {
+		if (error.status === 404 || error.status === 405) return null;
+		throw error;
+	}
+}
+
 /** Carries out up to 1,000 operations, all or none. */
 export async function batch(operations, key) {
 	const request = { body: { operations }, headers: { "Idempotency-Key": key } };
-	return (await (await send("POST", "/batch", request)).json()).results;
+	return (await send("POST", "/batch", request)).body.results;
 }
 
-/** Makes an Idempotency-Key. (`crypto.randomUUID` is not there on plain HTTP.) */
+/** Whether the token may write: an empty change to no todo changes nothing, and a read-only token gets 403. */
+export async function mayWrite() {
+	try {
+		await send("PATCH", "/0", { body: {} });
+	} catch (error) {
+		return error.status !== 403;
+	}
+	return true;
+}
+
+/** Makes an Idempotency-Key. (`crypto.randomUUID` is missing on plain HTTP.) */
 export function newKey() {
 	return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }
 
 async function version(sent) {
-	const response = await sent;
-	return { todo: await response.json(), etag: response.headers.get("ETag") };
+	const { body, headers } = await sent;
+	return { todo: body, etag: strongTag(headers) };
+}
+
+/**
+ * The tag as the service wrote it. Proxies that compress make it weak (nginx, Cloudflare) or add the
+ * encoding (Apache, Caddy), and `If-Match` compares strongly (RFC 9110, section 13.1.1).
+ */
+function strongTag(headers) {
+	const tag = headers.get("ETag")?.replace(/^W\//, "");
+	return tag?.replace(/[-;:]+(?:gzip|br|zstd|deflate)"$/, '"');
 }
 
 async function send(method, path, { body, headers, signal } = {}) {
@@ -113,33 +162,26 @@ async function send(method, path, { body, headers, signal } = {}) {
 			cache: "no-store",
 			signal,
 		});
-		if (response.ok || response.status === 304) return response;
-		const problem = await response.json().catch(() => ({ detail: response.statusText }));
-		if (response.status === 401) {
-			// Another request may have got a new one meanwhile.
-			if (token.get() === known) await askOnce(known !== null);
-		} else if (response.status >= 500 || PASSING.includes(response.status)) {
-			throw new Unavailable(problem.detail, Number(response.headers.get("Retry-After")));
-		} else throw new Problem(response.status, problem);
+		const { status } = response;
+		if (status < 300 || status === 304) return response;
+		const { detail } = response.body;
+		if (status === 401) {
+			// Another request, or another window, may have got a new token meanwhile.
+			if (token.get() === known) throw new Unauthorized(detail);
+		} else if (status >= 500 || PASSING.includes(status)) {
+			throw new Unavailable(detail, Number(response.headers.get("Retry-After")) || 0);
+		} else throw new Problem(status, response.body);
 	}
 }
 
+/** Sends a request. A body that is no JSON is not from the service, but from a proxy that could not reach it. */
 async function reach(path, request) {
-	const signals = [request.signal, AbortSignal.timeout(PATIENCE)].filter(Boolean);
+	const signals = [request.signal, AbortSignal.timeout(TIMEOUT)].filter(Boolean);
 	try {
-		return await fetch(ROOT + path, { ...request, signal: AbortSignal.any(signals) });
+		const response = await fetch(TODOS + path, { ...request, signal: AbortSignal.any(signals) });
+		const { status, headers } = response;
+		return { status, headers, body: status === 304 ? null : await response.json() };
 	} catch {
 		throw new Unavailable("");
 	}
-}
-
-let asking = null;
-
-/** All requests that are refused meanwhile wait for one answer. */
-function askOnce(refused) {
-	asking ??= token.ask(refused).then((value) => {
-		sessionStorage.setItem(TOKEN, value);
-		asking = null;
-	});
-	return asking;
 }

@@ -1,264 +1,368 @@
 /**
- * The list on the screen. Todos stand in chunks; one that is far from the view is an empty box of the
- * height that it had.
+ * The list on the screen: groups of todos, which stand in chunks. A chunk far from the view is an empty box
+ * of the height that it had.
  */
 
-import { TodoForm } from "./form.js";
-import { isOverdue, language, shortTime, text } from "./words.js";
+import { isComposing, TodoForm } from "./form.js";
+import { ago, describe, isOverdue, language, text } from "./words.js";
 
 const CHUNK = 40; // todos
 const USUAL_HEIGHT = 60; // pixels, of a row that was never shown
+const LINK = /\b(?:https?:\/\/|mailto:)[^\s<>"]*[^\s<>"'.,;:!?)\]}]/g;
+
+/** @typedef {import("./api.js").Todo} Todo */
 
 export class List {
-	/** @type {Chunk[]} */
-	#chunks = [];
+	/** @type {Map<string, Group>} */
+	#groups = new Map();
 	/** The chunk of each todo, by its id. @type {Map<number | string, Chunk>} */
-	#places = new Map();
+	#homes = new Map();
+	/** The rows in the document, by the todo's id. @type {Map<number | string, Element>} */
+	#rows = new Map();
+	/** The todo that each row shows. @type {WeakMap<Element, Todo>} */
+	#shown = new WeakMap();
 	#observer = new IntersectionObserver(
 		(entries) => {
 			for (const { target, isIntersecting } of entries) {
-				const chunk = this.#chunks.find(({ box }) => box === target);
+				const chunk = target.chunk;
 				if (isIntersecting) this.#fill(chunk);
-				else chunk?.empty();
+				else this.#empty(chunk);
 			}
 		},
 		{ rootMargin: "800px" },
 	);
 
-	/** @param handlers `toggle`, `change` and `remove` a todo, and tell whether it is `unsaved` */
+	/** The edit that is open. @type {{todo: Todo, form: TodoForm, close: () => void, leave: () => void} | null} */
+	editing = null;
+
+	/**
+	 * @param handlers `toggle`, `change`, `remove`, `restore` a todo, open its `menu`, `fold` a group, hear of what
+	 *   was `typed` and of an edit that was `closed`, and tell whether a todo is `unsaved`
+	 */
 	constructor(element, handlers) {
 		this.element = element;
 		this.handlers = handlers;
-		/** How many todos there are, loaded or not. */
-		this.total = 0;
 		element.addEventListener("change", ({ target }) => {
 			if (target.dataset.does) handlers.toggle(this.#at(target), target.checked);
 		});
-		element.addEventListener("dblclick", ({ target }) => {
-			if (target.closest(".todo")) this.edit(this.#at(target).id);
-		});
 		element.addEventListener("click", ({ target }) => {
-			const does = target.closest("button")?.dataset.does;
-			if (does === "edit") this.edit(this.#at(target).id);
-			if (does === "remove") handlers.remove(this.#at(target));
+			const button = target.closest("button");
+			if (button?.dataset.fold) return handlers.fold(button.dataset.fold);
+			if (button?.dataset.does) return this.act(button.dataset.does, button);
+			const isText = target.closest(".todo") && !target.closest("a");
+			if (isText && getSelection().isCollapsed) this.edit(this.#at(target).id);
 		});
 	}
 
-	/** Those that are loaded, in order. */
-	get todos() {
-		return this.#chunks.flatMap(({ todos }) => todos);
-	}
-
-	get isEditing() {
-		return this.element.querySelector(".editor") !== null;
+	/** Does what a button of a row, or of its menu, is there for. */
+	act(does, element) {
+		const todo = this.#at(element);
+		if (does === "edit") this.edit(todo.id);
+		else this.handlers[does](todo, element);
 	}
 
 	has(id) {
-		return this.#places.has(id);
+		return this.#homes.has(id);
 	}
 
-	/** Shows todos in the place of all that are there. */
-	show(todos) {
-		const { id, does } = this.#focused() ?? {};
-		this.#observer.disconnect();
-		this.#chunks = [];
-		this.#places.clear();
-		this.element.replaceChildren();
-		this.append(todos);
-		this.#fill(this.#chunks[0]);
-		if (does) this.#row(id)?.querySelector(`[data-does=${does}]`).focus();
+	/**
+	 * Shows these groups, without moving what is edited.
+	 *
+	 * @param {{key: string, label: string, todos: Todo[], total?: number, isFolded?: boolean}[]} groups
+	 */
+	show(groups) {
+		const active = document.activeElement;
+		const focusedRow = this.element.contains(active) && active.closest(".row");
+		const rows = focusedRow ? [...this.element.querySelectorAll(".row")] : [];
+		const anchor = this.editing && this.#rows.get(this.editing.todo.id);
+		const top = anchor?.getBoundingClientRect().top;
+		if (anchor) groups = this.#withEdited(groups);
+
+		const old = this.#homes;
+		this.#homes = new Map();
+		for (const group of groups) this.#divide(group, old);
+		for (const key of this.#groups.keys()) if (!groups.some((group) => group.key === key)) this.#groups.delete(key);
+		const shown = groups.map(({ key }) => this.#groups.get(key));
+		for (const id of this.#rows.keys()) if (!this.#homes.has(id)) this.#rows.delete(id);
+		arrange(this.element, shown.map(({ section }) => section));
+		let filled = 0;
+		for (const { box, chunks } of shown) {
+			arrange(box, chunks.map((chunk) => chunk.box));
+			for (const chunk of chunks) {
+				if (chunk.isFilled || filled < CHUNK || chunk.todos.some(({ id }) => this.#rows.has(id))) this.#fill(chunk);
+				else chunk.box.style.height = `${chunk.todos.length * USUAL_HEIGHT}px`;
+				if (chunk.isFilled) filled += chunk.todos.length;
+			}
+		}
+
+		if (anchor) scrollBy(0, anchor.getBoundingClientRect().top - top);
+		if (!focusedRow || document.activeElement === active) return;
+		if (active.isConnected) return active.focus({ preventScroll: true });
+		const place = rows.indexOf(focusedRow);
+		const next = [...rows.slice(place + 1), ...rows.slice(0, place).reverse()].find((row) => row.isConnected);
+		if (next) focus(next, active.dataset.does);
 	}
 
-	append(todos) {
-		const others = todos.filter(({ id }) => !this.has(id));
-		for (let i = 0; i < others.length; i += CHUNK) this.#addChunk(others.slice(i, i + CHUNK));
+	/** Keeps the row of a draft that became a todo of the service. */
+	rename(id, todo) {
+		for (const places of [this.#homes, this.#rows]) {
+			if (!places.has(id)) continue;
+			places.set(todo.id, places.get(id));
+			places.delete(id);
+		}
+		if (this.editing?.todo.id === id) this.editing.todo = { ...this.editing.todo, id: todo.id };
 	}
 
-	/** Shows a todo at an index among those that are loaded. */
-	insert(todo, index = 0) {
-		const next = this.todos[index];
-		const chunk = this.#places.get(next?.id) ?? this.#chunks.at(-1) ?? this.#addChunk([]);
-		const place = next ? chunk.indexOf(next.id) : chunk.todos.length;
+	/** Fills every chunk, as a printer needs it. */
+	fillAll() {
+		for (const { chunks } of this.#groups.values()) chunks.forEach((chunk) => this.#fill(chunk));
+	}
+
+	/** Moves the focus by some rows. */
+	step(distance) {
+		const rows = [...this.element.querySelectorAll(".row:not(.editing)")];
+		const active = document.activeElement;
+		const row = rows[this.element.contains(active) ? rows.indexOf(active.closest(".row")) + distance : 0];
+		if (row) focus(row, active.dataset.does);
+	}
+
+	/** Makes a row an editor, of what was typed before if there was a problem or a reload. */
+	edit(id, { members, values, problem } = {}) {
+		const chunk = this.#homes.get(id);
+		const todo = chunk?.todos.find((other) => other.id === id);
+		if (!todo || todo.deleted_at || this.editing?.todo.id === id || this.handlers.isReadOnly()) return;
+		this.editing?.leave();
 		this.#fill(chunk);
-		chunk.todos.splice(place, 0, todo);
-		this.#places.set(todo.id, chunk);
-		chunk.box.insertBefore(this.#render(ROW.cloneNode(true), todo), chunk.box.children[place] ?? null);
-		this.total += 1;
-		this.#number();
-	}
-
-	/** Shows what became of the todo that had `id`. */
-	update(id, todo) {
-		// A draft that became a todo may have been read as one already.
-		if (id !== todo.id && this.has(todo.id)) this.remove(id);
-		const chunk = this.#places.get(id);
-		if (!chunk) return;
-		const row = this.#row(id);
-		chunk.todos[chunk.indexOf(id)] = todo;
-		this.#places.delete(id);
-		this.#places.set(todo.id, chunk);
-		if (row) this.#render(row, todo);
-	}
-
-	indexOf(id) {
-		return this.todos.findIndex((todo) => todo.id === id);
-	}
-
-	/** Takes a todo away; its neighbour gets the focus that it had. */
-	remove(id) {
-		const chunk = this.#places.get(id);
-		if (!chunk) return;
-		const row = this.#row(id);
-		const focused = this.#focused();
-		const rows = [...this.element.querySelectorAll(".row")];
-		const neighbour = rows[rows.indexOf(row) + 1] ?? rows.at(-2);
-		chunk.todos.splice(chunk.indexOf(id), 1);
-		this.#places.delete(id);
-		row?.remove();
-		this.total -= 1;
-		this.#number();
-		if (focused?.id === id) neighbour?.querySelector(`[data-does=${focused.does}]`).focus();
-	}
-
-	/** Shows again what depends on the time, or on what is saved. */
-	refresh() {
-		for (const row of this.element.querySelectorAll(".row")) this.#render(row, this.#at(row));
-	}
-
-	/** Makes a row an editor, of what was typed before where there was a problem. */
-	edit(id, typed, problem) {
-		this.#fill(this.#places.get(id));
-		const row = this.#row(id);
-		if (!row || row.querySelector(".editor")) return;
-		const todo = this.#at(row);
+		const row = this.#rows.get(id);
 		const editor = EDITOR.cloneNode(true);
 		row.append(editor);
 		row.classList.add("editing");
 		const close = () => {
-			const focused = row.contains(document.activeElement);
+			if (!editor.isConnected) return;
+			const isFocused = row.contains(document.activeElement);
+			this.editing = null;
 			editor.remove();
 			row.classList.remove("editing");
-			if (focused) row.querySelector("[data-does=edit]").focus();
+			if (isFocused) focus(row, "edit");
+			this.handlers.closed();
 		};
-		const form = new TodoForm(editor, (members) => {
-			const changed = Object.entries(members).filter(([name, value]) => value !== before[name]);
+		const save = (typed) => {
+			const seen = this.editing.todo;
+			const changed = Object.entries(typed).filter(([name, value]) => value !== before[name]);
 			close();
-			if (!members.title) this.handlers.remove(todo);
-			else if (changed.length) this.handlers.change(todo, Object.fromEntries(changed));
-		});
+			if (changed.length) this.handlers.change(seen, Object.fromEntries(changed));
+		};
+		const leave = () => {
+			// An empty title is no order to delete.
+			if (!form.fields[0].value.trim()) form.fields[0].value = todo.title;
+			if (form.check()) save(form.read());
+		};
+		const form = new TodoForm(editor, save);
 		form.fill(todo);
 		const before = form.read();
-		if (typed) form.fill({ ...todo, ...typed });
-		editor.addEventListener("keydown", ({ key, isComposing }) => key === "Escape" && !isComposing && close());
-		editor.querySelector("[type=button]").addEventListener("click", close);
-		// Not every browser gives the focus to a button that is clicked: the fields would lose it to nothing.
-		editor.addEventListener("pointerdown", (event) => event.target.closest("button") && event.preventDefault());
+		if (members) form.fill({ ...todo, ...members });
+		if (values) form.values = values;
+		this.editing = { todo, form, close, leave };
+		editor.addEventListener("input", () => this.handlers.typed());
+		editor.addEventListener("keydown", (event) => event.key === "Escape" && !isComposing(event) && close());
+		editor.querySelector(".cancel").addEventListener("click", close);
+		editor.querySelector(".delete").addEventListener("click", () => {
+			const seen = this.editing.todo;
+			close();
+			this.handlers.remove(seen);
+		});
+		// A press on a button, or beside a field, must not take the focus out of the editor.
+		editor.addEventListener("mousedown", (event) => event.target.closest("label, input, textarea") || event.preventDefault());
 		editor.addEventListener("focusout", () =>
 			setTimeout(() => {
-				const isLeft = editor.isConnected && document.hasFocus() && !editor.contains(document.activeElement);
-				if (isLeft && form.check()) editor.requestSubmit();
+				if (editor.isConnected && document.hasFocus() && !editor.contains(document.activeElement)) leave();
 			}),
 		);
 		form.fields[0].select();
+		form.fields[0].focus();
 		if (problem) form.refuse(problem);
 	}
 
-	#addChunk(todos) {
-		const chunk = new Chunk(todos);
-		for (const { id } of todos) this.#places.set(id, chunk);
-		this.#chunks.push(chunk);
-		this.element.append(chunk.box);
-		this.#observer.observe(chunk.box);
-		return chunk;
-	}
-
-	#fill(chunk) {
-		if (!chunk || chunk.isFilled) return;
-		chunk.fill(chunk.todos.map((todo) => this.#render(ROW.cloneNode(true), todo)));
-		this.#number();
-	}
-
-	/** Says in each row which one of how many it is, since most are not in the document. */
-	#number() {
-		let position = 0;
-		for (const { todos, box } of this.#chunks) {
-			[...box.children].forEach((row, i) => {
-				row.ariaPosInSet = position + i + 1;
-				row.ariaSetSize = Math.max(this.total, this.#places.size);
-			});
-			position += todos.length;
+	/** Leaves the edited todo where it is, and as it was when the edit began. */
+	#withEdited(groups) {
+		const { todo } = this.editing;
+		const chunk = this.#homes.get(todo.id);
+		const home = [...this.#groups.values()].find(({ chunks }) => chunks.includes(chunk));
+		const result = groups.map((group) => ({ ...group, todos: group.todos.filter(({ id }) => id !== todo.id) }));
+		let group = result.find(({ key }) => key === home.key);
+		if (!group) {
+			group = { key: home.key, label: home.label, todos: [] };
+			const keys = [...this.#groups.keys()];
+			const later = keys.slice(keys.indexOf(home.key));
+			const place = result.findIndex(({ key }) => later.includes(key));
+			result.splice(place < 0 ? result.length : place, 0, group);
 		}
+		const ids = home.chunks.flatMap(({ todos }) => todos.map(({ id }) => id));
+		const above = new Set(ids.slice(0, ids.indexOf(todo.id)));
+		group.todos.splice(group.todos.findLastIndex(({ id }) => above.has(id)) + 1, 0, todo);
+		group.isFolded &&= false;
+		return result.filter(({ todos }) => todos.length);
 	}
 
-	#render(row, todo) {
-		const [toggle, edit, remove] = row.querySelectorAll("[data-does]");
+	/** Divides the todos of a group among its chunks, so that few of them move. */
+	#divide({ key, label, todos, total = todos.length, isFolded }, old) {
+		const group = this.#groups.get(key) ?? new Group(key);
+		// Groups are in the order in which they are shown.
+		this.#groups.delete(key);
+		this.#groups.set(key, group);
+		group.describe(label, total, isFolded);
+		const before = group.chunks;
+		const chunks = [];
+		let last = -1;
+		for (const todo of isFolded ? [] : todos) {
+			const place = before.indexOf(old.get(todo.id));
+			const room = chunks.at(-1)?.isNew ? CHUNK : 2 * CHUNK;
+			if (place > last) {
+				last = place;
+				before[place].todos = [];
+				chunks.push(before[place]);
+			} else if (!chunks.length || chunks.at(-1).todos.length >= room) chunks.push(new Chunk());
+			const chunk = chunks.at(-1);
+			chunk.todos.push(todo);
+			this.#homes.set(todo.id, chunk);
+		}
+		for (const chunk of before) if (!chunks.includes(chunk)) this.#observer.unobserve(chunk.box);
+		for (const chunk of chunks) {
+			if (chunk.isNew) this.#observer.observe(chunk.box);
+			chunk.isNew = false;
+		}
+		group.chunks = chunks;
+	}
+
+	/** Brings the rows of a chunk into the document, or up to date. */
+	#fill(chunk) {
+		const { box, todos } = chunk;
+		arrange(box, todos.map((todo) => this.#render(todo)));
+		box.style.height = "";
+		chunk.isFilled = true;
+		const group = [...this.#groups.values()].find(({ chunks }) => chunks.includes(chunk));
+		if (!group) return;
+		// Most rows are not in the document: each says which of how many it is.
+		let position = 0;
+		for (const other of group.chunks.slice(0, group.chunks.indexOf(chunk))) position += other.todos.length;
+		[...box.children].forEach((row, i) => {
+			row.ariaPosInSet = position + i + 1;
+			row.ariaSetSize = group.total;
+		});
+	}
+
+	/** Takes the rows away, unless someone is at work in them. */
+	#empty(chunk) {
+		const { box, todos, isFilled } = chunk;
+		if (!isFilled || box.contains(document.activeElement) || box.querySelector(".editor")) return;
+		box.style.height = `${box.offsetHeight}px`;
+		box.replaceChildren();
+		for (const { id } of todos) this.#rows.delete(id);
+		chunk.isFilled = false;
+	}
+
+	#render(todo) {
+		const row = this.#rows.get(todo.id) ?? ROW.cloneNode(true);
+		this.#rows.set(todo.id, row);
+		this.#shown.set(row, todo);
+		const { title, description, completed, deadline_at: deadline, deleted_at: deleted } = todo;
 		const time = row.querySelector("time");
-		const dated = todo.deadline_at !== null;
-		row.dataset.id = todo.id;
-		row.classList.toggle("completed", todo.completed);
-		row.classList.toggle("dated", dated);
-		row.classList.toggle("overdue", isOverdue(todo));
+		row.classList.toggle("completed", completed && !deleted);
+		row.classList.toggle("dated", deadline !== null && !deleted);
+		row.classList.toggle("deleted", Boolean(deleted));
+		row.classList.toggle("overdue", isOverdue(todo) && !deleted);
 		row.classList.toggle("pending", this.handlers.unsaved(todo));
-		toggle.checked = todo.completed;
-		toggle.ariaLabel = text("complete", todo);
-		edit.ariaLabel = text("edit", todo);
-		remove.ariaLabel = text("remove", todo);
-		row.querySelector(".title").textContent = todo.title;
-		row.querySelector(".description").textContent = todo.description;
-		time.dateTime = todo.deadline_at;
+		for (const control of row.querySelectorAll("[data-does]")) control.ariaLabel = text(control.dataset.does, { title });
+		const [toggle] = row.querySelectorAll("input");
+		toggle.checked = completed;
+		toggle.disabled = this.handlers.isReadOnly();
+		write(row.querySelector(".title"), title);
+		if (write(row.querySelector(".description"), description ?? "")) linkUp(row.querySelector(".description"));
+		time.dateTime = deleted ?? deadline ?? "";
 		time.lang = language;
-		time.textContent = dated ? shortTime(todo.deadline_at) : "";
+		write(time, deleted ? ago(deleted) : deadline === null ? "" : describe(deadline));
 		return row;
 	}
 
-	/** The todo and the control that have the focus, where it is not in an editor. */
-	#focused() {
-		const control = document.activeElement.closest("#list [data-does]");
-		return control && { id: this.#at(control).id, does: control.dataset.does };
-	}
-
-	#row(id) {
-		return [...(this.#places.get(id)?.box.children ?? [])].find((row) => row.dataset.id === String(id));
-	}
-
-	/** The todo that an element belongs to. */
 	#at(element) {
-		const { id } = element.closest(".row").dataset;
-		const key = this.has(id) ? id : Number(id);
-		const { todos } = this.#places.get(key);
-		return todos.find((todo) => todo.id === key);
+		return this.#shown.get(element.closest(".row"));
+	}
+}
+
+/** A heading, and the todos below it. */
+class Group {
+	/** @type {Chunk[]} */
+	chunks = [];
+	section = GROUP.cloneNode(true);
+	box = this.section.querySelector("[role=list]");
+
+	constructor(key) {
+		this.key = key;
+		this.section.dataset.group = key;
+		this.section.querySelector("button").dataset.fold = key;
+	}
+
+	describe(label, total, isFolded) {
+		this.label = label;
+		this.total = total;
+		const [plain, button] = this.section.querySelectorAll("h2 > *");
+		const heading = isFolded === undefined ? plain : button;
+		plain.hidden = !label || heading !== plain;
+		button.hidden = heading !== button;
+		button.ariaExpanded = String(!isFolded);
+		heading.querySelector(".label").textContent = label;
+		heading.querySelector(".count").textContent = label && text("count", { n: total });
+		this.section.querySelector("h2").hidden = !label;
+		this.box.ariaLabel = label || text("list");
+		this.box.hidden = isFolded ?? false;
 	}
 }
 
 /** Some todos, and the box that they stand in. */
 class Chunk {
+	isNew = true;
 	isFilled = false;
-	box = document.createElement("div");
-
-	constructor(todos) {
-		this.todos = todos;
-		this.box.role = "presentation";
-		this.box.style.height = `${todos.length * USUAL_HEIGHT}px`;
-	}
-
-	indexOf(id) {
-		return this.todos.findIndex((todo) => todo.id === id);
-	}
-
-	fill(rows) {
-		this.box.replaceChildren(...rows);
-		this.box.style.height = "";
-		this.isFilled = true;
-	}
-
-	/** Takes the rows away, unless someone is at work in them. */
-	empty() {
-		if (!this.isFilled || this.box.contains(document.activeElement) || this.box.querySelector(".editor")) return;
-		this.box.style.height = `${this.box.offsetHeight}px`;
-		this.box.replaceChildren();
-		this.isFilled = false;
-	}
+	/** @type {Todo[]} */
+	todos = [];
+	box = Object.assign(document.createElement("div"), { role: "presentation", chunk: this });
 }
 
-const ROW = document.getElementById("row").content.firstElementChild;
-const EDITOR = document.getElementById("editor").content.firstElementChild;
+/** Makes these the children of an element. Those that are already in order are not touched. */
+function arrange(parent, wanted) {
+	const kept = new Set(wanted);
+	for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
+	wanted.forEach((child, i) => {
+		if (parent.children[i] !== child) parent.insertBefore(child, parent.children[i] ?? null);
+	});
+}
+
+/** Focuses a control of a row, if it is visible, or else the first that is. */
+function focus(row, does) {
+	const controls = [...row.querySelectorAll("[data-does]")].filter((control) => control.checkVisibility());
+	(controls.find((control) => control.dataset.does === does) ?? controls[0])?.focus();
+}
+
+/** Writes a text if it is another one, so that a selection in it stays; tells whether it did. */
+function write(element, words) {
+	if (element.textContent === words) return false;
+	element.textContent = words;
+	return true;
+}
+
+function linkUp(element) {
+	const words = element.textContent;
+	const parts = [];
+	let end = 0;
+	for (const { 0: href, index } of words.matchAll(LINK)) {
+		const link = Object.assign(document.createElement("a"), { href, target: "_blank", rel: "noreferrer" });
+		link.textContent = href;
+		parts.push(words.slice(end, index), link);
+		end = index + href.length;
+	}
+	if (parts.length) element.replaceChildren(...parts, words.slice(end));
+}
+
+// Both forms have the same fields.
+const FIELDS = document.querySelectorAll("#add :is(.details, .error)");
+const [GROUP, ROW, EDITOR] = ["group", "row", "editor"].map((id) => document.getElementById(id).content.firstElementChild);
+EDITOR.firstElementChild.after(...[...FIELDS].map((field) => field.cloneNode(true)));

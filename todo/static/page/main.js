@@ -1,316 +1,602 @@
-/** The page: what is shown, and what happens where. */
+/** The page: what is shown, and what happens when. */
 
 import * as api from "./api.js";
-import { TodoForm } from "./form.js";
+import { isComposing, TodoForm } from "./form.js";
 import { List } from "./list.js";
-import { creation, draft, membersOf, Outbox } from "./outbox.js";
-import { isOverdue, number, quoted, text, wallTime, zone, zonesDiffer } from "./words.js";
+import { draft, membersOf, Outbox } from "./outbox.js";
+import { device, session } from "./store.js";
+import { groupOf, isOverdue, number, quoted, text, wallTime } from "./words.js";
 
 const PAGE = 1000; // todos; the service gives no more at a time
 const TYPING = 150; // milliseconds without a key, before a search
-const PAUSE = 3000; // milliseconds, before a read is tried again
-const MINUTE = 60_000;
+const POLL = 5000; // milliseconds, for each page of the list that is shown
+const PAUSE = 3000; // milliseconds, before a read is tried again; doubled with each try
+const LONGEST_PAUSE = 60_000;
+const TICK = 30_000; // milliseconds, until times are shown anew
+const TOAST = 10_000; // milliseconds
+const MOST_UNDOS = 50;
+const DRAFT = "todo.draft";
+const FOLDED = "todo.folded";
+const LINKED_TOKEN = /^#token=(.+)$/;
 
 /** What the service is asked for in each view, and which todos that is. */
 const VIEWS = {
 	all: { query: {}, has: () => true },
 	active: { query: { completed: "false" }, has: (todo) => !todo.completed },
-	completed: { query: { completed: "true" }, has: (todo) => todo.completed },
 	overdue: { query: { overdue: "true" }, has: isOverdue },
 	week: {
 		query: { completed: "false", window: "7" },
 		has: (todo) => !todo.completed && todo.deadline_at !== null && todo.deadline_at <= wallTime(7),
 	},
+	completed: { query: { completed: "true" }, has: (todo) => todo.completed, sort: "-updated_at" },
 };
+const DELETED = { query: {}, has: (todo) => todo.deleted_at, sort: "none" };
 
 const $ = (selector) => document.querySelector(selector);
 const links = document.querySelectorAll("#views a");
 const searchField = $("[name=q]");
 const sortField = $("[name=sort]");
 
-const counts = Object.fromEntries(Object.keys(VIEWS).map((name) => [name, 0]));
-const state = { view: "all", q: "", sort: "", etag: "", next: null };
+const state = { view: "all", q: "", sort: "" };
+/** The list as it was read, and with what was confirmed since, in order. @type {api.Todo[]} */
+let todos = [];
+/** Pages as they were read. @type {{cursor: string | null, etag: string, todos: api.Todo[], next: string | null, total: number}[]} */
+let pages = [];
+/** All todos that were seen in any view, for the moment until the service responds. */
+const known = new Map();
+/** New todos that the service refused. @type {api.Todo[]} */
+let refused = [];
+/** The ids of drafts, and those that the service gave them. */
+const ids = new Map();
+/** How many todos each view has, according to the service. */
+let counted = null;
+let readError = null;
+let outboxState = "idle";
+let outboxError = null;
+let isReadOnly = false;
+let isFolded = device.get(FOLDED) ?? true;
+
+const view = () => VIEWS[state.view] ?? DELETED;
+const isListed = (todo) => view().has(todo) && matches(todo, state.q);
+const isComplete = () => pages.length > 0 && !pages.at(-1).next;
 
 const list = new List($("#list"), {
-	toggle(todo, completed) {
-		change(todo, { completed });
-		speak(completed ? "checked" : "unchecked", todo.title);
-	},
+	toggle,
 	change(todo, members) {
 		change(todo, members);
-		speak("changed", members.title ?? todo.title);
+		announce("changed", members.title ?? todo.title);
+		const before = Object.fromEntries(Object.keys(members).map((name) => [name, todo[name]]));
+		remember(() => {
+			change({ ...todo, ...members }, before);
+			announce("changed", todo.title);
+		});
 	},
 	remove,
+	restore,
+	menu: showRowMenu,
+	fold() {
+		isFolded = !isFolded;
+		device.set(FOLDED, isFolded);
+		render();
+		loadMoreIfSeen();
+	},
+	typed: saveDraft,
+	closed() {
+		saveDraft();
+		render();
+	},
 	unsaved: ({ id }) => outbox.holds(id),
+	isReadOnly: () => isReadOnly,
 });
-const outbox = new Outbox({ confirmed, rejected, decide, state: showState });
-const addForm = new TodoForm($("#add"), add);
+const outbox = new Outbox({ confirmed, rejected, decide, matches: matchesBulk, state: showOutbox });
+const addForm = new TodoForm($("#add"), add, say);
 
 // Changes: each shows at once.
 
 function add(members) {
-	if (!members.title) return;
-	create(members, state.sort === "id" && !state.next ? list.todos.length : 0);
+	const todo = create(members);
 	addForm.form.reset();
-	addForm.check();
+	addForm.values = addForm.values;
+	saveDraft();
 	addForm.fields[0].focus();
-	speak("added", members.title);
+	announce("added", members.title);
+	if (isListed(todo)) return;
+	showToast(text("added", { title: quoted(members.title) }), button(text("show"), () => {
+		hideToast();
+		location.hash = address("all", { q: "", sort: state.sort });
+	}));
 }
 
-function create(members, index) {
+let drafts = Date.now();
+
+function create(members) {
 	const key = api.newKey();
-	const created = { kind: "create", id: `new-${key}`, key, members };
-	outbox.add(created);
-	become(null, draft(created), index);
+	// Newer than all others, in the order of their ids.
+	const change = { kind: "create", id: `new-${++drafts}-${key}`, key, members };
+	applyChange(change);
+	return draft(change);
+}
+
+/** Shows a change, and hands it to the outbox. */
+function applyChange(change) {
+	outbox.add(change);
+	render();
+	return change;
 }
 
 function change(todo, members) {
-	if (isRefused(todo)) {
-		become(todo, null);
-		return create({ ...membersOf(todo), ...members }, 0);
-	}
-	outbox.add({ kind: "change", id: todo.id, base: todo, members });
-	become(todo, { ...todo, ...members });
+	const id = idOf(todo);
+	if (!isRefused(id)) return applyChange({ kind: "change", id, base: { ...todo, id }, members });
+	refused = refused.filter((other) => other.id !== id);
+	create({ ...membersOf(todo), ...members });
+	// To undo an edit of a todo that was never saved means nothing.
+	return null;
 }
 
-/** Whether the service wanted no such todo: it is only here. */
-function isRefused({ id }) {
-	return typeof id === "string" && !outbox.holds(id);
+/** Whether the service refused a new todo: it is only here. */
+function isRefused(id) {
+	return refused.some((todo) => todo.id === id);
+}
+
+/** The id that the todo has now. */
+function idOf({ id }) {
+	return ids.get(id) ?? id;
+}
+
+function toggle(todo, completed) {
+	change(todo, { completed });
+	announce(completed ? "checked" : "unchecked", todo.title);
+	const revert = () => {
+		change({ ...todo, completed }, { completed: !completed });
+		announce(completed ? "unchecked" : "checked", todo.title);
+	};
+	if (completed) showUndo(text("checked", { title: quoted(todo.title) }), revert);
+	else remember(revert);
 }
 
 function remove(todo) {
-	if (!isRefused(todo)) outbox.add({ kind: "remove", id: todo.id, base: todo });
-	const index = become(todo, null);
-	if (!list.todos.length) addForm.fields[0].focus();
-	offer(text("removed", { title: quoted(todo.title) }), () => {
-		create(membersOf(todo), index);
-		speak("restored", todo.title);
+	const id = idOf(todo);
+	const wasRefused = isRefused(id);
+	refused = refused.filter((other) => other.id !== id);
+	const removal = wasRefused ? null : applyChange({ kind: "remove", id, base: { ...todo, id } });
+	if (wasRefused) render();
+	if (!$("#list .row")) addForm.fields[0].focus();
+	showUndo(text("removed", { title: quoted(todo.title) }), () => {
+		if (wasRefused) create(membersOf(todo));
+		else if (!outbox.cancel(removal)) {
+			applyChange({ kind: "restore", id: idOf(todo), todo: { ...todo, id: idOf(todo) } });
+		}
+		render();
+		announce("restored", todo.title);
 	});
 }
 
-/** Changes (or, with null, removes) all that match the view and the search, loaded or not. */
-function sweep(members, completed) {
-	const { query, has } = VIEWS[state.view];
-	const swept = (todo) => (todo.completed === completed ? members && { ...todo, ...members } : todo);
-	list.show(list.todos.map(swept).filter((todo) => todo && has(todo)));
-	if (!isPartial()) {
-		if (!members) counts.all = counts.active;
-		else counts.active = completed ? counts.all : 0;
-		counts.completed = counts.all - counts.active;
-	}
-	outbox.add({ kind: "sweep", query: { ...query, ...(state.q && { q: state.q }), completed }, members });
-	showAround();
+/** Restores a todo of the view of deleted ones. */
+function restore({ deleted_at, ...todo }) {
+	applyChange({ kind: "restore", id: todo.id, todo });
+	announce("restored", todo.title);
 }
 
-/** Shows what becomes of a todo; null is one that is not there. Tells where it stood. */
-function become(before, after, index = 0) {
-	for (const [name, { has }] of Object.entries(VIEWS)) {
-		counts[name] += Number(after && has(after)) - Number(before && has(before));
-	}
-	const place = before && list.indexOf(before.id);
-	if (!after || !VIEWS[state.view].has(after)) list.remove(before?.id);
-	else if (before) list.update(before.id, after);
-	else list.insert(after, index);
-	showAround();
-	return place;
+/** Changes (or, with null, deletes) all that match the view and the search, loaded or not. */
+function bulkUpdate(members, completed) {
+	const { view: name, q } = state;
+	const query = { ...view().query, ...(q && { q }), completed };
+	applyChange({ kind: "bulk", view: name, q, query, members });
+}
+
+function matchesBulk({ view: name, q, query }, todo) {
+	return todo.completed === query.completed && VIEWS[name].has(todo) && matches(todo, q);
+}
+
+/** Whether a search finds a todo. The service decides; this is for what it does not know yet. */
+function matches({ title, description }, q) {
+	return [title, description ?? ""].some((words) => words.toLowerCase().includes(q.toLowerCase()));
 }
 
 // What the outbox says.
 
 function confirmed(change, todo) {
-	if (change.kind === "sweep") swept(change);
-	if (change.id === undefined) return load();
-	const shown = todo && outbox.overlay(todo);
-	if (!shown || !VIEWS[state.view].has(shown)) list.remove(change.id);
-	else if (list.has(change.id)) list.update(change.id, shown);
-	else if (change.kind !== "create") list.insert(shown);
+	if (!("id" in change)) {
+		if (change.kind === "bulk") offerToRevert(change);
+		return load();
+	}
+	if (todo && todo.id !== change.id) {
+		ids.set(change.id, todo.id);
+		list.rename(change.id, todo);
+	}
+	keep(todo ?? { id: change.id }, todo);
+	render();
+}
+
+/** Puts a todo as the service has it in the place of what was read; null if it is gone. */
+function keep({ id }, todo) {
+	const before = todos.find((other) => other.id === id);
+	known.delete(id);
+	todos = todos.filter((other) => other.id !== id);
+	if (todo) known.set(id, todo);
+	if (todo && isListed(todo)) insert(todos, todo);
+	if (!counted) return;
+	for (const [name, { has }] of Object.entries(VIEWS)) {
+		counted[name] += Number(Boolean(todo && has(todo))) - Number(Boolean(before && has(before)));
+	}
 }
 
 function rejected(change, problem) {
-	if (change.kind === "create" && addForm.isEmpty) {
-		list.remove(change.id);
-		addForm.fill(change.members);
+	const isForbidden = problem.status === 403;
+	const isEdit = change.kind === "change";
+	if (isForbidden) setReadOnly(true);
+	if (isEdit) keep(change.base, change.base);
+	if (change.kind === "create" && !addForm.isEmpty) refused.push(draft(change));
+	else if (change.kind === "create") {
+		addForm.fill(draft(change));
 		addForm.refuse(problem);
-	} else if (change.kind === "create" || change.kind === "change") {
-		const seen = change.base ?? draft(change);
-		if (list.has(seen.id)) list.update(seen.id, seen);
-		else list.insert(seen);
-		list.edit(seen.id, change.members, problem);
-	} else {
-		offer(text("rejected", { reason: problem.message }));
-		load();
 	}
+	render();
+	if (isForbidden || !["create", "change"].includes(change.kind)) {
+		showToast(text("rejected", { reason: problem.message }));
+		load();
+	} else list.edit(change.id, { members: change.members, problem });
 }
 
-function swept({ swept: todos, members }) {
-	if (!todos.length) return;
-	const done = { true: "sweptComplete", false: "sweptActive" }[members?.completed] ?? "sweptRemove";
+/** Offers to undo a bulk change that was carried out. */
+function offerToRevert({ done, members }) {
+	if (!done.length) return;
 	const back = ({ id, completed }) => ({ op: "update", id, if_match: "*", todo: { completed } });
-	offer(text(done, { n: todos.length }), () => {
-		const operations = todos.map(members ? back : creation);
-		for (let i = 0; i < operations.length; i += PAGE) {
-			outbox.add({ kind: "batch", operations: operations.slice(i, i + PAGE) });
-		}
+	showUndo(text(members ? "allCompleted" : "allRemoved", { n: done.length }), () => {
+		if (!members) return applyChange({ kind: "restoreAll", todos: done });
+		const operations = done.map(back);
+		while (operations.length) applyChange({ kind: "batch", operations: operations.splice(0, PAGE) });
 	});
 }
 
-function decide(change, theirs) {
-	return import("./conflict.js").then(
-		({ ask }) => ask(change, theirs),
-		() => offer(text("updated")),
-	);
+/** Loads what is rarely needed. */
+async function dialog(name, ...values) {
+	const dialogs = await import("./dialogs.js").catch(() => showToast(text("updated")));
+	return dialogs?.[name](...values);
 }
 
-function showState(now, error) {
-	if (now !== "sending") document.body.classList.toggle("waiting", now !== "idle");
-	list.refresh();
-	const run = () => outbox.run();
-	if (now === "undecided") notify(text("undecided"), "decide", run);
-	else if (now === "waiting") {
-		const reason = error.message || text("unreachable");
-		notify(`${reason} ${text("kept", { n: outbox.size })}`, "tryNow", run);
-	} else if (now === "idle") {
-		if ($("#banner").textContent) speak("backAgain");
-		notify("");
-		recount();
+function decide(change, theirs) {
+	return dialog("askForVersion", change, theirs);
+}
+
+function showOutbox(now, error) {
+	if (now !== "sending") {
+		if (now === "idle" && outboxState !== "idle" && !readError) announce("backAgain");
+		outboxState = now;
+		outboxError = error;
+		document.body.classList.toggle("waiting", now !== "idle");
 	}
+	render();
+	if (now === "idle" && isStale) load();
+}
+
+async function signIn() {
+	if (!(await dialog("signIn"))) return;
+	$("#forget").hidden = false;
+	setReadOnly(false);
+	readError = null;
+	outbox.run();
+	await load();
+	if (!readError) setReadOnly(!(await api.mayWrite().catch(() => true)));
+}
+
+function setReadOnly(value) {
+	isReadOnly = value;
+	document.body.classList.toggle("read-only", value);
+	if (value) list.editing?.close();
+	render();
 }
 
 // What is read.
 
 /** Takes the view, the search and the order from the address: `#/active?q=milk&sort=title`. */
 function route() {
+	const linked = LINKED_TOKEN.exec(location.hash);
+	if (linked) {
+		api.token.set(linked[1], true);
+		// The address must not stay in the history.
+		history.replaceState(null, "", "#/");
+	}
 	const [path, query] = location.hash.slice(2).split("?");
 	const asked = new URLSearchParams(query);
-	state.view = Object.hasOwn(VIEWS, path) ? path : "all";
+	state.view = Object.hasOwn(VIEWS, path) || (path === "deleted" && $("#deleted")) ? path : "all";
 	state.q = asked.get("q") ?? "";
 	sortField.value = asked.get("sort") ?? "";
+	if (!sortField.value) sortField.value = "";
 	state.sort = sortField.value;
 	if (searchField.value.trim() !== state.q) searchField.value = state.q;
+	if (state.q) document.body.classList.add("searching");
 	for (const link of links) {
 		link.hash = address(link.dataset.view, state);
 		link.ariaCurrent = link.dataset.view === state.view ? "page" : null;
 	}
-	document.title = `${$("[aria-current]").firstChild.textContent.trim()} · ${$("h1").textContent}`;
+	pages = [];
+	// Until the service responds, what was seen in other views.
+	todos = state.view === "deleted" ? [] : [...known.values()].filter(isListed).sort(compare);
+	render();
 	load();
 }
 
-function address(view, { q, sort }) {
+function address(name, { q, sort }) {
 	const query = new URLSearchParams(Object.entries({ q, sort }).filter(([, value]) => value));
-	return `/${view === "all" ? "" : view}${query.size ? `?${query}` : ""}`;
+	return `/${name === "all" ? "" : name}${query.size ? `?${query}` : ""}`;
 }
 
-/** Whether more is left out than what is, or is not, completed. */
-function isPartial() {
-	return state.q !== "" || state.view === "overdue" || state.view === "week";
-}
+let reading = new AbortController();
+let pause = PAUSE;
+let timer = 0;
+/** Whether something was confirmed while the list was read. */
+let isStale = false;
 
-let loading = new AbortController();
-
-/** Reads a page of the list: the first, where it is not the one with `etag` that is shown, or the next. */
-async function load({ etag = "", cursor = null } = {}) {
-	loading.abort();
-	const { signal } = (loading = new AbortController());
+/** Reads the pages of the list that are shown, or one more. Pages that did not change cost nothing. */
+async function load({ more = false } = {}) {
+	reading.abort();
+	clearTimeout(timer);
+	const { signal } = (reading = new AbortController());
 	const before = outbox.answered;
-	const query = { ...VIEWS[state.view].query, sort: state.sort || "-id", limit: PAGE };
-	if (state.q) query.q = state.q;
-	if (cursor) query.cursor = cursor;
-	else query.total = true;
 	try {
-		const page = await api.list(query, { etag, signal });
+		const read = await readPages(Math.max(1, pages.length + Number(more)), signal);
 		if (signal.aborted) return;
-		if (!cursor && outbox.answered !== before) return load();
-		if (page) showPage(page, cursor);
-		if (!outbox.size) notify("");
+		readError = null;
+		pause = PAUSE;
+		// What is read while changes are sent is out of date, and may hold a new todo twice.
+		isStale = outbox.answered !== before || outbox.isCreating;
+		if (isStale && !outbox.isCreating) return load({ more });
+		if (!isStale && read.some((page, i) => page !== pages[i])) showPages(read);
+		if (!document.hidden) timer = setTimeout(load, POLL * read.length);
 	} catch (error) {
 		if (signal.aborted) return;
-		const again = () => signal.aborted || load({ etag, cursor });
-		setTimeout(again, error.retryAfter * 1000 || PAUSE);
-		notify(error.message || text("unreachable"), "tryNow", again);
+		readError = error;
+		if (!(error instanceof api.Unauthorized)) {
+			timer = setTimeout(load, Math.max(pause, (error.retryAfter ?? 0) * 1000), { more });
+			pause = Math.min(pause * 2, LONGEST_PAUSE);
+		}
 	}
+	render();
 }
 
-function showPage({ todos, next, total, etag }, cursor) {
-	state.next = next;
-	const shown = outbox.foresee(todos).filter((todo) => VIEWS[state.view].has(todo));
-	if (cursor) list.append(shown);
-	else {
-		state.etag = etag;
-		list.total = total;
-		list.show(shown);
-		if (state.q) speak("found", "", total);
+async function readPages(wanted, signal) {
+	if (state.view === "deleted") return [await api.listDeleted({ limit: PAGE }, { signal })];
+	const query = { ...view().query, sort: order(), limit: PAGE };
+	if (state.q) query.q = state.q;
+	const read = [];
+	for (let cursor = null; read.length < wanted && (cursor || !read.length); cursor = read.at(-1).next) {
+		const page = pages[read.length];
+		const etag = page?.cursor === cursor ? page.etag : "";
+		const asked = cursor ? { ...query, cursor } : { ...query, total: true };
+		const fresh = await api.list(asked, { etag, signal });
+		read.push(fresh ? { ...fresh, cursor } : page);
 	}
+	return read;
+}
+
+/** The order in which the service lists the todos; those that are completed come last. */
+function order() {
+	const keys = view().sort ?? (state.sort || "deadline_at,-id");
+	return state.view === "all" ? `completed,${keys}` : keys;
+}
+
+function showPages(read) {
+	const isFirst = !pages.length;
+	pages = read;
+	todos = read.flatMap((page) => page.todos);
+	if (state.view !== "deleted") {
+		// What should be here and is not was changed or deleted elsewhere.
+		if (isComplete()) for (const todo of [...known.values()].filter(isListed)) known.delete(todo.id);
+		for (const todo of todos) known.set(todo.id, todo);
+	}
+	if (isFirst && state.q) announce("found", "", pages[0].total);
+	render();
 	recount();
+	loadMoreIfSeen();
+	if (isFirst) reopenEdit();
 }
 
-/** Counts the todos of each view: here where all are at hand, else there. */
+/** Asks how many todos each view has, unless all of them are here. */
 async function recount() {
-	if (!state.etag) return;
+	if (isAllHere() || !pages.length) return;
 	const before = outbox.answered;
-	const views = Object.entries(VIEWS);
-	let found = views.map(([, { has }]) => list.todos.filter(has).length);
-	if (state.next || state.view !== "all" || state.q) {
-		found = await Promise.all(views.map(([, { query }]) => api.count(query))).catch(() => null);
-		// What is changed meanwhile is counted once it is confirmed.
-		if (!found || outbox.size || outbox.answered !== before) return;
+	const found = await Promise.all(Object.values(VIEWS).map(({ query }) => api.count(query))).catch(() => null);
+	// What is changed meanwhile is counted once it is confirmed.
+	if (!found || outbox.answered !== before) return;
+	counted = Object.fromEntries(Object.keys(VIEWS).map((name, i) => [name, found[i]]));
+	render();
+}
+
+function isAllHere() {
+	return state.view === "all" && !state.q && isComplete();
+}
+
+// What is shown.
+
+/** How two todos follow each other. */
+function compare(a, b) {
+	const age = ({ id }) => (typeof id === "string" ? Number(id.split("-")[1]) : id);
+	if (state.view === "completed") return (b.updated_at ?? "~").localeCompare(a.updated_at ?? "~") || age(b) - age(a);
+	if (state.view === "all" && a.completed !== b.completed) return Number(a.completed) - Number(b.completed);
+	if (state.sort === "id") return age(a) - age(b);
+	if (state.sort === "title" && a.title !== b.title) return a.title < b.title ? -1 : 1;
+	if (state.sort === "" && a.deadline_at !== b.deadline_at) {
+		return (a.deadline_at ?? "~") < (b.deadline_at ?? "~") ? -1 : 1;
 	}
-	views.forEach(([name], i) => (counts[name] = found[i]));
-	showAround();
+	return age(b) - age(a);
+}
+
+/** Puts a todo where it belongs among those that are in the service's order. */
+function insert(others, todo) {
+	const place = others.findIndex((other) => compare(todo, other) < 0);
+	others.splice(place < 0 ? others.length : place, 0, todo);
+}
+
+/** The todos of the view, with the changes that wait. */
+function withPending() {
+	const result = [];
+	const moved = [];
+	const here = new Set(todos.map(({ id }) => id));
+	for (const todo of todos) {
+		const pending = outbox.withPending(todo);
+		if (pending && view().has(pending)) (pending === todo ? result : moved).push(pending);
+	}
+	if (state.view === "deleted") return result;
+	const others = [...outbox.additions, ...refused, ...elsewhere()];
+	for (const todo of others.filter(({ id }) => !here.has(id))) {
+		const pending = outbox.withPending(todo);
+		if (pending && isListed(pending)) moved.push(pending);
+	}
+	if (moved.length > TYPING) return [...result, ...moved].sort(compare);
+	for (const todo of moved) insert(result, todo);
+	return result;
+}
+
+/** Todos that other views have shown, and that wait to be changed: they may belong to this one now. */
+function elsewhere() {
+	return [...known.values()].filter(({ id }) => outbox.holds(id));
+}
+
+/** Shows everything as it is now. */
+function render() {
+	const shown = withPending();
+	const counts = isAllHere() ? countOf(shown) : counted;
+	list.show(groupsOf(shown, counts));
+	showAround(shown, counts);
+	showBanner();
+}
+
+function countOf(all) {
+	return Object.fromEntries(Object.entries(VIEWS).map(([name, { has }]) => [name, all.filter(has).length]));
+}
+
+/** The todos in the groups that they are shown in. A total of -1 is not known yet. */
+function groupsOf(shown, counts) {
+	const { view: name, sort, q } = state;
+	const hasDays = sort === "" && ["all", "active", "week"].includes(name);
+	const groups = new Map();
+	const groupFor = (key) => {
+		if (!groups.has(key)) groups.set(key, { key, label: text(key), todos: [] });
+		return groups.get(key);
+	};
+	for (const todo of shown) {
+		const isDone = name === "all" && todo.completed;
+		groupFor(hasDays || isDone ? groupOf(todo) : "undated").todos.push(todo);
+	}
+	if (!isComplete() && pages.length && groups.size) [...groups.values()].at(-1).total = -1;
+	if (name === "all" && !q && counts?.completed) groupFor("completed").total = counts.completed;
+	if (name === "all" && groups.has("completed")) groupFor("completed").isFolded = isFolded && !q;
+	// One group needs no name.
+	const isFlat = [...groups.keys()].every((key) => key === "undated" || key === "completed");
+	if (isFlat && groups.has("undated")) groupFor("undated").label = "";
+	return [...groups.values()];
 }
 
 /** Shows what stands around the list. */
-function showAround() {
-	const { q, view } = state;
-	const todos = isPartial() ? list.todos : null;
-	const active = todos ? todos.filter((todo) => !todo.completed).length : counts.active;
-	const completed = todos ? todos.length - active : counts.completed;
-	for (const link of links) link.querySelector(".count").textContent = number(counts[link.dataset.view]);
-	$("#controls").hidden = !counts.all && !q && view === "all";
-	$("#bulk").hidden = !(active || completed);
-	$("#complete-all").checked = !active;
-	$("#clear").hidden = !completed;
-	const strong = make("strong", { textContent: number(counts.active) });
-	const [start, end] = text("left", { n: counts.active }).split(strong.textContent);
-	$("#left").replaceChildren(start, strong, end);
-	$("#empty").hidden = list.todos.length > 0;
-	$("#empty p").textContent = text(q ? "noneFound" : `none_${view}`, { query: quoted(q) });
-	$("#more").hidden = !state.next;
+function showAround(shown, counts) {
+	const { q, view: name } = state;
+	for (const link of links) link.querySelector(".count").textContent = counts ? number(counts[link.dataset.view]) : "";
+	const isPartial = q || name === "overdue" || name === "week" || !counts;
+	const open = isPartial ? shown.filter((todo) => !todo.completed).length : counts.active;
+	const done = isPartial ? shown.length - open : counts.completed;
+	const hasMore = pages.length > 0 && !isComplete();
+	const isEmpty = !shown.length && !hasMore && pages.length > 0;
+	const isNothing = isEmpty && name === "all" && !q;
+	$("#views").hidden = isNothing || (!pages.length && !todos.length);
+	const canBulk = !isReadOnly && name !== "deleted" && pages.length > 0;
+	offerBulk($("#complete-all"), "completeAll", canBulk && name !== "completed" ? open : 0, hasMore && isPartial);
+	offerBulk($("#clear"), "clearCompleted", canBulk && (name === "all" || name === "completed") ? done : 0, hasMore && isPartial);
+	$("#empty").hidden = !isEmpty && !(isAllHere() && !open && isFolded && !q);
+	$("#empty p").textContent = isNothing || !isEmpty
+		? text(isNothing ? "none_all" : "none_active")
+		: text(q ? "noneFound" : `none_${name}`, { query: quoted(q) });
+	// Nobody waits for what is folded.
+	$("#more").hidden = !hasMore || (name === "all" && isFolded && !q && todos.at(-1)?.completed);
+	const title = $("h1").textContent;
+	const current = $("#views [aria-current]")?.firstChild.textContent.trim() ?? text("deleted");
+	document.title = `${counts?.active ? `(${number(counts.active)}) ` : ""}${name === "all" ? "" : `${current} · `}${title}`;
+}
+
+function offerBulk(item, key, n, isMore) {
+	item.hidden = !n;
+	item.textContent = text(isMore ? `${key}Found` : key, { n });
 }
 
 // What is said.
 
 /** Tells those who listen. */
-function speak(key, title, n) {
-	$("#spoken").textContent = text(key, { title: quoted(title), n });
+function announce(key, title, n) {
+	say(text(key, { title: quoted(title), n }));
 }
 
-/** Says what is wrong, and what can be done; an empty message takes it back. */
-function notify(message, key, act) {
+function say(sentence) {
+	$("#spoken").textContent = sentence;
+}
+
+/** Says what is wrong, and what can be done. */
+function showBanner() {
+	const kept = outbox.size ? text("kept", { n: outbox.size }) : "";
+	const unauthorized = [outboxState === "signedOut" && outboxError, readError].find((error) => error instanceof api.Unauthorized);
+	let message = "";
+	let act = null;
+	if (unauthorized) {
+		message = `${text(api.token.get() ? "tokenRefused" : "tokenNeeded")} ${kept}`;
+		act = button(text("signIn"), signIn);
+	} else if (outboxState === "undecided") {
+		message = text("undecided");
+		act = button(text("decide"), () => outbox.run());
+	} else if (outboxState === "waiting") {
+		message = `${outboxError?.message || text("unreachable")} ${kept}`;
+		act = button(text("tryNow"), tryNow);
+	} else if (readError) {
+		message = readError.message || text("unreachable");
+		act = button(text("tryNow"), tryNow);
+	}
 	const banner = $("#banner");
-	if (message !== banner.firstChild?.textContent) say(banner, message, message && button(text(key), act));
+	banner.hidden = !message;
+	if (banner.firstChild?.textContent === message.trim()) return;
+	banner.replaceChildren(...(message ? [make("p", { textContent: message.trim() }), act] : []));
 }
 
-let undo = null;
+function tryNow() {
+	outbox.run();
+	load();
+}
 
-/** Says what was done, and how to undo it, until something else is done. */
-function offer(message, revert) {
-	const close = () => {
-		undo = null;
-		if ($("#toast").contains(document.activeElement)) $("#list").focus();
-		say($("#toast"), "");
-	};
-	undo = revert && (() => {
-		close();
-		revert();
-	});
-	const dismiss = button("×", close);
+/** What can be undone, the latest last. @type {(() => void)[]} */
+const undos = [];
+let toastTimer = 0;
+
+function remember(revert) {
+	undos.push(revert);
+	if (undos.length > MOST_UNDOS) undos.shift();
+}
+
+function undo() {
+	hideToast();
+	undos.pop()?.();
+}
+
+/** Says what was done, and how to undo it. */
+function showUndo(message, revert) {
+	remember(revert);
+	showToast(message, button(text("undo"), undo));
+}
+
+/** Says something until it was read, or something else is said. */
+function showToast(message, act) {
+	const dismiss = button("×", hideToast);
 	dismiss.ariaLabel = text("dismiss");
-	say($("#toast"), message, undo && button(text("undo"), undo), dismiss);
+	$("#toast").replaceChildren(...[make("p", { textContent: message }), act, dismiss].filter(Boolean));
+	keepToast();
 }
 
-function say(element, message, ...buttons) {
-	const sentence = make("p", { textContent: message });
-	element.replaceChildren(...(message ? [sentence, ...buttons.filter(Boolean)] : []));
+function keepToast() {
+	clearTimeout(toastTimer);
+	// Nobody loses what is at hand.
+	toastTimer = setTimeout(() => ($("#toast").matches(":hover, :focus-within") ? keepToast() : hideToast()), TOAST);
+}
+
+function hideToast() {
+	clearTimeout(toastTimer);
+	if ($("#toast").contains(document.activeElement)) $("#list").focus();
+	$("#toast").replaceChildren();
 }
 
 function button(label, act) {
@@ -321,18 +607,61 @@ function make(name, properties) {
 	return Object.assign(document.createElement(name), properties);
 }
 
-// What starts it all.
+// Menus.
 
-$("#complete-all").onchange = ({ target: { checked } }) => sweep({ completed: checked }, !checked);
-$("#clear").onclick = () => {
-	sweep(null, true);
-	addForm.fields[0].focus();
+/** Puts a menu beside what opens it. */
+function placeMenu(menu, opener) {
+	const { top, bottom, right } = opener.getBoundingClientRect();
+	const isLow = bottom > innerHeight * 0.7;
+	menu.style.right = `${document.documentElement.clientWidth - right}px`;
+	menu.style.top = isLow ? "auto" : `${bottom}px`;
+	menu.style.bottom = isLow ? `${innerHeight - top}px` : "auto";
+}
+
+let menuOpener = null;
+
+function showRowMenu(_, opener) {
+	menuOpener = opener;
+	placeMenu($("#row-menu"), opener);
+	$("#row-menu").showPopover();
+	$("#row-menu button").focus();
+}
+
+$("#row-menu").onclick = ({ target }) => {
+	$("#row-menu").hidePopover();
+	if (target.value && menuOpener.isConnected) list.act(target.value, menuOpener);
+};
+$("#menu").onbeforetoggle = () => placeMenu($("#menu"), $("#menu-button"));
+$("#menu").onclick = ({ target }) => target.closest("button, a") && $("#menu").hidePopover();
+$("#complete-all").onclick = () => bulkUpdate({ completed: true }, false);
+$("#clear").onclick = () => bulkUpdate(null, true);
+$("#show-keys").onclick = () => dialog("showKeys");
+if ($("#subscribe")) $("#subscribe").onclick = () => dialog("subscribe");
+$("#forget").hidden = !api.token.get();
+$("#forget").onclick = () => {
+	api.token.forget();
+	$("#forget").hidden = true;
+	known.clear();
+	counted = null;
+	pages = [];
+	todos = [];
+	setReadOnly(false);
+	load();
 };
 
+// Searching.
+
 let typing = 0;
-$("#find").oninput = ({ target }) => {
+searchField.oninput = () => {
 	clearTimeout(typing);
-	typing = setTimeout(search, target === searchField ? TYPING : 0);
+	typing = setTimeout(search, TYPING);
+};
+sortField.onchange = search;
+$("#search-button").onclick = () => {
+	document.body.classList.toggle("searching");
+	if (document.body.classList.contains("searching")) return searchField.focus();
+	searchField.value = "";
+	search();
 };
 
 function search() {
@@ -342,46 +671,85 @@ function search() {
 	route();
 }
 
-$(".skip").onclick = () => $("#list").focus();
+// What is typed outlives a reload.
+
+function saveDraft() {
+	const { editing } = list;
+	const add = addForm.isEmpty ? null : addForm.values;
+	const edit = editing && { id: editing.todo.id, values: editing.form.values };
+	if (add || edit) session.set(DRAFT, { add, edit });
+	else session.remove(DRAFT);
+}
+
+function reopenEdit() {
+	const { edit } = session.get(DRAFT) ?? {};
+	if (edit && list.has(edit.id)) list.edit(edit.id, edit);
+}
+
+// Keys.
+
+const KEYS = {
+	"/"() {
+		document.body.classList.add("searching");
+		searchField.select();
+	},
+	n: () => addForm.fields[0].focus(),
+	"?": () => dialog("showKeys"),
+	ArrowDown: () => list.step(1),
+	ArrowUp: () => list.step(-1),
+};
 
 document.addEventListener("keydown", (event) => {
-	const types = event.target.matches("textarea, input:not([type=checkbox])");
-	if (undo && event.key === "z" && (event.ctrlKey || event.metaKey) && !types) undo();
+	const { key, code, ctrlKey, metaKey, altKey, shiftKey, target } = event;
+	if (isComposing(event) || altKey || event.defaultPrevented) return;
+	if (key === "Escape") return hideToast();
+	if (target.closest("dialog, [popover]") || target.matches("textarea, select, input:not([type=checkbox])")) return;
+	if (ctrlKey || metaKey) {
+		// Of other alphabets the place of the key counts.
+		const letter = /^[a-z]$/i.test(key) ? key.toLowerCase() : code;
+		if (shiftKey || (letter !== "z" && letter !== "KeyZ") || !undos.length) return;
+		event.preventDefault();
+		return undo();
+	}
+	if (!Object.hasOwn(KEYS, key)) return;
+	event.preventDefault();
+	KEYS[key]();
 });
 
-new IntersectionObserver(
-	([{ isIntersecting }]) => isIntersecting && state.next && load({ cursor: state.next }),
-	{ rootMargin: "2000px" },
-).observe($("#more"));
+// What starts it all.
 
+$(".skip").onclick = () => $("#list").focus();
+
+function loadMoreIfSeen() {
+	const { top } = $("#more").getBoundingClientRect();
+	if (!$("#more").hidden && top < innerHeight + 2000) load({ more: true });
+}
+
+new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && !isComplete() && pages.length && load({ more: true }), {
+	rootMargin: "2000px",
+}).observe($("#more"));
+
+addForm.form.addEventListener("input", saveDraft);
 addEventListener("hashchange", route);
-addEventListener("online", () => outbox.run());
-addEventListener("beforeunload", (event) => outbox.size && event.preventDefault());
-document.addEventListener("visibilitychange", () => {
-	// A list that was scrolled or is edited stays as it is.
-	if (!document.hidden && list.todos.length <= PAGE && !list.isEditing) load({ etag: state.etag });
-});
+addEventListener("online", tryNow);
+addEventListener("beforeprint", () => list.fillAll());
+addEventListener("beforeunload", (event) => outbox.size && !device.isPersistent && event.preventDefault());
+document.addEventListener("visibilitychange", () => (document.hidden ? clearTimeout(timer) : load()));
 setInterval(() => {
 	if (document.hidden) return;
-	list.refresh();
+	render();
 	recount();
-}, MINUTE);
+}, TICK);
 
-api.token.ask = async (refused) => {
-	const token = await (await import("./token.js")).ask(refused);
-	$("#forget").hidden = false;
-	return token;
-};
-$("#forget").hidden = !api.token.get();
-$("#forget").onclick = () => {
-	api.token.forget();
-	$("#forget").hidden = true;
-	list.show([]);
-	load();
-};
-
-$("#zone").textContent = zonesDiffer ? text("zone", { zone }) : "";
+const saved = session.get(DRAFT)?.add;
+if (saved) addForm.values = saved;
+$("#failed").remove();
 $("#app").hidden = false;
-addForm.fields[0].focus();
+if (matchMedia("(hover: hover)").matches) addForm.fields[0].focus();
 route();
 if (outbox.size) outbox.run();
+if (api.token.get()) api.mayWrite().then((may) => setReadOnly(!may), () => {});
+
+const { worker } = document.documentElement.dataset;
+const policy = window.trustedTypes?.createPolicy("worker", { createScriptURL: () => worker });
+navigator.serviceWorker?.register(policy?.createScriptURL("") ?? worker).catch(() => {});

@@ -1,6 +1,6 @@
 /**
  * The changes that the service has not confirmed yet. They are sent in turn, each again and again until
- * it is answered, without doing anything twice, and they outlive a reload.
+ * the service responds, without doing anything twice. They outlive a reload, and the window.
  *
  * @typedef {import("./api.js").Todo} Todo
  * @typedef {import("./api.js").Members} Members
@@ -8,42 +8,72 @@
  *   | {kind: "create", id: number | string, key: string, members: Members}
  *   | {kind: "change", id: number | string, base: Todo, members: Members}
  *   | {kind: "remove", id: number | string, base: Todo}
- *   | {kind: "sweep", query: Record<string, string>, members: Members | null, swept?: Todo[]}
+ *   | {kind: "restore", id: number, todo: Todo}
+ *   | {kind: "bulk", view: string, q: string, query: Record<string, string>, members: Members | null, done?: Todo[]}
  *   | {kind: "batch", operations: object[]}
+ *   | {kind: "restoreAll", todos: Todo[]}
  * )} Change
- *   `base` is the todo as it was seen; the id of one that the service does not know yet is a text.
- *   A sweep changes all that match its query, or without members removes them.
+ *   `base` is the todo as the person saw it. The id of a todo that the service does not know yet is a text.
+ *   A bulk change applies to all that match its query, or without members deletes them.
  */
 
 import * as api from "./api.js";
+import { device } from "./store.js";
 
-const STORED = "todo.outbox";
+const STORED = "todo.outbox.";
 const FIRST_PAUSE = 1; // seconds; doubled with each try
 const LONGEST_PAUSE = 30;
 const BATCH = 1000; // operations
+const AT_ONCE = 6; // requests
+const TRIES = 3; // of a write, while others change the same todo
+const BEAT = 5000; // milliseconds, from one sign of life to the next
+const GONE = 150_000; // milliseconds without one; browsers slow the timers of hidden windows to one a minute
 
 /** Nobody chose between two versions yet. */
 class Undecided extends Error {}
 
 export class Outbox {
 	/** @type {Change[]} */
-	#queue = JSON.parse(sessionStorage.getItem(STORED) ?? "[]");
+	#queue = [];
+	#name = STORED + api.newKey();
 	/** The ETags of todos that were read or written one by one. */
 	#etags = new Map();
-	#sending = false;
 	#pause = FIRST_PAUSE;
 	#timer = 0;
+	#send = {
+		create: (change) => this.#create(change),
+		change: (change) => this.#write(change, (etag) => api.change(change.id, change.members, etag)),
+		remove: (change) => this.#write(change, (etag) => api.remove(change.id, etag)),
+		restore: (change) => this.#restore(change),
+		bulk: (change) => this.#bulk(change),
+		batch: (change) => this.#batch(change),
+		restoreAll: (change) => this.#restoreAll(change),
+	};
 
-	/** How many changes were answered: what was read before the last of them is out of date. */
+	/** Whether a request is on its way. */
+	isSending = false;
+	/** How many changes the service responded to: what was read before the last of them is out of date. */
 	answered = 0;
 
-	/** @param handlers `confirmed`, `rejected`, `decide` between two versions, and `state` */
+	/** @param handlers `confirmed`, `rejected`, `matches`, `decide` between two versions, and `state` */
 	constructor(handlers) {
 		this.handlers = handlers;
+		this.#adopt();
+		setInterval(() => {
+			if (this.size) this.#save();
+			if (this.#adopt()) this.run();
+		}, BEAT);
+		// The next window, or this one after a reload, takes the changes over at once.
+		addEventListener("pagehide", () => this.size && this.#save(0));
 	}
 
 	get size() {
 		return this.#queue.length;
+	}
+
+	/** Whether a new todo is on its way: the list may have it already. */
+	get isCreating() {
+		return this.isSending && ["create", "batch"].includes(this.#queue[0]?.kind);
 	}
 
 	holds(id) {
@@ -57,42 +87,61 @@ export class Outbox {
 		this.run();
 	}
 
-	/** Todos of the service as they will be, those that it does not know yet before them. */
-	foresee(todos) {
-		const drafts = this.#queue.filter(({ kind }) => kind === "create").map(draft);
-		return [...drafts.reverse(), ...todos].map((todo) => this.overlay(todo)).filter(Boolean);
+	/** Takes a change back; false if it may have been sent already. */
+	cancel(change) {
+		const index = this.#queue.indexOf(change);
+		if (index < 0 || change.isTried) return false;
+		this.#queue.splice(index, 1);
+		this.#save();
+		this.run();
+		return true;
 	}
 
-	/** A todo as it will be; null where it will be gone. */
-	overlay(todo) {
-		const changes = this.#queue.filter(({ id }) => id === todo.id);
-		if (changes.some(({ kind }) => kind === "remove")) return null;
-		return Object.assign({}, todo, ...changes.map(({ members }) => members));
+	/** The todos that the changes add to those of the service, newest first. */
+	get additions() {
+		const made = this.#queue.filter(({ kind }) => kind === "create").map(draft);
+		const restored = this.#queue.flatMap(({ kind, todo, todos }) => ({ restore: [todo], restoreAll: todos })[kind] ?? []);
+		return [...made.reverse(), ...restored];
+	}
+
+	/** A todo with the changes that wait; null if it will be gone. The same object if none concerns it. */
+	withPending(todo) {
+		let result = todo;
+		for (const change of this.#queue) {
+			const { kind, id, members } = change;
+			if (kind === "bulk" ? !result || !this.handlers.matches(change, result) : id !== todo.id) continue;
+			if (kind === "remove" || (kind === "bulk" && !members)) result = null;
+			else if (kind === "restore") result = change.todo;
+			else if (kind !== "create") result = result && { ...result, ...members };
+		}
+		return result;
 	}
 
 	/** Sends what is left, now. */
 	async run() {
-		if (this.#sending) return;
-		this.#sending = true;
+		if (this.isSending) return;
+		this.isSending = true;
 		clearTimeout(this.#timer);
 		try {
 			while (this.size) await this.#sendFirst();
 			this.#pause = FIRST_PAUSE;
+			this.isSending = false;
 			this.handlers.state("idle");
 		} catch (error) {
+			this.isSending = false;
 			if (error instanceof Undecided) this.handlers.state("undecided");
+			else if (error instanceof api.Unauthorized) this.handlers.state("signedOut");
 			else if (error instanceof api.Unavailable) {
 				this.handlers.state("waiting", error);
 				this.#timer = setTimeout(() => this.run(), Math.max(this.#pause, error.retryAfter) * 1000);
 				this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE);
 			} else throw error;
-		} finally {
-			this.#sending = false;
 		}
 	}
 
 	async #sendFirst() {
 		const change = this.#queue[0];
+		change.isTried = true;
 		this.handlers.state("sending");
 		let problem;
 		const todo = await this.#send[change.kind](change).catch((error) => {
@@ -106,14 +155,6 @@ export class Outbox {
 		else this.handlers.confirmed(change, todo);
 	}
 
-	#send = {
-		create: (change) => this.#create(change),
-		change: (change) => this.#write(change, (etag) => api.change(change.id, change.members, etag)),
-		remove: (change) => this.#write(change, (etag) => api.remove(change.id, etag)),
-		sweep: (change) => this.#sweep(change),
-		batch: (change) => this.#batch(change),
-	};
-
 	async #create(change) {
 		const { todo, etag } = await api.create(change.members, change.key);
 		this.#etags.set(todo.id, etag);
@@ -122,69 +163,87 @@ export class Outbox {
 	}
 
 	/**
-	 * Writes on top of the version that was seen, and of no other.
+	 * Writes on top of the current version, if nobody else changed the same members.
 	 *
-	 * A list has no ETags: a todo is read, and compared, before the first write to it. Where it is what the
-	 * change would make it, that was done, and the answer lost.
+	 * A list has no ETags: a todo is read, and compared, before the first write to it. If it already is as
+	 * the change would make it, the change was carried out, and the response lost.
 	 */
 	async #write(change, write) {
-		for (;;) {
+		let refused;
+		for (let tries = 1; ; tries++) {
 			let etag = this.#etags.get(change.id);
 			if (!etag) {
 				const current = await api.get(change.id);
 				const theirs = current?.todo;
 				if (change.members ? theirs && isLike(theirs, change.members) : !theirs) return theirs;
-				if (!theirs || !isLike(theirs, membersOf(change.base))) {
+				if (isConflict(change, theirs)) {
 					const choice = await this.handlers.decide(change, theirs);
 					if (!choice) throw new Undecided();
 					if (choice === "theirs") return theirs;
-					if (!theirs) return this.#makeAgain(change);
-					// All of the version that was shown, not only what was changed in it.
-					if (change.members) change.members = membersOf({ ...change.base, ...change.members });
-					change.base = theirs;
 				}
+				if (!theirs) {
+					const restored = await api.restore(change.id);
+					if (!restored) return this.#createAgain(change, { ...change.base, ...change.members });
+					this.#etags.set(change.id, restored.etag);
+					change.base = restored.todo;
+					continue;
+				}
+				// What the person saw, or agreed to overwrite.
+				change.base = theirs;
 				etag = current.etag;
 			}
 			this.#etags.delete(change.id);
+			// A proxy may have changed the tag: without progress, the pause grows.
+			if (etag === refused?.etag || tries > TRIES) throw new api.Unavailable(refused.message);
 			try {
 				const written = await write(etag);
 				this.#etags.set(change.id, written?.etag);
 				return written?.todo;
 			} catch (error) {
 				if (error.status !== 412 && error.status !== 404) throw error;
+				refused = { etag, message: error.message };
 			}
 		}
 	}
 
-	/** What was deleted elsewhere becomes a new todo. */
-	#makeAgain(change) {
-		const members = membersOf({ ...change.base, ...change.members });
-		Object.assign(change, { kind: "create", members, key: api.newKey() });
+	async #restore(change) {
+		const restored = await api.restore(change.id);
+		if (!restored) return this.#createAgain(change, change.todo);
+		this.#etags.set(change.id, restored.etag);
+		return restored.todo;
+	}
+
+	/** Creates a new todo in the place of one that was deleted for good. */
+	#createAgain(change, todo) {
+		Object.assign(change, { kind: "create", members: membersOf(todo), key: api.newKey() });
 		this.#save();
 		return this.#create(change);
 	}
 
 	/** Changes all that match, as many at a time as a batch holds. */
-	async #sweep(change) {
-		change.swept ??= [];
+	async #bulk(change) {
+		change.done ??= [];
 		for (;;) {
 			if (!change.operations) {
-				change.todos = (await api.list({ ...change.query, limit: BATCH })).todos;
+				const seen = new Set(change.done.map(({ id }) => id));
+				const { todos } = await api.list({ ...change.query, limit: BATCH });
+				// What is found again was changed back by others, or comes from a cache.
+				change.todos = todos.filter(({ id }) => !seen.has(id));
 				if (!change.todos.length) return;
-				// `*` is any version, but none that is gone.
+				// `*` is any version of a todo that exists.
 				const common = change.members ? { op: "update", todo: change.members } : { op: "delete" };
 				change.operations = change.todos.map(({ id }) => ({ ...common, id, if_match: "*" }));
 			}
 			const results = await this.#batch(change);
-			change.swept.push(...change.todos);
+			change.done.push(...change.todos);
 			delete change.operations;
-			// What was no longer completed when it was cleared away as completed is made again.
-			const spared = results.filter((todo) => !change.members && todo.completed === false);
-			if (spared.length) this.#queue.push({ kind: "batch", operations: spared.map(creation) });
+			// What others opened again before it was deleted as completed comes back.
+			const reopened = results.filter((todo) => !change.members && todo.completed === false);
+			if (reopened.length) this.#queue.push({ kind: "restoreAll", todos: reopened });
 		}
 	}
 
-	/** Runs the operations of a change, but for those on todos that are gone meanwhile. */
+	/** Runs the operations of a change, except those on todos that are gone. */
 	async #batch(change) {
 		const { operations, todos = [] } = change;
 		while (operations.length) {
@@ -205,23 +264,43 @@ export class Outbox {
 		return [];
 	}
 
-	#save() {
-		// After a reload a sweep begins again, with what is left.
-		const kept = this.#queue.map(({ kind, query, members, ...rest }) =>
-			kind === "sweep" ? { kind, query, members } : { kind, members, ...rest },
-		);
-		try {
-			if (this.size) sessionStorage.setItem(STORED, JSON.stringify(kept));
-			else sessionStorage.removeItem(STORED);
-		} catch {
-			// There is no room: they live as long as the page.
+	/** Restores some at a time; creates those again that the service no longer has. */
+	async #restoreAll(change) {
+		const { todos } = change;
+		const lost = (change.lost ??= []);
+		while (todos.length) {
+			const some = todos.slice(0, AT_ONCE);
+			const results = await Promise.all(some.map(({ id }) => api.restore(id)));
+			todos.splice(0, some.length);
+			lost.push(...some.filter((_, i) => !results[i]));
+			// It keeps none.
+			if (results.every((result) => !result)) lost.push(...todos.splice(0));
 		}
+		const operations = lost.map((todo) => ({ op: "create", todo: membersOf(todo) }));
+		while (operations.length) this.#queue.push({ kind: "batch", operations: operations.splice(0, BATCH) });
 	}
-}
 
-/** The operation of a batch that makes a todo again. */
-export function creation(todo) {
-	return { op: "create", todo: membersOf(todo) };
+	/** Takes over what windows left that are gone; false if there is nothing. */
+	#adopt() {
+		const size = this.size;
+		for (const name of device.keys().filter((key) => key.startsWith(STORED) && key !== this.#name)) {
+			const { alive = 0, queue = [] } = device.get(name) ?? {};
+			if (Date.now() - alive < GONE) continue;
+			device.remove(name);
+			this.#queue.push(...queue.filter((change) => Object.hasOwn(this.#send, change?.kind)));
+		}
+		if (this.size > size) this.#save();
+		return this.size > size;
+	}
+
+	#save(alive = Date.now()) {
+		if (!this.size) return device.remove(this.#name);
+		// In another window a bulk change begins again, with what is left.
+		const queue = this.#queue.map(({ todos, operations, done, key, ...change }) =>
+			change.kind === "bulk" ? change : { ...change, todos, operations, key },
+		);
+		device.set(this.#name, { alive, queue });
+	}
 }
 
 /** What can be sent of a todo. */
@@ -231,7 +310,15 @@ export function membersOf({ title, description, completed, deadline_at }) {
 
 /** The todo that a change will create. @returns {Todo} */
 export function draft({ id, members }) {
-	return { id, completed: false, ...members };
+	return { id, description: null, completed: false, deadline_at: null, ...members };
+}
+
+/** Whether both changed the same member, and differently; for a removal, whether they changed anything. */
+function isConflict({ base, members }, theirs) {
+	if (!theirs) return true;
+	return Object.keys(members ?? membersOf(base)).some(
+		(name) => theirs[name] !== base[name] && theirs[name] !== members?.[name],
+	);
 }
 
 function isLike(todo, members) {

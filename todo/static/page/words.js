@@ -1,44 +1,50 @@
 /**
- * What the page says: its texts, and numbers and times in the reader's way.
+ * What the page says: its texts, and numbers and times as the reader writes them.
  *
- * `deadline_at` is a wall time, what a clock shows in the service's zone. Such times are compared as
+ * `deadline_at` is a wall time, what a clock shows in the service's zone. Wall times are compared as
  * text, and formatted as if they were UTC, so that no other zone moves them.
  */
 
+const { zone, offset } = document.documentElement.dataset;
 const texts = JSON.parse(document.getElementById("texts").textContent);
 const plurals = new Intl.PluralRules("en");
-const locales = navigator.languages;
+/** Some browsers list tags that `Intl` refuses, such as `en-US@posix`. */
+const locales = [...(navigator.languages ?? [])].filter((tag) => {
+	try {
+		return Intl.getCanonicalLocales(tag);
+	} catch {
+		return false;
+	}
+});
+
+const DAY = 86_400_000; // milliseconds
+/** The last second of a day stands for a deadline without a time. */
+export const END_OF_DAY = "23:59:59";
 
 /** The service's zone, by its IANA name. */
-export const zone = document.documentElement.dataset.zone;
+export { zone };
 
-const clock = new Intl.DateTimeFormat("en", {
-	timeZone: zone,
-	hourCycle: "h23",
-	year: "numeric",
-	month: "2-digit",
-	day: "2-digit",
-	hour: "2-digit",
-	minute: "2-digit",
-	second: "2-digit",
-});
+/** Null if the browser does not know the zone: the offset that the service had then is used. */
+const clock = makeClock();
 const here = new Intl.DateTimeFormat(locales).resolvedOptions();
 const thisYear = formatter({ weekday: "short", day: "numeric", month: "short" });
 const anyYear = formatter({ day: "numeric", month: "short", year: "numeric" });
+const weekday = formatter({ weekday: "long" });
 const timeOfDay = formatter({ hour: "numeric", minute: "2-digit" });
+const relative = new Intl.RelativeTimeFormat(locales, { numeric: "auto" });
 
 /** The language that times are written in. */
 export const language = here.locale;
 
 /** Whether the reader lives by the clocks of another zone. */
-export const zonesDiffer = clock.resolvedOptions().timeZone !== here.timeZone;
+export const zonesDiffer = (clock?.resolvedOptions().timeZone ?? zone) !== here.timeZone;
 
 export const number = new Intl.NumberFormat(locales).format;
 
 /** A text of the page, with `values` in its braces; `n` chooses the form of a plural. */
 export function text(key, values = {}) {
 	const forms = texts[key];
-	return (forms[plurals.select(values.n)] ?? forms).replace(/\{(\w+)\}/g, (_, name) =>
+	return (forms[plurals.select(values.n)] ?? forms.other ?? forms).replace(/\{(\w+)\}/g, (_, name) =>
 		name === "n" ? number(values.n) : values[name],
 	);
 }
@@ -54,11 +60,19 @@ let now = 0;
 /** The wall time in so many days. */
 export function wallTime(days = 0) {
 	if (asked !== (asked = Math.floor(Date.now() / 1000))) {
-		const parts = clock.formatToParts(asked * 1000).filter(({ type }) => type !== "literal");
-		const [month, day, year, hour, minute, second] = parts.map(({ value }) => value);
-		now = Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
+		now = clock ? readClock(asked * 1000) : (asked + Number(offset)) * 1000;
 	}
-	return new Date(now + days * 86_400_000).toISOString().slice(0, 19);
+	return new Date(now + days * DAY).toISOString().slice(0, 19);
+}
+
+/** The date in so many days. */
+export function today(days = 0) {
+	return wallTime(days).slice(0, 10);
+}
+
+/** The first day of next week. */
+export function nextWeek() {
+	return today(((8 - weekdayOf(today())) % 7) || 7);
 }
 
 /** @param {import("./api.js").Todo} todo */
@@ -66,13 +80,62 @@ export function isOverdue(todo) {
 	return !todo.completed && todo.deadline_at !== null && todo.deadline_at < wallTime();
 }
 
-/** A wall time, short; midnight is a day without a time. */
-export function shortTime(wall) {
+/** The part of the list that a todo belongs to. */
+export function groupOf(todo) {
+	if (todo.completed) return "completed";
+	if (todo.deadline_at === null) return "undated";
+	if (isOverdue(todo)) return "overdue";
+	const day = todo.deadline_at.slice(0, 10);
+	if (day <= today()) return "today";
+	if (day <= today(1)) return "tomorrow";
+	return day <= endOfWeek() ? "thisWeek" : "laterOn";
+}
+
+/** A wall time in words: "tomorrow, 9:00". */
+export function describe(wall) {
+	const [day, time] = wall.split("T");
 	const date = new Date(`${wall.slice(0, 19)}Z`);
-	const day = wall.startsWith(`${new Date().getFullYear()}-`) ? thisYear : anyYear;
-	return day.format(date) + (wall.endsWith("T00:00:00") ? "" : `, ${timeOfDay.format(date)}`);
+	const days = Math.round((Date.parse(day) - Date.parse(today())) / DAY);
+	let words = (wall.startsWith(today().slice(0, 5)) ? thisYear : anyYear).format(date);
+	if (Math.abs(days) <= 1) words = relative.format(days, "day");
+	else if (days > 0 && days < 7) words = weekday.format(date);
+	return time.startsWith(END_OF_DAY) ? words : `${words}, ${timeOfDay.format(date)}`;
+}
+
+/** How long ago an instant was, in words. */
+export function ago(instant) {
+	const minutes = Math.min(0, Math.round((Date.parse(instant) - Date.now()) / 60_000));
+	if (minutes > -60) return relative.format(minutes, "minute");
+	if (minutes > -1440) return relative.format(Math.round(minutes / 60), "hour");
+	return relative.format(Math.round(minutes / 1440), "day");
+}
+
+/** 1 is Monday, 7 is Sunday. */
+function weekdayOf(day) {
+	return new Date(`${day}T00:00Z`).getUTCDay() || 7;
+}
+
+function endOfWeek() {
+	const locale = new Intl.Locale(language);
+	const { firstDay } = locale.getWeekInfo?.() ?? { firstDay: 1 };
+	return today((firstDay + 6 - weekdayOf(today())) % 7);
 }
 
 function formatter(options) {
 	return new Intl.DateTimeFormat(locales, { ...options, timeZone: "UTC" });
+}
+
+function makeClock() {
+	const digits = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit" };
+	try {
+		return new Intl.DateTimeFormat("en", { timeZone: zone, hourCycle: "h23", second: "2-digit", ...digits });
+	} catch {
+		return null;
+	}
+}
+
+function readClock(instant) {
+	const parts = clock.formatToParts(instant).filter(({ type }) => type !== "literal");
+	const [month, day, year, hour, minute, second] = parts.map(({ value }) => value);
+	return Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
 }

@@ -1,0 +1,109 @@
+"""The page behind nginx that compresses, whatever becomes of the entity tags on the way."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from playwright.sync_api import Route, expect
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+from tests.support.api import empty_app
+from tests.support.nginx import nginx
+from tests.support.page import Site, add, before_next, expect_shown, retitle, row, serve
+from tests.support.server import Server
+
+pytestmark = pytest.mark.browser
+
+COMPRESSION = "gzip on; gzip_proxied any; gzip_min_length 0; gzip_types application/json;"
+
+
+@pytest.fixture(scope="module")
+def compressing(server: Server) -> Iterator[str]:
+    """Run nginx in front of the service, with compression."""
+    with nginx(server.port, directives=COMPRESSION) as port:
+        yield f"http://127.0.0.1:{port}"
+
+
+def test_todo_behind_compressing_nginx_is_saved_with_three_requests(site: Site, compressing: str) -> None:
+    site.given({"title": "Buy milk", "description": "Two litres " * 5})
+    page = site.open(url=compressing)
+    expect_shown(page, "Buy milk")
+    writes: list[str] = []
+    page.on(
+        "request",
+        lambda request: writes.append(request.method) if re.search(r"todos/\d+$", request.url) else None,
+    )
+    tags: list[str] = []
+    page.on("response", lambda response: tags.append(response.headers.get("etag", "")))
+    row(page, "Buy milk").get_by_role("checkbox").click()
+    site.expect_saved({"title": "Buy milk", "completed": True})
+    expect(page.get_by_role("status").filter(has_text="Completed")).not_to_have_count(0)
+    assert writes == ["GET", "PATCH"]
+    assert any(tag.startswith("W/") for tag in tags)
+
+
+@pytest.mark.parametrize("suffix", ["-gzip", "-br", "--gzip", ";gzip", "-zstd"])
+def test_tag_with_the_suffix_of_an_encoding_is_sent_without_it(site: Site, suffix: str) -> None:
+    site.given("Buy milk")
+    page = site.open()
+    expect_shown(page, "Buy milk")
+
+    def mark(route: Route) -> None:
+        response = route.fetch()
+        route.fulfill(
+            response=response,
+            headers=response.headers | {"etag": f'{response.headers["etag"][:-1]}{suffix}"'},
+        )
+
+    before_next(page, "GET", mark)
+    retitle(page, "Buy milk", "Buy oats")
+    site.expect_saved("Buy oats")
+
+
+def test_write_refused_again_and_again_is_repeated_with_pauses(site: Site) -> None:
+    """A proxy that makes a tag of its own must not cause requests without end."""
+    site.given("Buy milk")
+    page = site.open()
+    expect_shown(page, "Buy milk")
+    requests: list[str] = []
+
+    def distort(route: Route) -> None:
+        requests.append(route.request.method)
+        response = route.fetch()
+        headers = response.headers | ({"etag": '"other"'} if "etag" in response.headers else {})
+        route.fulfill(response=response, headers=headers)
+
+    page.route(re.compile(r"/todos/\d+$"), distort)
+    row(page, "Buy milk").get_by_role("checkbox").click()
+    expect(page.get_by_role("button", name="Try now")).to_be_visible()
+    assert requests == ["GET", "PATCH", "GET"]
+    page.unroute(re.compile(r"/todos/\d+$"))
+    page.get_by_role("button", name="Try now").click()
+    site.expect_saved({"completed": True})
+
+
+def test_page_below_a_prefix_works(site: Site) -> None:
+    """A proxy serves the page at /todo/: its files, the API and the links are found there."""
+    app = empty_app()
+    mounted = DispatcherMiddleware(_refuse, {"/todo": app})
+    with serve(mounted) as address:
+        page = site.open("/todo/", url=address)
+        add(page, "Buy milk")
+        expect_shown(page, "Buy milk")
+        expect(page.get_by_text("Not saved yet").filter(visible=True)).to_have_count(0)
+        page.reload()
+        expect_shown(page, "Buy milk")
+        page.get_by_role("button", name="More actions").click()
+        for link in page.locator("#menu a").all():
+            href = link.get_attribute("href") or ""
+            assert href.startswith(("/todo/", "#/")), href
+        manifest = page.request.get(f"{address}/todo/manifest.webmanifest").json()
+        assert (manifest["start_url"], manifest["scope"]) == ("/todo/", "/todo/")
+        assert page.request.get(address + manifest["icons"][0]["src"]).status == 200
+        assert page.request.get(f"{address}/todo/service-worker.js").status == 200
+
+
+def _refuse(_: object, start_response: Any) -> list[bytes]:
+    start_response("404 Not Found", [])
+    return []
