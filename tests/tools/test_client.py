@@ -630,6 +630,30 @@ class TestBehindAProxy:
         assert client.strong_tag(None) == "*"
 
 
+class TestRestore:
+    def test_restore_brings_a_todo_back_even_if_the_first_response_is_lost(self, run: Run) -> None:
+        def handle(request: BaseHTTPRequestHandler, number: int) -> None:
+            if number > 1:
+                reply(request, 200, TODO)
+
+        with answering(handle) as (url, seen):
+            result = run(url, "restore", "1")
+        assert result == (0, "Restored 1: Buy milk\n", "")
+        assert [(r.command, r.path) for r in seen] == [("POST", f"{client.TODOS}/1/restore")] * 2
+
+    def test_todo_that_cannot_be_restored_is_named(self, run: Run) -> None:
+        with answering(lambda request, _: reply(request, 404, {"detail": "It never existed."})) as (url, _):
+            result = run(url, "restore", "7")
+        assert result == (client.ABSENT, "", "Error: Todo 7: It never existed.\n")
+
+    def test_deleted_todos_are_listed(self, run: Run) -> None:
+        deleted = TODO | {"deleted_at": "2027-01-31T18:00:00.000000Z"}
+        with answering(lambda request, _: reply(request, 200, [deleted])) as (url, seen):
+            assert "Buy milk" in run(url, "deleted", "--limit", "5").stdout
+            assert read_json(run(url, "deleted", "--json")) == [deleted]
+        assert seen[0].path == f"{client.TODOS}/deleted?limit=5"
+
+
 class TestFailingService:
     """What only a service that fails can show."""
 
