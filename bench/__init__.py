@@ -1,1 +1,1 @@
-"""The service measured beside what does the same job; nothing of it is needed to run the service."""
+"""The benchmark of the service and its peers. The service does not need it."""

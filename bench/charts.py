@@ -1,11 +1,11 @@
-"""Charts as SVG, legible on a light and on a dark page."""
+"""SVG charts for light and dark pages."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-COLOURS = ("#d33", "#e80", "#a80", "#3a3", "#199", "#28e", "#75e", "#b4b", "#888", "#a66")
+COLOURS = ("#d33", "#e80", "#a80", "#3a3", "#199", "#28e", "#75e", "#b4b", "#888", "#a66", "#5aa", "#66a")
 STYLE = """<style>
 text { font: 12px sans-serif; fill: #333 } line, path { stroke: #999 } .grid { stroke-opacity: .35 }
 @media (prefers-color-scheme: dark) { text { fill: #ccc } }
@@ -14,7 +14,7 @@ Curves = Mapping[str, Sequence[tuple[int, float]]]
 
 
 def peers(path: Path, operations: Sequence[str], rates: Mapping[str, Sequence[float | None]]) -> None:
-    """A row of points for each operation: the servers' rates, for one of the first's, on a log scale."""
+    """Draw a row of points for each operation: rates relative to the first server, on a log scale."""
     left, width, row = 230, 520, 26
     values = [value for series in rates.values() for value in series if value]
     low, high = math.log2(min(values)) - 0.2, math.log2(max(values)) + 0.2
@@ -45,7 +45,7 @@ def peers(path: Path, operations: Sequence[str], rates: Mapping[str, Sequence[fl
 
 
 def scale(path: Path, panels: Mapping[str, Curves]) -> None:
-    """A panel for each database, in it a curve for each operation, on log scales; the names at the side."""
+    """Draw a panel for each database with a curve for each operation, on log scales."""
     left, width, height, top = 60, 230, 260, 30
     values = [value for panel in panels.values() for curve in panel.values() for _, value in curve]
     low, high = min(-1.0, math.log2(min(values))), max(1.0, math.log2(max(values)))

@@ -1,8 +1,9 @@
-"""The todos that are measured on, put into each server's database by one statement.
+"""The todos of the benchmark, inserted into the database of each server by one statement.
 
-They were made over the last two years, were changed in another order, and two of three have a deadline,
-on an hour within two years around now. The newest are open, unless they are varied: then a third is
-completed in no order, and so are titles and descriptions, some of which are missing, and some changes tie.
+They were created over the last two years and updated in another order. Two of three have a deadline, on the
+hour, from two years ago to two years ahead. Only the newest are open. The varied todos differ: a third is
+completed, without a pattern. Titles and descriptions have no pattern either, some descriptions are null, and
+some update times are equal.
 """
 
 import sqlite3
@@ -13,8 +14,8 @@ from typing import Any
 import psycopg
 from sqlalchemy import URL
 
-PATIENCE = 60  # seconds for a lock
-OPEN = 1000  # the newest, of many
+TIMEOUT = 60  # seconds for a lock
+OPEN = 1000  # the newest of many todos
 
 # {n} is the number of the todo. The columns have these names on every server.
 _NUMBERS = {
@@ -43,22 +44,22 @@ _ID = {"pocketbase": "printf('%015d', n)"}
 
 @contextmanager
 def _connect(database: str) -> Iterator[Any]:
-    """A connection to a URL of PostgreSQL, or to the file of SQLite, and a transaction on it."""
+    """Yield a connection with a transaction, to a PostgreSQL URL or a SQLite file."""
     if database.startswith("postgresql"):
         with psycopg.connect(database.replace("+psycopg", "", 1)) as on_server:
             yield on_server
     else:
-        with closing(sqlite3.connect(database, timeout=PATIENCE)) as connection, connection:
+        with closing(sqlite3.connect(database, timeout=TIMEOUT)) as connection, connection:
             yield connection
 
 
 def completed(rows: int) -> int:
-    """How many of the todos, the oldest, are completed."""
+    """Return the number of completed todos, which are the oldest."""
     return rows - min(OPEN, rows // 2)
 
 
 def fill(database: str, kind: str, rows: int, *, varied: bool = False) -> None:
-    """Put the todos 1 to `rows` into the empty table; `kind` is sqlite, postgresql or pocketbase."""
+    """Insert the todos 1 to `rows` into the empty table. `kind` is sqlite, postgresql or pocketbase."""
     changed = f"({_CHANGED} / {_TIES} * {_TIES})" if varied else _CHANGED
     moments = {
         name: _MOMENT[kind].format(seconds=seconds.format(rows=rows))
@@ -85,8 +86,8 @@ def fill(database: str, kind: str, rows: int, *, varied: bool = False) -> None:
 
 
 def reset(database: str, kind: str, rows: int) -> None:
-    """Take away what was created, and give every todo its first `completed`."""
-    # Not right after a turn: wrk leaves requests behind that the server is still at work on.
+    """Delete created todos, and give every other todo its first `completed`."""
+    # Do this before a turn, not after it: wrk leaves requests that the server still processes.
     ids = "'{:015d}'" if kind == "pocketbase" else "{}"
     last, oldest = ids.format(rows), ids.format(completed(rows))
     with _connect(database) as connection:
@@ -98,7 +99,7 @@ def reset(database: str, kind: str, rows: int) -> None:
 
 @contextmanager
 def new_database(server: URL, name: str) -> Iterator[str]:
-    """Make a database on a PostgreSQL, in the place of one that was left; drop it in the end."""
+    """Create a database on a PostgreSQL server, replacing an old one. Drop it at the end."""
     admin = server.set(drivername="postgresql").render_as_string(hide_password=False)
     drop = f"DROP DATABASE IF EXISTS {name} WITH (FORCE)"
     with psycopg.connect(admin, autocommit=True) as connection:
@@ -109,7 +110,7 @@ def new_database(server: URL, name: str) -> Iterator[str]:
 
 
 def settings_of_postgresql(database: str) -> str:
-    """What it is, and what it does for a commit."""
+    """Return the version and the durability settings of the server."""
     with _connect(database) as connection:
         version, fsync, commit = connection.execute(
             "SELECT current_setting('server_version'), current_setting('fsync'), "

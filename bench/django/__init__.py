@@ -1,1 +1,1 @@
-"""The API as Django REST framework's own tutorial teaches it: model, serializer, view set, router."""
+"""The API as Django REST framework's tutorial teaches it: model, serializer, view set, router."""

@@ -1,4 +1,4 @@
-"""The application, under a label that is not Django's."""
+"""The application, with a label that does not clash with Django's own."""
 
 from django.apps import AppConfig
 

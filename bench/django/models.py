@@ -7,8 +7,8 @@ class Todo(models.Model):
     """A todo."""
 
     title = models.CharField(max_length=80)
-    description = models.CharField(max_length=120, null=True, default=None)  # null is an answer
-    # Of no use for the open ones: SQLite finds no index for Django's NOT completed.
+    description = models.CharField(max_length=120, null=True, default=None)  # the API has null
+    # It does not help to find open todos: SQLite uses no index for Django's NOT completed.
     completed = models.BooleanField(default=False, db_index=True)
     deadline_at = models.DateTimeField(null=True, default=None)
     created_at = models.DateTimeField(auto_now_add=True)

@@ -1,4 +1,4 @@
-"""What the project needs of Django's settings."""
+"""The settings of the project."""
 
 import os
 
@@ -16,9 +16,9 @@ DATABASES = {
     "default": {
         "ENGINE": "django.db.backends.sqlite3",
         "NAME": os.environ["DATABASE_FILE"],
-        # Otherwise every request opens the database.
+        # By default, every request opens the database.
         "CONN_MAX_AGE": None,
-        # Otherwise two writers at once soon meet "database is locked".
+        # With the defaults, two concurrent writers soon fail with "database is locked".
         "OPTIONS": {"timeout": 30, "transaction_mode": "IMMEDIATE"},
     }
 }

@@ -1,4 +1,4 @@
-"""The serializer, the views and their addresses."""
+"""The serializer, the views and their URLs."""
 
 from typing import Any, ClassVar
 
@@ -14,10 +14,10 @@ from bench.django.models import Todo
 
 
 class TodoSerializer(serializers.ModelSerializer):
-    """A todo as it is sent and answered."""
+    """A todo in requests and responses."""
 
     class Meta:
-        """What is in it."""
+        """The members."""
 
         model = Todo
         fields: ClassVar = [
@@ -31,7 +31,7 @@ class TodoSerializer(serializers.ModelSerializer):
         ]
 
     def to_internal_value(self, data: Any) -> Any:
-        """Refuse what the framework would skip."""
+        """Refuse unknown members, which the framework ignores."""
         writable = {name for name, field in self.fields.items() if not field.read_only}
         if isinstance(data, dict) and (unknown := data.keys() - writable):
             raise serializers.ValidationError({name: ["Unknown member."] for name in unknown})
@@ -39,7 +39,7 @@ class TodoSerializer(serializers.ModelSerializer):
 
 
 class TodoPagination(pagination.CursorPagination):
-    """Pages that need no count of all todos; without `limit` there are none."""
+    """Pages without a count of all todos. A request without `limit` gets all todos."""
 
     page_size = None
     page_size_query_param = "limit"
@@ -55,7 +55,7 @@ class TodoViewSet(viewsets.ModelViewSet):
     pagination_class = TodoPagination
 
     def get_queryset(self) -> Any:
-        """The todos that match."""
+        """Return the todos that match."""
         todos = super().get_queryset()
         if "completed" in self.request.query_params:
             todos = todos.filter(completed=self.request.query_params["completed"] == "true")
@@ -63,7 +63,7 @@ class TodoViewSet(viewsets.ModelViewSet):
 
     @action(detail=False, methods=["post"])
     def batch(self, request: Request) -> Response:
-        """Make all of them or none."""
+        """Create all todos or none."""
         todos = [operation["todo"] for operation in request.data["operations"]]
         serializer = self.get_serializer(data=todos, many=True)
         serializer.is_valid(raise_exception=True)
@@ -73,7 +73,7 @@ class TodoViewSet(viewsets.ModelViewSet):
 
 
 def health(_: HttpRequest) -> JsonResponse:
-    """Whether the service answers."""
+    """Return the health of the service."""
     return JsonResponse({"status": "ok"})
 
 

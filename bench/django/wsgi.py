@@ -1,4 +1,4 @@
-"""What gunicorn serves."""
+"""The application for gunicorn."""
 
 from django.core.wsgi import get_wsgi_application
 

@@ -1,4 +1,4 @@
-"""The API as FastAPI's own tutorial teaches it: pydantic models, SQLAlchemy's session as a dependency."""
+"""The API as the tutorial of FastAPI teaches it: pydantic models, and a session as a dependency."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ api = APIRouter(prefix="/api/v1")
 
 
 def get_session() -> Iterator[Session]:
-    """A session for each request."""
+    """Yield a session for each request."""
     with Session(engine) as session:
         yield session
 
@@ -25,7 +25,7 @@ Database = Annotated[Session, Depends(get_session)]
 
 
 def now() -> datetime:
-    """Now in UTC, as SQLite keeps it."""
+    """Return the current time in UTC, without an offset, as SQLite stores it."""
     return datetime.now(UTC).replace(tzinfo=None)
 
 
@@ -51,7 +51,7 @@ Title = Annotated[str, Field(min_length=1, max_length=80, pattern=r"\S")]
 
 
 class TodoCreate(BaseModel):
-    """A todo as it is sent to be created."""
+    """The body of a new todo."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -62,13 +62,13 @@ class TodoCreate(BaseModel):
 
 
 class TodoUpdate(TodoCreate):
-    """The members to change."""
+    """The body of an update."""
 
     title: Title = ""
 
 
 class TodoPublic(BaseModel):
-    """A todo as it is answered."""
+    """A todo in a response."""
 
     model_config = ConfigDict(from_attributes=True)
 
@@ -82,27 +82,27 @@ class TodoPublic(BaseModel):
 
 
 class Operation(BaseModel):
-    """One todo to create among others."""
+    """An operation of a batch."""
 
     op: Literal["create"]
     todo: TodoCreate
 
 
 class Batch(BaseModel):
-    """Todos to create together."""
+    """The body of a batch."""
 
     operations: list[Operation] = Field(max_length=1000)
 
 
 class Results(BaseModel):
-    """What a batch created."""
+    """The response to a batch."""
 
     results: list[TodoPublic]
 
 
 @api.get("/health")
 def health() -> dict[str, str]:
-    """Whether the service answers."""
+    """Return the health of the service."""
     return {"status": "ok"}
 
 
@@ -112,7 +112,7 @@ def list_todos(
     completed: bool | None = None,
     limit: Annotated[int | None, Field(ge=1, le=1000)] = None,
 ) -> object:
-    """The todos that match."""
+    """Return the todos that match."""
     query = select(Todo).order_by(Todo.id).limit(limit)
     if completed is not None:
         query = query.where(Todo.completed == completed)
@@ -121,7 +121,7 @@ def list_todos(
 
 @api.get("/todos/{todo_id}", response_model=TodoPublic)
 def get_todo(session: Database, todo_id: int) -> Todo:
-    """One todo."""
+    """Return one todo."""
     todo = session.get(Todo, todo_id)
     if todo is None:
         raise HTTPException(404, "Todo not found")
@@ -130,7 +130,7 @@ def get_todo(session: Database, todo_id: int) -> Todo:
 
 @api.post("/todos", response_model=TodoPublic, status_code=201)
 def create_todo(session: Database, data: TodoCreate, response: Response) -> Todo:
-    """Make a todo."""
+    """Create a todo."""
     todo = Todo(**data.model_dump())
     session.add(todo)
     session.commit()
@@ -142,7 +142,7 @@ def create_todo(session: Database, data: TodoCreate, response: Response) -> Todo
 @api.put("/todos/{todo_id}", response_model=TodoPublic)
 @api.patch("/todos/{todo_id}", response_model=TodoPublic)
 def update_todo(session: Database, todo_id: int, data: TodoUpdate) -> Todo:
-    """Change the members that are sent."""
+    """Change the members that the request names."""
     todo = get_todo(session, todo_id)
     for name, value in data.model_dump(exclude_unset=True).items():
         setattr(todo, name, value)
@@ -153,7 +153,7 @@ def update_todo(session: Database, todo_id: int, data: TodoUpdate) -> Todo:
 
 @api.post("/todos/batch", response_model=Results)
 def create_todos(session: Database, batch: Batch) -> object:
-    """Make all of them or none."""
+    """Create all todos or none."""
     todos = [Todo(**operation.todo.model_dump()) for operation in batch.operations]
     session.add_all(todos)
     session.flush()
@@ -166,5 +166,5 @@ app.include_router(api)
 
 
 def create_tables() -> None:
-    """Make the tables, once, before the workers start."""
+    """Create the table before the workers start."""
     Base.metadata.create_all(engine)

@@ -1,8 +1,8 @@
-// `node cluster.js NAME`: as many processes of NAME.js as WORKERS says, which share the port.
+// `node cluster.js NAME`: start WORKERS processes of NAME.js, which share the port.
 import cluster from "node:cluster";
 
 if (cluster.isPrimary) {
-  await import("./store.js"); // which makes the table before two processes do at once
+  await import("./store.js"); // creates the table before the processes start
   for (let n = 0; n < Number(process.env.WORKERS); n++) cluster.fork();
   process.on("SIGTERM", () => process.exit());
 } else {

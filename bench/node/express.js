@@ -1,4 +1,4 @@
-// The API as Express' own guide teaches it: a router, JSON by its middleware, errors by a handler.
+// The API as the guide of Express teaches it: a router, the JSON middleware, an error handler.
 import express from "express";
 import * as store from "./store.js";
 
@@ -40,13 +40,13 @@ function check(todo, { whole = false } = {}) {
   return todo;
 }
 
-function answer(response, todo) {
+function send(response, todo) {
   if (todo) response.json(todo);
   else response.status(404).json({ error: "Todo not found" });
 }
 
 function update(request, response) {
-  answer(response, store.update(Number(request.params.id), check(request.body)));
+  send(response, store.update(Number(request.params.id), check(request.body)));
 }
 
 api.get("/health", (request, response) => response.json({ status: "ok" }));
@@ -61,7 +61,7 @@ api.get("/todos", (request, response) => {
   );
 });
 
-api.get("/todos/:id", (request, response) => answer(response, store.get(Number(request.params.id))));
+api.get("/todos/:id", (request, response) => send(response, store.get(Number(request.params.id))));
 
 api.post("/todos", (request, response) => {
   const todo = store.create(check(request.body, { whole: true }));

@@ -1,8 +1,8 @@
-// The API as Fastify's own guides teach it: a plugin of routes, with schemas of what is sent and answered.
+// The API as the guides of Fastify teach it: a plugin of routes with schemas of requests and responses.
 import Fastify from "fastify";
 import * as store from "./store.js";
 
-// As strict as its validator can be: nothing is coerced in bodies or removed from them.
+// The strictest validation: bodies are neither coerced nor stripped of unknown members.
 const fastify = Fastify({ ajv: { customOptions: { coerceTypes: false, removeAdditional: false } } });
 
 const properties = {
@@ -44,7 +44,7 @@ const operations = {
   },
 };
 
-function answer(reply, found) {
+function orNotFound(reply, found) {
   return found ?? reply.code(404).send({ error: "Todo not found" });
 }
 
@@ -60,7 +60,7 @@ async function api(routes) {
   });
 
   routes.get("/todos/:id", { schema: { response: { 200: todo } } }, async (request, reply) =>
-    answer(reply, store.get(Number(request.params.id))),
+    orNotFound(reply, store.get(Number(request.params.id))),
   );
 
   routes.post("/todos", { schema: { body: creation, response: { 201: todo } } }, async (request, reply) => {
@@ -84,7 +84,7 @@ async function api(routes) {
     method: ["PUT", "PATCH"],
     url: "/todos/:id",
     schema: { body: changes, response: { 200: todo } },
-    handler: async (request, reply) => answer(reply, store.update(Number(request.params.id), request.body)),
+    handler: async (request, reply) => orNotFound(reply, store.update(Number(request.params.id), request.body)),
   });
 
   routes.delete("/todos/:id", async (request) => store.del(Number(request.params.id)) ?? {});

@@ -1,9 +1,9 @@
-// The todos, by better-sqlite3, as its documentation has it: prepared statements, and WAL.
+// The todos in better-sqlite3, as its documentation recommends: prepared statements and WAL.
 import Database from "better-sqlite3";
 
 const db = new Database(process.env.DATABASE_FILE, { timeout: 30_000 });
 db.pragma("journal_mode = WAL");
-// Otherwise not every commit is on disk: the package is built with NORMAL.
+// The package is built with NORMAL, which does not sync every commit.
 db.pragma("synchronous = FULL");
 db.exec(`CREATE TABLE IF NOT EXISTS todos (
   id INTEGER PRIMARY KEY, title TEXT NOT NULL, description TEXT, completed INTEGER NOT NULL,

@@ -1,5 +1,5 @@
-// Have every commit on disk, which PocketBase has no setting for: its one writing connection is told so,
-// and again each minute, lest it be replaced by a new one when it has been idle for three.
+// Sync every commit to disk. PocketBase has no setting for this, so set the PRAGMA on its one writing
+// connection. Repeat that each minute, because an idle connection is replaced after three minutes.
 onBootstrap((event) => {
   event.next();
   $app.nonconcurrentDB().newQuery("PRAGMA synchronous = FULL").execute();

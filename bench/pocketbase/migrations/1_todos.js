@@ -1,4 +1,4 @@
-// The collection, open to everyone as the service is, and the batch API, which is off at first.
+// The collection, without authentication as in the service, and the batch API, which is off by default.
 migrate((app) => {
   app.save(
     new Collection({
