@@ -32,7 +32,7 @@ soak: $(VENV)/installed-dev
 
 # The service and its peers, into docs/performance.md. It needs wrk and Node.js. BENCH=--help shows the options.
 bench: $(VENV)/bench/installed
-	@[ -d bench/node/node_modules ] || (cd bench/node && npm ci --no-audit --no-fund)
+	@[ -f bench/node/node_modules/.package-lock.json ] || (cd bench/node && npm ci --no-audit --no-fund)
 	@$(VENV)/bench/bin/python -m bench.run $(BENCH)
 
 # Clients generated from the OpenAPI document. It needs Node.js.
