@@ -1,6 +1,6 @@
-"""Request bytes to a struct, or a problem that names every fault.
+"""Request bodies: parse them into structs, and report every invalid member.
 
-JSON is taken as I-JSON (RFC 7493) has it: UTF-8, no member twice, no lone surrogate.
+The accepted JSON is I-JSON (RFC 7493): UTF-8, no duplicate members, no lone surrogates.
 """
 
 import json
@@ -23,11 +23,11 @@ from todo.http.problem import ContentTooLarge, Fault, UnsupportedMediaType, Vali
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 MAX_BYTES = 64 * 1024
-# What an answer repeats of a request at the most.
+# Bounds on the parts of a request that a response repeats.
 MAX_FAULTS = 1000
 MAX_NAME = 80
 
-# The value of a member that was sent more than once: of no type that any member has.
+# Sentinel for duplicate keys. No schema accepts it.
 _REPEATED = object()
 
 S = TypeVar("S", bound=Struct)
@@ -48,7 +48,7 @@ def read(kind: type[S], max_bytes: int = MAX_BYTES, media_types: tuple[str, ...]
 
 
 def parse(body: bytes) -> Any:
-    """The JSON value in `body`; raises ValidationFailed where it is none."""
+    """Return the JSON value in `body`. Raises ValidationFailed if it is invalid."""
     try:
         text = body.decode()
     except UnicodeDecodeError as error:

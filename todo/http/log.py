@@ -1,7 +1,6 @@
-"""The log on standard error: a line for each request, and what went wrong, as text or as JSON.
+"""The log on standard error, as text or as JSON: a line for each request, and errors.
 
-A line has the path of a request and not its query, in which stand what people search for and the token
-of a feed; nor anything of bodies.
+Log lines contain the path but not the query string, which may hold search terms or feed tokens.
 """
 
 import logging
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 FORMATS = ("text", "json", "off")
 STDERR = 2
 _TEXT = "%s %s %s %s %s %sms %s\n"
-# A line fits into what is written to a pipe in one piece (POSIX, PIPE_BUF), among those of other processes.
+# A line must fit into one atomic write to a pipe (POSIX, PIPE_BUF), because all processes write to it.
 MAX_PATH = 2000
 MAX_METHOD = 20
 
@@ -37,7 +36,7 @@ _SAFE = "/:@!$&'()*+,;="
 
 
 class Line(Struct):
-    """What is told of a request; `duration` is in milliseconds, to the end of the answer."""
+    """The log line of a request. `duration` is in milliseconds, until the end of the response."""
 
     time: str
     remote_address: str
@@ -49,7 +48,7 @@ class Line(Struct):
 
 
 class Message(Struct, omit_defaults=True):
-    """What is told of an error."""
+    """The log line of an error."""
 
     time: str
     level: str
@@ -59,10 +58,10 @@ class Message(Struct, omit_defaults=True):
 
 
 class JsonFormatter(logging.Formatter):
-    """Make of a record one line of JSON."""
+    """Format a log record as one line of JSON."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the line, the traceback in it."""
+        """Return the line, including the traceback."""
         message = Message(
             time=timestamp(),
             level=record.levelname,
@@ -74,9 +73,9 @@ class JsonFormatter(logging.Formatter):
 
 
 def register(app: Flask) -> None:
-    """Have errors of `app` told in the form of the setting LOG_FORMAT.
+    """Log errors of `app` in the format of the setting LOG_FORMAT.
 
-    Raises StartupError where it is none.
+    Raises StartupError for an unknown format.
     """
     form = app.config["LOG_FORMAT"]
     if form not in FORMATS:
@@ -92,14 +91,14 @@ def register(app: Flask) -> None:
 
 
 def _stamp(record: logging.LogRecord) -> bool:
-    # A line of the log stays one line, whatever stands in the address.
+    # A message stays one line, even if the address contains line breaks.
     record.msg = str(record.msg).encode("unicode_escape").decode()
     record.request_id = request.environ.get(REQUEST_ID, "-") if has_request_context() else "-"
     return True
 
 
 def tell_requests(app: Flask) -> None:
-    """Write a line for each request to `app`, unless the setting is off; before the first one."""
+    """Log each request to `app`, unless the setting is off."""
     if app.config["LOG_FORMAT"] != "off":
         middleware.observe(app, partial(_tell, as_json=app.config["LOG_FORMAT"] == "json"))
 
@@ -115,7 +114,7 @@ def _tell(environ: "WSGIEnvironment", _: str, status: int, duration: float, *, a
         environ[REQUEST_ID],
     )
     line = msgspec.json.encode(Line(*told)) + b"\n" if as_json else (_TEXT % told).encode()
-    # At once and without the locks of `logging`, which cost more than all the rest.
+    # Without `logging`, whose locks cost more than the rest of this function.
     with suppress(OSError):
         os.write(STDERR, line)
 

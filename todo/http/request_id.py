@@ -1,4 +1,4 @@
-"""The `X-Request-ID` header: one id for each request, in its answer, its problem and the log."""
+"""The `X-Request-ID` header: one ID for each request, in its response, its problem and the log."""
 
 import re
 from random import getrandbits
@@ -11,12 +11,12 @@ if TYPE_CHECKING:
 
 HEADER = "X-Request-ID"
 
-# What a log can hold without doubt; anything else the client sends is replaced.
+# IDs of clients that are safe in a log. All others are replaced.
 PATTERN = "^[A-Za-z0-9._:+/=-]{1,128}$"
 
 
 def identify(environ: "WSGIEnvironment") -> tuple[str, str]:
-    """Give the request its id, the client's own where it is sane, and return the header that tells it."""
+    """Set the request ID, reusing a valid X-Request-ID, and return the response header."""
     sent = environ.get("HTTP_X_REQUEST_ID", "")
     is_sane = sent and re.fullmatch(PATTERN, sent)
     request_id = environ[REQUEST_ID] = sent if is_sane else f"{getrandbits(128):032x}"
