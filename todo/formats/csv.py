@@ -302,7 +302,7 @@ def _date(found: re.Match[str], day_first: bool | None) -> str:
 
 
 def _clock(found: re.Match[str]) -> str:
-    """Return the time of day as ISO 8601, empty if there is none."""
+    """Return the time of day as ISO 8601, or an empty string."""
     if found["hour"] is None:
         return ""
     hour, half = int(found["hour"]), (found["half"] or "").casefold()
