@@ -136,7 +136,7 @@ def test_stalled_readers_are_bounded_and_ended(server: Server) -> None:
     server.request("GET", TODOS)
     before = memory(server)
     with ExitStack() as stack:
-        for _ in range(250):
+        for _ in range(2 * MAX_STREAMS):
             connection = stack.enter_context(socket.socket())
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             connection.connect(("127.0.0.1", server.port))
