@@ -18,7 +18,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
 
     from todo import cli, config, database, openapi
     from todo.http import auth, keep_alive, log, metrics, middleware, problem, rate_limit, security
-    from todo.views import batch, docs, feeds, routes, system, web
+    from todo.views import batch, deleted, docs, feeds, routes, system, web
 
     app = Flask(__name__, static_folder=None, instance_path=config.data_folder())
     app.url_map.merge_slashes = False
@@ -37,7 +37,15 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     log.register(app)
     cli.register(app)
 
-    for blueprint in (routes.api, batch.batch, feeds.feeds, docs.docs, web.web, system.system):
+    for blueprint in (
+        routes.api,
+        batch.batch,
+        deleted.deleted,
+        feeds.feeds,
+        docs.docs,
+        web.web,
+        system.system,
+    ):
         app.register_blueprint(blueprint)
     openapi.register(app)
     return app

@@ -49,6 +49,7 @@ SETTINGS = (
     ),
     Setting("POOL_SIZE", 15, "Maximum number of database connections per worker."),
     Setting("RESPONSE_CACHE", 32, "Size of the response cache of each worker, in MiB. 0 turns it off."),
+    Setting("TRASH_DAYS", 30, "Number of days in which a deleted todo can be restored. 0 keeps none."),
     Setting("REQUIRE_IF_MATCH", False, "Require `If-Match` on PUT, PATCH and DELETE."),
     Setting("REQUIRE_TOKEN", False, "Require a token from clients (`flask --app todo token create NAME`)."),
     Setting(

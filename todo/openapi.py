@@ -27,6 +27,8 @@ from todo.schemas import (
     Batch,
     BatchOut,
     Deleted,
+    DeletedOut,
+    DeletedQuery,
     Health,
     ListQuery,
     Ready,
@@ -137,6 +139,14 @@ OPERATIONS = {
         request_headers=("Idempotency-Key",),
         may_have=("Idempotency-Replayed",),
         problems=(400, 404, 409, 412, 413, 415, 422, 428, 500, 503),
+    ),
+    "deleted.list_deleted": Operation(list[DeletedOut], query=DeletedQuery, problems=(400, 500, 503)),
+    "deleted.restore": Operation(
+        TodoOut,
+        request_headers=("Idempotency-Key",),
+        headers=("ETag",),
+        may_have=("Idempotency-Replayed",),
+        problems=(400, 404, 409, 422, 500, 503),
     ),
     "openapi.get_description": Operation(
         dict[str, Any], request_headers=("If-None-Match",), headers=("ETag",), tag="Service"

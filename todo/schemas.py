@@ -234,6 +234,19 @@ def _readable(rows: Iterable[Row[Any]]) -> Iterator[TodoOut]:
             current_app.logger.exception("Todo %s has an invalid value. Correct it in the database.", row.id)
 
 
+class DeletedOut(TodoOut):
+    """A deleted todo, and when it was deleted."""
+
+    deleted_at: InstantOut
+
+    @classmethod
+    def from_deleted(cls, row: Sequence[Any]) -> Self:
+        """Represent a row of COLUMNS and `deleted_at`."""
+        *columns, deleted_at = row
+        todo = structs.asdict(TodoOut.from_row(columns))
+        return cls(**todo, deleted_at=format_instant(deleted_at))
+
+
 class TodoExport(TodoOut):
     """A todo in a file: with its UID, where that is not made of the other members."""
 
@@ -407,3 +420,9 @@ class ListQuery(Struct, kw_only=True, frozen=True):
     limit: Limit | UnsetType = UNSET
     cursor: CursorText | UnsetType = UNSET
     total: WithTotal = False
+
+
+class DeletedQuery(Struct):
+    """The parameters of the list of deleted todos."""
+
+    limit: Limit = MAX_LIMIT

@@ -158,7 +158,7 @@ class TestProblems(KeptAppTest):
             database.unlink()
         elif status == 500:
             with closing(sqlite3.connect(database)) as connection:
-                connection.execute("DROP TABLE todos")
+                connection.executescript("DROP TABLE todos; DROP TABLE deleted_todos")
         return app
 
     def test_every_documented_error_can_be_caused(self) -> None:

@@ -90,6 +90,7 @@ def empty_tables(connection: Connection) -> None:
     """Delete all rows, and begin again to count ids."""
     for table in reversed(db.metadata.sorted_tables):
         connection.execute(delete(table))
+    connection.execute(delete(db.metadata.tables["deleted_todos"]))  # where a trigger put the todos
     restart = {
         "sqlite": "DELETE FROM sqlite_sequence",
         "postgresql": "SELECT setval('todos_id_seq', 1, false)",

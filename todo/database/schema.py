@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.pool import StaticPool
 
 from todo.config import StartupError
-from todo.database import constraints, sqlite  # noqa: F401 - the constraints of the tables
+from todo.database import constraints, sqlite
 from todo.models import db
 
 if TYPE_CHECKING:
@@ -96,8 +96,13 @@ def upgrade(connection: Connection) -> bool:
         elif found is State.AHEAD:
             check(found)
         else:
-            _keep_copy(connection)
-            migrate(connection)
+            copy = _keep_copy(connection)
+            try:
+                migrate(connection)
+            except StartupError:  # nothing was changed
+                if copy:
+                    copy.unlink()
+                raise
         connection.commit()
         return True
 
@@ -136,8 +141,10 @@ def _known() -> tuple[str, ...]:
 
 @cache
 def released_ddl() -> str:
-    """Return the source of all migrations with single spaces, to look up triggers in it."""
-    return " ".join(" ".join(file.read_text().split()) for file in SCRIPTS.glob("v*.py"))
+    """Return the triggers of all releases with single spaces, among other text, to look up a trigger."""
+    texts = [file.read_text() for file in SCRIPTS.glob("v*.py")]
+    texts += [statement for statements in constraints.TRIGGERS.values() for statement in statements]
+    return " ".join(" ".join(texts).split())
 
 
 def free_name(path: Path, reason: str) -> Path:
@@ -172,11 +179,11 @@ def _alone(connection: Connection) -> Iterator[None]:
             connection.exec_driver_sql("SELECT release_all_locks()")
 
 
-def _keep_copy(connection: Connection) -> None:
-    """Copy the database file, as it is before the transaction that is under way, beside itself."""
+def _keep_copy(connection: Connection) -> Path | None:
+    """Copy the database file, as it was before the current transaction, and return the copy."""
     path = sqlite.file_of(connection.engine.url)
     if path is None:
-        return
+        return None
     copy = free_name(path, "before-upgrade")
     try:
         sqlite.copy(path, copy)
@@ -185,3 +192,4 @@ def _keep_copy(connection: Connection) -> None:
             f"{path} can't be copied to {copy} before it is upgraded: {error}. Make room, or give this "
             "user the right to the folder."
         ) from None
+    return copy

@@ -6,6 +6,7 @@ from typing import Any
 from flask import Blueprint, Response
 from sqlalchemy import Connection, bindparam, select
 
+from todo.database import trash
 from todo.http import body, parameters
 from todo.http.conditional import Precondition
 from todo.http.converters import to_bigint
@@ -45,6 +46,7 @@ def run_batch() -> Response:
         return results
 
     response = run_idempotent(run_all, lambda results: json_response({"results": results}))
+    trash.purge()
     if not was_replayed(response):
         count(
             created=sum(isinstance(operation, CreateOperation) for operation in operations),

@@ -2,14 +2,16 @@
 
 import msgspec
 from flask import Blueprint, Response, request, url_for
-from sqlalchemy import Connection, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, case, delete, insert, select, update
 
 from todo import database, listing
 from todo.clock import utc_now
+from todo.database import trash
 from todo.http import auth, body, converters, metrics, parameters
 from todo.http.conditional import Precondition, entity_tag, with_etag
 from todo.http.idempotency import run_idempotent, was_replayed
 from todo.http.problem import NotFound
+from todo.models import MOMENT
 from todo.models.todo import Todo
 from todo.schemas import COLUMNS, Health, ListQuery, TodoCreate, TodoOut, TodoUpdate
 
@@ -25,7 +27,13 @@ COUNTED = {
 SELECT = select(*COLUMNS).where(Todo.id == bindparam("todo_id"))
 SELECT_FOR_UPDATE = SELECT.with_for_update()
 INSERT = insert(Todo).returning(*COLUMNS)
-UPDATE = update(Todo).where(Todo.id == bindparam("todo_id"))
+# `updated_at` never decreases, even if the clock was set back.
+_NOW = bindparam("now", type_=MOMENT)
+UPDATE = (
+    update(Todo)
+    .where(Todo.id == bindparam("todo_id"))
+    .values(updated_at=case((Todo.updated_at > _NOW, Todo.updated_at), else_=_NOW))
+)
 DELETE = delete(Todo).where(Todo.id == bindparam("todo_id")).returning(*COLUMNS)
 
 
@@ -62,6 +70,7 @@ def create_todo() -> Response:
     """Create a todo."""
     todo = body.read(TodoCreate)
     response = run_idempotent(lambda connection: create(connection, [todo])[0], created_response)
+    trash.purge()
     if not was_replayed(response):
         count(created=1, completed=todo.completed)
     return response
@@ -86,6 +95,7 @@ def delete_todo(todo_id: int | None) -> Response:
     """Delete a todo and return it as it was, or `{}` if there is none."""
     precondition = Precondition.from_request()
     todo = database.write(lambda connection: remove(connection, todo_id, precondition))
+    trash.purge()
     count(deleted=todo is not None)
     return json_response(todo or {})
 
@@ -118,7 +128,7 @@ def change(
             precondition.check(etag(todo))
         if not columns:
             return todo
-    values = {"todo_id": todo_id, "updated_at": utc_now(), **columns}
+    values = {"todo_id": todo_id, "now": utc_now(), **columns}
     row = database.update_returning(connection, UPDATE, SELECT, values)
     if row is None:
         raise NotFound("Todo not found")
@@ -131,7 +141,10 @@ def remove(connection: Connection, todo_id: int | None, precondition: Preconditi
         row = connection.execute(SELECT_FOR_UPDATE, {"todo_id": todo_id}).first()
         precondition.check(None if row is None else etag(TodoOut.from_row(row)))
     row = connection.execute(DELETE, {"todo_id": todo_id}).first()
-    return None if row is None else TodoOut.from_row(row)
+    if row is None:
+        return None
+    trash.keep(connection, row)
+    return TodoOut.from_row(row)
 
 
 def count(**numbers: int) -> None:

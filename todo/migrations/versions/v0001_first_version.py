@@ -10,6 +10,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
+from todo.migrations import rows
+
 revision = "0001"
 down_revision = None
 
@@ -89,6 +91,7 @@ def upgrade() -> None:
         there and dialect == "sqlite" and not sa.inspect(connection).get_check_constraints("todos")
     )
     if is_first_release:
+        rows.convert(connection)
         # A rule that a todo of the past breaks would keep it from being changed at all.
         checks = {name: check for name, check in checks.items() if not _is_broken(connection, check)}
         op.execute("CREATE TEMPORARY TABLE first_release AS SELECT * FROM todos")

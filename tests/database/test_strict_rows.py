@@ -1,0 +1,201 @@
+"""The database refuses in a shell what the API refuses, and upgrades convert or report old values."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import pytest
+from flask import Flask
+from sqlalchemy import create_engine, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from tests.support.api import empty_app
+from tests.support.clients import TODOS
+from todo import create_app
+from todo.config import StartupError
+from todo.database import schema
+from todo.migrations.rows import parse
+from todo.models import db
+
+CONTROLS = [chr(code) for code in (*range(1, 32), *range(127, 160))]
+SPACES = "\u00a0\u1680\u2000\u200a\u2028\u2029\u202f\u205f\u3000"
+BAD: dict[str, list[Any]] = {
+    "title": ["", *SPACES, f" {SPACES}", *(f"a{control}b" for control in CONTROLS), "a\n", "t" * 81],
+    "description": ["d" * 121, *(control for control in CONTROLS if control not in "\t\n"), "a\rb", "a\n\r"],
+    "deadline_at": ["2027-02-30 00:00:00.000000", "2027-04-31 00:00:00.000000", "0000-01-01 00:00:00.000000"],
+    "created_at": [None, "0000-01-01 00:00:00.000000", "2027-02-29 00:00:00.000000"],
+    "updated_at": [None, "0000-01-01 00:00:00.000000", "2027-02-29 00:00:00.000000"],
+    "id": [2**63 - 1, 2**53, 2**53 - 1],
+}
+GOOD: dict[str, list[Any]] = {
+    "title": ["x", "\N{GRINNING FACE}" * 80, "\ufffe", "\uffff", "\ufffd", f"a{SPACES}", "\u00ad"],
+    "description": ["", "a\tb\nc\r\nd", "\N{GRINNING FACE}" * 120],
+    "deadline_at": ["0001-01-01 00:00:00.000000", "9999-12-31 23:59:59.999999", "2028-02-29 00:00:00.000000"],
+    "id": [2**53 - 1 - 10**6],
+}
+
+
+def cases(values: dict[str, list[Any]]) -> list[Any]:
+    return [
+        pytest.param(column, value, id=f"{column}={value!r:.40}")
+        for column, items in values.items()
+        for value in items
+    ]
+
+
+@pytest.fixture(scope="module")
+def app() -> Flask:
+    return empty_app()
+
+
+def insert(app: Flask, column: str, value: Any) -> None:
+    row = {"title": "x", "created_at": "2027-01-01 00:00:00.000000"} | {column: value}
+    row = {"updated_at": row["created_at"] or "2027-01-01 00:00:00.000000"} | row
+    names, values = ", ".join(row), ", ".join(f":{name}" for name in row)
+    with app.app_context(), db.engine.begin() as shell:
+        shell.execute(text(f"INSERT INTO todos ({names}) VALUES ({values})"), row)
+
+
+@pytest.mark.database
+@pytest.mark.parametrize(("column", "value"), cases(BAD))
+def test_row_that_the_api_refuses_is_refused_in_a_shell(app: Flask, column: str, value: Any) -> None:
+    with app.app_context():
+        if column == "id" and db.engine.dialect.name == "mariadb":
+            pytest.skip("MariaDB has no constraint on an AUTO_INCREMENT column")
+    with pytest.raises(DBAPIError):
+        insert(app, column, value)
+
+
+@pytest.mark.database
+@pytest.mark.parametrize(("column", "value"), cases(GOOD))
+def test_row_that_the_api_accepts_is_accepted_in_a_shell(app: Flask, column: str, value: Any) -> None:
+    with app.app_context(), db.engine.begin() as shell:
+        shell.execute(text("DELETE FROM todos"))
+    insert(app, column, value)
+    (todo,) = app.test_client().get(TODOS).get_json()
+    if column in {"title", "description", "id"}:
+        assert todo[column] == value
+    assert app.test_client().post(TODOS, json={"title": "next"}).status_code == 201
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "db.sqlite"
+
+
+INVALID_UTF8 = [
+    b"\xff", b"a\x80", b"\xc3", b"\xc0\x80", b"\xe0\x82\xa9", b"\xc2\xa9\xa9", b"\xed\xa0\x80",
+    b"\xf4\x90\x80\x80", b"\xe2\x82", b"\xa9",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("column", ["title", "description"])
+@pytest.mark.parametrize("value", INVALID_UTF8, ids=repr)
+def test_text_that_is_not_utf8_is_refused(path: Path, column: str, value: bytes) -> None:
+    create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{path}"})
+    with closing(sqlite3.connect(path)) as shell, shell:
+        shell.execute("INSERT INTO todos (title, description) VALUES ('x', 'y')")
+        for statement in (
+            "INSERT INTO todos (title, description) SELECT iif(:column = 'title', bad, 'x'),"
+            " iif(:column = 'title', NULL, bad) FROM (SELECT CAST(:value AS TEXT) AS bad)",
+            f"UPDATE todos SET {column} = CAST(:value AS TEXT)",
+        ):
+            with pytest.raises(sqlite3.IntegrityError, match="UTF-8"):
+                shell.execute(statement, {"column": column, "value": b"a" * 3 + value})
+
+
+TIMES = {
+    1677456000: "2023-02-27", 1677456000000: "2023-02-27", 1677456000.5: "2023-02-27T00:00:00.500000",
+    2460002.5: "2023-02-27", 20230227: "2023-02-27", "27/02/2023": "2023-02-27", "02/27/2023": "2023-02-27",
+    "02/02/2023": "2023-02-02", "27.02.2023 10:30": "2023-02-27T10:30", "2023-02-27": "2023-02-27",
+    "2023-02-27T10:00Z": "2023-02-27T10:00", "2023-02-27 10:00:00+02:00": "2023-02-27T08:00",
+    "27 Feb 2023": "2023-02-27", "2023-02-27 12:00:00.1234567": "2023-02-27T12:00:00.123456",
+}  # fmt: skip
+NO_TIMES = ["03/02/2023", "tomorrow", "", "2027-02-30", "0000-01-01 00:00:00.000000", 0, 5, b"x", None]
+
+
+@pytest.mark.parametrize(("value", "expected"), TIMES.items(), ids=map(repr, TIMES))
+def test_value_that_names_one_time_is_converted(value: object, expected: str) -> None:
+    assert parse(value, UTC) == datetime.fromisoformat(expected)
+
+
+@pytest.mark.parametrize("value", NO_TIMES, ids=repr)
+def test_value_that_names_no_time_or_several_is_not_converted(value: object) -> None:
+    assert parse(value, UTC) is None
+
+
+def test_number_is_converted_to_the_zone_of_the_service() -> None:
+    assert parse(1677456000, ZoneInfo("Australia/Brisbane")) == datetime(2023, 2, 27, 10)
+
+
+NOW = "2023-02-27 12:00:00.000000"
+
+
+@pytest.fixture
+def first_release(path: Path) -> Iterator[sqlite3.Connection]:
+    """A table as loose as the first release and its predecessors left it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as shell:
+        shell.execute(
+            "CREATE TABLE todos (id INTEGER PRIMARY KEY, title VARCHAR(80), description VARCHAR(120), "
+            "completed BOOLEAN, deadline_at DATETIME, created_at DATETIME, updated_at DATETIME)"
+        )
+        yield shell
+
+
+def add(shell: sqlite3.Connection, *row: object) -> None:
+    shell.execute("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+
+def test_upgrade_converts_values_that_name_one_time(path: Path, first_release: sqlite3.Connection) -> None:
+    for number, value in enumerate(TIMES):
+        add(first_release, number + 1, "x", None, 0, value, NOW, NOW)
+    client = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{path}"}).test_client()
+    served = [datetime.fromisoformat(todo["deadline_at"]) for todo in client.get(TODOS).get_json()]
+    assert served == [datetime.fromisoformat(time) for time in TIMES.values()]
+
+
+def test_upgrade_reports_every_row_that_it_cannot_convert(
+    path: Path, first_release: sqlite3.Connection
+) -> None:
+    add(first_release, 1, "good", None, 0, "27/02/2023", NOW, NOW)
+    add(first_release, 2, "x", None, 0, "03/02/2023", NOW, NOW)
+    add(first_release, 3, "x", None, None, None, NOW, NOW)
+    add(first_release, 4, "x", None, 0, None, "0000-01-01 00:00:00.000000", None)
+    first_release.execute(
+        "INSERT INTO todos VALUES (5, CAST(x'ff' AS TEXT), x'00', 'yes', NULL, ?, ?)", (NOW, NOW)
+    )
+    add(first_release, 2**63 - 1, None, None, 0, None, NOW, NOW)
+    before = first_release.execute("SELECT sql FROM sqlite_schema").fetchall()
+    rows = first_release.execute("SELECT id, CAST(title AS BLOB), deadline_at FROM todos").fetchall()
+    with pytest.raises(StartupError) as caught:
+        create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{path}"})
+    message = caught.value.message
+    assert [line.split(":")[0].strip() for line in message.splitlines()[1:-1]] == [
+        "todo 2", "todo 3", "todo 4", "todo 4", "todo 5", "todo 5", "todo 5",
+        "todo 9223372036854775807", "todo 9223372036854775807",
+    ]  # fmt: skip
+    assert "deadline_at is '03/02/2023'" in message
+    assert first_release.execute("SELECT sql FROM sqlite_schema").fetchall() == before
+    assert first_release.execute("SELECT id, CAST(title AS BLOB), deadline_at FROM todos").fetchall() == rows
+    assert not list(path.parent.glob("*.before-upgrade-*"))
+    first_release.execute("DELETE FROM todos WHERE id > 1")
+    client = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{path}"}).test_client()
+    assert [todo["deadline_at"] for todo in client.get(TODOS).get_json()] == ["2023-02-27T00:00:00"]
+
+
+def test_upgrade_keeps_the_last_id(path: Path) -> None:
+    create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{path}"})
+    with closing(sqlite3.connect(path)) as shell, shell:
+        shell.execute("INSERT INTO todos (id, title) VALUES (41, 'x')")
+        shell.execute("DELETE FROM todos")
+        shell.execute("UPDATE alembic_version SET version_num = '0001'")
+    engine = create_engine(f"sqlite:///{path}", poolclass=NullPool)
+    with engine.connect() as connection:
+        assert schema.upgrade(connection)
+    client = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{path}"}).test_client()
+    assert client.post(TODOS, json={"title": "next"}).get_json()["id"] == 42
