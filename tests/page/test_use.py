@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.support.api import kept_app
 from tests.support.page import (
     TIMEOUT,
     Site,
@@ -21,12 +20,6 @@ from tests.support.page import (
     wall_time,
 )
 
-needs_restore = pytest.mark.skipif(
-    "/api/v1/todos/deleted" not in {rule.rule for rule in kept_app().url_map.iter_rules()},
-    reason="The service does not keep deleted todos.",
-)
-
-pytestmark = pytest.mark.browser
 VIEWS = ("All", "Active", "Overdue", "Next 7 days", "Completed")
 
 
@@ -685,7 +678,6 @@ def test_menu_offers_nothing_that_has_no_effect(site: Site) -> None:
 # Undo
 
 
-@needs_restore
 def test_deleted_todo_is_undone_in_its_place(site: Site) -> None:
     site.given("Call Ann", {"title": "Buy milk", "description": "Two litres"}, "Sow peas")
     page = site.open()
@@ -696,6 +688,30 @@ def test_deleted_todo_is_undone_in_its_place(site: Site) -> None:
     expect_shown(page, "Sow peas", "Buy milk", "Call Ann")
     expect(page.get_by_role("button", name="Undo")).to_be_hidden()
     page.get_by_role("button", name="Edit Buy milk").wait_for()
+
+
+def test_undone_deletion_changes_no_member(site: Site) -> None:
+    site.given("Call Ann", {"title": "Buy milk", "description": "Two litres", "deadline_at": "2099-01-01"})
+    before = site.saved()
+    page = site.open()
+    page.get_by_role("button", name="Delete Buy milk").click()
+    site.expect_saved("Call Ann")
+    page.get_by_role("button", name="Undo").click()
+    site.expect_saved(*before)
+
+
+def test_recently_deleted_todo_is_restored_from_its_view(site: Site) -> None:
+    site.given("Buy milk", "Water the ferns")
+    before = site.saved()
+    page = site.open()
+    page.get_by_role("button", name="Delete Water the ferns").click()
+    site.expect_saved("Buy milk")
+    choose(page, "Recently deleted")
+    page.get_by_role("button", name="Restore Water the ferns").click()
+    expect(row(page, "Water the ferns")).to_have_count(0)
+    site.expect_saved(*before)
+    page.locator("#views").get_by_role("link", name="All").click()
+    expect_shown(page, "Water the ferns", "Buy milk")
 
 
 def test_undo_goes_back_more_than_one_step(site: Site) -> None:
