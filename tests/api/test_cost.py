@@ -5,6 +5,7 @@ import json
 import unittest
 from collections.abc import Mapping
 from contextlib import closing
+from itertools import groupby
 from typing import Any, NamedTuple
 
 from flask import send_file
@@ -95,7 +96,9 @@ class TestCost(unittest.TestCase):
             with self.subTest(cost.method, path=cost.path, headers=cost.headers):
                 self.send(cost)  # deletes expired keys, once a second
                 self.send(cost)
-                self.assertLessEqual(len(self.statements), cost.statements, self.statements)
+                # SQLite traces a statement again for each trigger that it runs.
+                statements = [statement for statement, _ in groupby(self.statements)]
+                self.assertLessEqual(len(statements), cost.statements)
 
     def test_only_streams_are_sent_in_chunks(self) -> None:
         cases: tuple[tuple[str, str, Mapping[str, str], bool], ...] = (

@@ -1,6 +1,7 @@
 """The one door to the database: `init_app()` opens it, `read()` and `write(work)` use it."""
 
 import random
+import sqlite3
 import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator
@@ -18,7 +19,7 @@ from sqlalchemy.sql.dml import ReturningUpdate, Update
 from todo.config import StartupError, without_secrets
 from todo.database import dialects, schema, sqlite
 from todo.database.dialects import DIALECTS
-from todo.database.errors import RETRYABLE, DatabaseUnavailable, error_code
+from todo.database.errors import RETRYABLE, DatabaseUnavailable, after_commit, error_code
 from todo.database.group_commit import GroupCommit
 from todo.database.schema import State
 from todo.models import db
@@ -82,6 +83,13 @@ def _returning(statement: Update, select: Select[Any]) -> ReturningUpdate[Any]:
     return statement.returning(*select.selected_columns)
 
 
+def _commit(connection: Connection) -> None:
+    try:
+        connection.commit()
+    except DBAPIError as error:
+        raise (error if error_code(error) in RETRYABLE else after_commit(error)) from None
+
+
 class _Pooled:
     """A server, or SQLite in memory: each transaction borrows a connection from SQLAlchemy's pool."""
 
@@ -101,8 +109,12 @@ class _Pooled:
         for attempt in count(1):
             began = time.monotonic()
             try:
-                with self.engine.begin() as connection:
-                    return work(connection)
+                with self.engine.connect() as connection:
+                    if self.begin_read:  # a server, which several releases may use
+                        schema.check_version(connection)
+                    result = work(connection)
+                    _commit(connection)
+                    return result
             except DBAPIError as error:
                 if attempt == ATTEMPTS or error_code(error) not in RETRYABLE:
                     raise
@@ -181,6 +193,8 @@ def init_app(app: Flask, *, check_schema: bool = True) -> None:
             if dialect:
                 dialects.check(connection, dialect)
             found = schema.state(connection)
+            if path is not None:
+                sqlite.check_small_file(path)
         if found in {State.EMPTY, State.UNVERSIONED}:
             upgrade_schema()
         elif check_schema:
@@ -225,9 +239,15 @@ def _plain_errors() -> Iterator[None]:
     """Raise StartupError, a sentence for the operator, if the database cannot be used."""
     try:
         yield
-    except DBAPIError as error:
+    except (DBAPIError, sqlite3.Error) as error:
+        reason = error.orig if isinstance(error, DBAPIError) else error
+        if isinstance(reason, sqlite3.Error) and reason.sqlite_errorcode & 0xFF in sqlite.DAMAGE:
+            raise StartupError(
+                f"The database file {sqlite.file_of(db.engine.url)} is damaged: {reason}. Move it and its "
+                "-wal and -shm files away, then restore a backup: flask --app todo restore FILE."
+            ) from None
         raise StartupError(
-            f"The database {without_secrets(db.engine.url)} can't be used: {error.orig}. "
+            f"The database {without_secrets(db.engine.url)} can't be used: {reason}. "
             "Check that it is a database, that this user may write to it and its folder, "
             "and that no other program holds it locked."
         ) from None

@@ -20,6 +20,14 @@ _READ_ONLY = "The database is read-only, so nothing was changed. Make it writabl
 _FULL = "The disk is full, so nothing was changed. Free some space, then try again."
 _FAILED = "The disk failed, so nothing was changed. Check the disk, then try again."
 _UNREACHABLE = "The database cannot be reached. Try again."
+_DAMAGED = (
+    "The database file is damaged. Stop the service, move the file and its -wal and -shm files away, then "
+    "restore a backup."
+)
+_UNKNOWN = (
+    "The database failed during the commit, so it is unknown whether the change was made. Read it again, or "
+    "retry with the same Idempotency-Key."
+)
 _OVERLOADED = "The database has no free connection. Try again."
 _TOO_SLOW = "The database took too long, so nothing was changed. Try again, or request less."
 _CONFLICT = "The request conflicted with other requests and nothing was changed. Try again."
@@ -34,12 +42,16 @@ DEMOTED = {"25006", 1290, 1836, 1047}
 # Another transaction holds a lock: PostgreSQL's lock_not_available, MariaDB's ER_LOCK_WAIT_TIMEOUT.
 LOCK_TIMEOUTS = {"55P03", 1205}
 
+# A table does not exist: PostgreSQL's undefined_table, MariaDB's ER_NO_SUCH_TABLE.
+NO_TABLE = {"42P01", 1146}
+
 # The reason for each code that `error_code` returns: SQLite's primary result codes
 # (https://www.sqlite.org/rescode.html), PostgreSQL's SQLSTATEs and their classes
 # (https://www.postgresql.org/docs/current/errcodes-appendix.html), and MariaDB's error codes
 # (https://mariadb.com/kb/en/mariadb-error-code-reference/).
 _REASONS: dict[int | str, str] = {
     **dict.fromkeys((sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL), _LOCKED),
+    **dict.fromkeys((sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB), _DAMAGED),
     sqlite3.SQLITE_READONLY: _READ_ONLY,
     sqlite3.SQLITE_FULL: _FULL,
     sqlite3.SQLITE_IOERR: _FAILED,
@@ -94,3 +106,19 @@ def unavailable(error: DBAPIError | PoolTimeoutError) -> DatabaseUnavailable | N
     if reason is None and isinstance(code, str):
         reason = _REASONS.get(code[:2])
     return None if reason is None else DatabaseUnavailable(reason)
+
+
+def after_commit(error: DBAPIError) -> Exception:
+    """Return what to raise for an error of a commit: the rollback is certain only if the database said so."""
+    found = unavailable(error)
+    if found is not None and found.reason in {_FAILED, _UNREACHABLE}:
+        return DatabaseUnavailable(_UNKNOWN)
+    return error
+
+
+class LogMissing(DatabaseUnavailable):
+    """SQLite's log was deleted or replaced, while connections still use the old one."""
+
+    def __init__(self, name: str, *, committed: bool) -> None:
+        outcome = _UNKNOWN if committed else "Nothing was changed."
+        super().__init__(f"{name} was deleted while the service ran. Restart the service. {outcome}")

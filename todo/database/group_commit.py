@@ -10,12 +10,15 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from contextvars import copy_context
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
 
+from todo.database import schema
+from todo.database.errors import LogMissing, after_commit
 from todo.database.sqlite import File, wrap
 
 T = TypeVar("T")
@@ -50,6 +53,7 @@ class GroupCommit:
         self.waiting: list[_Task] = []
         self._has_leader = False
         self._connection: Connection | None = None
+        self._is_new = True
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """Run `work` as if in a transaction of its own, and return its result after the commit.
@@ -75,16 +79,24 @@ class GroupCommit:
         tasks: list[_Task] = []
         try:
             connection = self._connect()
+            self._file.check_logs()
             self._begin(connection)
+            schema.check_version(connection)
             tasks = self._take_waiting()
             for task in tasks:
                 _execute(task, connection)
             _commit(connection)
+            self._file.check_logs(committed=True)
+        except LogMissing as error:
+            self._save_log()
+            tasks = tasks or self._take_waiting()
+            for task in tasks:
+                task.error = error
         except BaseException as error:  # raised again by each of the threads
             self.close()
             tasks = tasks or self._take_waiting()
             for task in tasks:
-                task.error = error
+                task.error = wrap(error, "BEGIN") if isinstance(error, sqlite3.Error) else error
         with self._mutex:
             self._has_leader = bool(self.waiting)
             for task in self.waiting[:1]:
@@ -102,7 +114,9 @@ class GroupCommit:
         if self._connection is not None and self._connection.info["file"] != self._file.identify():
             self.close()
         if self._connection is None:
+            self._file.forget_logs()
             self._connection = self._engine.connect()
+            self._is_new = True
         return self._connection
 
     def _begin(self, connection: Connection) -> None:
@@ -120,6 +134,19 @@ class GroupCommit:
         else:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
         driver_connection.execute(f"PRAGMA busy_timeout = {self._busy_timeout}")
+        if self._is_new:
+            self._file.remember_logs()
+            self._is_new = False
+
+    def _save_log(self) -> None:
+        """Copy all commits from the deleted log, which is still open, to the database file.
+
+        The connection stays open: a new one would create a second log, which others do not see.
+        """
+        if self._connection is not None and self._file.can_save_logs():
+            with suppress(sqlite3.Error):
+                driver_connection: Any = self._connection.connection.dbapi_connection
+                driver_connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
 
     def close(self) -> None:
         """Close the connection. The next write opens another one."""
@@ -149,5 +176,5 @@ def _commit(connection: Connection) -> None:
     try:
         driver_connection.commit()
     except sqlite3.Error as error:
-        raise wrap(error, "COMMIT") from error
+        raise after_commit(wrap(error, "COMMIT")) from error
     connection.rollback()  # SQLAlchemy's own view, if a task executed a statement

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from functools import cache
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
     Column,
@@ -21,10 +21,12 @@ from sqlalchemy import (
     inspect,
     select,
 )
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from todo.config import StartupError
 from todo.database import constraints, sqlite
+from todo.database.errors import NO_TABLE, DatabaseUnavailable, error_code
 from todo.models import db
 
 if TYPE_CHECKING:
@@ -64,6 +66,32 @@ def state(connection: Connection) -> State:
     if found == known[0]:
         return State.HEAD
     return State.BEHIND if found is None or found in known else State.AHEAD
+
+
+OTHER_RELEASE = (
+    "The schema of the database belongs to another release. Run flask --app todo db upgrade, or install that "
+    "release."
+)
+
+
+def check_version(connection: Connection) -> None:
+    """Raise DatabaseUnavailable unless the schema belongs to this release. It takes one lookup."""
+    found = None
+    try:
+        if connection.dialect.name == "sqlite":  # SQLAlchemy's part would take ten times as long
+            driver_connection: Any = connection.connection.dbapi_connection
+            row = driver_connection.execute(f"SELECT version_num FROM {VERSIONS.name}").fetchone()  # noqa: S608
+            found = row and row[0]
+        else:
+            found = connection.scalar(select(VERSIONS.c.version_num))
+    except sqlite3.Error as error:
+        if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # no such table
+            raise sqlite.wrap(error, "SELECT") from error
+    except DBAPIError as error:
+        if error_code(error) not in NO_TABLE:
+            raise
+    if found != _known()[0]:
+        raise DatabaseUnavailable(OTHER_RELEASE)
 
 
 def check(found: State) -> None:

@@ -6,8 +6,9 @@ import stat
 import threading
 import time
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -15,10 +16,13 @@ from sqlalchemy import URL, Connection, Engine, event, exc
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 
 from todo.config import StartupError
-from todo.database.errors import DatabaseUnavailable
+from todo.database.errors import DatabaseUnavailable, LogMissing
 from todo.models.todo import Todo
 
 COPY_TIMEOUT = 10  # seconds to wait for a lock
+SMALL = 16 * 1024 * 1024
+DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+ROOM = 256 * 1024  # bytes that must be free on the disk
 PRIVATE = 0o600  # permissions of new files: todos are private
 # Called with a SQLite result code, the number of remaining pages, and the number of all pages.
 Progress = Callable[[int, int, int], None]
@@ -33,6 +37,8 @@ class File:
         self.log = f"{path}-wal"
         self._opened: _Identity | None = None
         self._opened_log: _Identity | None = None
+        # The database file, the log and its index, as the writer has them open.
+        self._in_use: tuple[_Identity | None, ...] | None = None
 
     def identify(self) -> _Identity:
         """Tell which file is there. Raises DatabaseUnavailable where there is none, or none to be used."""
@@ -48,6 +54,34 @@ class File:
                 f"and {Path(self.path).name}-shm, or put the first file back."
             )
         return identity
+
+    def remember_logs(self) -> None:
+        """Remember the log and its index, which the writer has open."""
+        self._in_use = self._identify_all()
+
+    def forget_logs(self) -> None:
+        """Accept new logs, because the writer has closed its own."""
+        self._in_use = None
+
+    def check_logs(self, *, committed: bool = False) -> None:
+        """Raise LogMissing if the writer's log or its index is no longer in the folder.
+
+        A commit would go to a file without a name, and be lost.
+        """
+        if self._in_use is None or self._in_use[1] is None:  # not in WAL mode
+            return
+        found = self._identify_all()
+        if found[0] == self._in_use[0] and found != self._in_use:
+            name = Path(self.log).name if found[1] != self._in_use[1] else f"{Path(self.path).name}-shm"
+            raise LogMissing(name, committed=committed)
+
+    def can_save_logs(self) -> bool:
+        """Return True if no other program has created new logs, so that the old one may be checkpointed."""
+        pairs = zip(self._identify_all(), self._in_use or (), strict=False)
+        return all(found is None or found == opened for found, opened in pairs)
+
+    def _identify_all(self) -> tuple[_Identity | None, ...]:
+        return _identify(self.path), _identify(self.log), _identify(f"{self.path}-shm")
 
     def remember(self) -> _Identity:
         """Take the file and its log, which a new connection has opened, for what belongs together."""
@@ -96,6 +130,7 @@ def configure_connections(engine: Engine, file: File | None, busy_timeout: int) 
     def _refuse_to_make_a_new_file(*_: object) -> None:
         if file is not None:
             file.identify()
+            file.check_logs()
 
     @event.listens_for(engine, "connect")
     def _configure(dbapi_connection: sqlite3.Connection, record: Any) -> None:
@@ -107,8 +142,12 @@ def configure_connections(engine: Engine, file: File | None, busy_timeout: int) 
         dbapi_connection.execute("PRAGMA foreign_keys = ON")
         # A file stays in this mode. One that can't be switched now (another process is at it, or a
         # program reads it; it is read-only, or not on a local disk) is used as it is.
-        with suppress(sqlite3.OperationalError):
+        try:
             dbapi_connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError:
+            pass
+        except sqlite3.DatabaseError as error:
+            raise wrap(error, "PRAGMA journal_mode = WAL") from error
         # Only selects call it: a table that did could not be written by another program.
         dbapi_connection.create_function("casefold", 1, _casefold, deterministic=True)
         if file is not None:
@@ -201,6 +240,15 @@ def wrap(error: sqlite3.Error, statement: str) -> DBAPIError:
     return error_class(statement, None, error, hide_parameters=True)
 
 
+def check_room(path: Path) -> None:
+    """Raise DatabaseUnavailable if the folder of the database has no room for the next commits."""
+    try:
+        with TemporaryFile(dir=path.parent) as file:
+            file.write(bytes(ROOM))
+    except OSError as error:
+        raise DatabaseUnavailable(f"The database cannot grow: {error.strerror}. Free some space.") from None
+
+
 def make_folder(folder: Path) -> None:
     """Create the folder and its missing parents, for this user alone."""
     for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
@@ -268,6 +316,15 @@ def find_foreign_object(file: Path, released_ddl: str) -> str | None:
     return None
 
 
+def check_small_file(file: Path) -> None:
+    """Raise DBAPIError if a database file of at most SMALL bytes is damaged. That takes 35 ms at most."""
+    if file.exists() and file.stat().st_size <= SMALL:
+        try:
+            check_integrity(file)  # on a new connection, which reads from the disk
+        except sqlite3.Error as error:
+            raise wrap(error, "PRAGMA integrity_check") from None
+
+
 def check_integrity(file: Path) -> None:
     """Raise sqlite3.Error if the database in `file` is damaged."""
     with closing(_open_read_only(file)) as connection:
@@ -323,8 +380,11 @@ def _transfer(source: sqlite3.Connection, target: sqlite3.Connection, progress: 
 
 
 def _check_integrity(connection: sqlite3.Connection) -> None:
-    if connection.execute("PRAGMA integrity_check").fetchall() != [("ok",)]:
-        raise sqlite3.DatabaseError("the copy is damaged")
+    found = connection.execute("PRAGMA integrity_check(1)").fetchall()
+    if found != [("ok",)]:
+        error = sqlite3.DatabaseError(" ".join(found[0][0].split()))
+        error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+        raise error
 
 
 def _casefold(text: str | None) -> str | None:

@@ -6,11 +6,12 @@ from sqlalchemy import Connection, false, update
 from sqlalchemy.exc import DBAPIError
 
 from todo import database
-from todo.database import schema
+from todo.database import schema, sqlite
 from todo.database.errors import unavailable
 from todo.database.schema import State
 from todo.http import metrics, parameters
 from todo.http.problem import Unavailable
+from todo.models import db
 from todo.models.todo import Todo
 from todo.schemas import Ready
 
@@ -26,6 +27,10 @@ def show_readiness() -> Response:
     """Tell whether the service can do its work: the database can be reached and written."""
     try:
         database.write(_check_schema)
+        path = sqlite.file_of(db.engine.url)
+        if path is not None:
+            sqlite.check_room(path)
+            sqlite.check_small_file(path)
     except DBAPIError as error:
         if unavailable(error) is not None:
             raise
@@ -40,10 +45,7 @@ def _check_schema(connection: Connection) -> None:
     """Raise DBAPIError where it can't be written, Unavailable where it is of another release."""
     connection.execute(_WRITE)
     if schema.state(connection) is not State.HEAD:
-        raise Unavailable(
-            "The schema of the database is of another release. Run flask --app todo db upgrade, or the "
-            "release that it is of."
-        )
+        raise Unavailable(schema.OTHER_RELEASE)
 
 
 @system.get("/metrics")
