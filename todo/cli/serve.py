@@ -69,7 +69,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     host = app.config["HOST"] if host is None else host
     port = app.config["PORT"] if port is None else port
     security.trust(app, host)
-    log.tell_requests(app)
+    log.log_requests(app)
     address = _resolve(host, port)
     if not (ip_address(address).is_loopback or app.config["REQUIRE_TOKEN"] or insecure):
         raise StartupError(

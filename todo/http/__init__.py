@@ -1,1 +1,1 @@
-"""HTTP's mechanisms, one a file; none of them knows what a todo is."""
+"""HTTP mechanisms, one per file. None of them depends on todos."""

@@ -58,7 +58,7 @@ def _authenticate() -> None:
     if (
         view is None
         or hasattr(view, "is_public")
-        or request.method == "OPTIONS"  # browsers send it without the token
+        or request.method == "OPTIONS"  # browsers send preflight requests without the token
     ):
         return
     feed_secret = request.args.get("token") if hasattr(view, "takes_feed_token") else None
@@ -88,12 +88,12 @@ def _find(secret: str) -> Row[*tuple[Any, ...]] | None:
 
 
 def _touch(token: Row[*tuple[Any, ...]]) -> None:
-    """Note that the token was used, and limit how long a cached response may skip this check."""
+    """Record the use of the token, and limit how long a cached response may skip this check."""
     now = utc_now()
     due = now if token.last_used_at is None else token.last_used_at + LAST_USED_STEP
     if due <= now:
         values = {"token_id": token.id, "before": now - LAST_USED_STEP, "now": now}
-        # A database that cannot be written may still be read.
+        # A read-only database can still serve reads.
         with suppress(DBAPIError, DatabaseUnavailable):
             database.write(lambda connection: connection.execute(_TOUCH, values))
     response_cache.expire(min(filter(None, (due, token.expires_at))).replace(tzinfo=UTC).timestamp())

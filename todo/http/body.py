@@ -23,7 +23,7 @@ from todo.http.problem import ContentTooLarge, Fault, UnsupportedMediaType, Vali
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 MAX_BYTES = 64 * 1024
-# Bounds on the parts of a request that a response repeats.
+# Limits on the parts of a request that a response repeats.
 MAX_FAULTS = 1000
 MAX_NAME = 80
 
@@ -34,10 +34,10 @@ S = TypeVar("S", bound=Struct)
 
 
 def read(kind: type[S], max_bytes: int = MAX_BYTES, media_types: tuple[str, ...] = (JSON,)) -> S:
-    """The body of the current request as a `kind`.
+    """Parse the body of the current request into a `kind`.
 
-    Raises UnsupportedMediaType, ContentTooLarge, or ValidationFailed with a fault for each member
-    that is missing, unknown or wrong.
+    Raises UnsupportedMediaType, ContentTooLarge, or ValidationFailed with an error for each missing,
+    unknown or invalid member.
     """
     value = parse(_bytes(max_bytes, media_types))
     try:
@@ -55,7 +55,7 @@ def parse(body: bytes) -> Any:
         _fail(f"The body must be UTF-8, and its byte {error.start} is not")
     text = text.removeprefix("\ufeff")  # RFC 8259, section 8.1
     if not text.strip():
-        _fail('The body must be a JSON object, such as {"title": "Buy milk"}, and is empty')
+        _fail('The body must be a JSON object, such as {"title": "Buy milk"}, and it is empty')
     try:
         value = DECODER.decode(text)
         if "\\u" in text:
@@ -63,16 +63,16 @@ def parse(body: bytes) -> Any:
     except json.JSONDecodeError as error:
         _fail(f"The body must be JSON: {error.msg}, at line {error.lineno} column {error.colno}")
     except UnicodeEncodeError:
-        _fail("The body must not have half of a surrogate pair (\\ud800 to \\udfff alone)")
+        _fail("The body must not contain lone surrogates (\\ud800 to \\udfff alone)")
     except RecursionError:
-        _fail("The body must not be nested deeply")
+        _fail("The body is nested too deeply")
     except ValueError:
-        _fail("The body must not have a number of thousands of digits")
+        _fail("The body contains a number with thousands of digits")
     return value
 
 
 def faults(kind: type[Struct], value: Any, pointer: str) -> Iterator[Fault]:
-    """Every fault of `value`, which stands at `pointer`, as a `kind`: unknown members, then the known."""
+    """Yield every error of the `value` at `pointer` as a `kind`, unknown members first."""
     if not isinstance(value, dict):
         yield Fault(detail=f"{_name(pointer)} must be a JSON object", pointer=pointer)
         return
@@ -100,12 +100,12 @@ def faults(kind: type[Struct], value: Any, pointer: str) -> Iterator[Fault]:
 
 
 def from_json(kind: Any, value: Any) -> Any:
-    """msgspec's hook for a type that reads itself, such as a wall time."""
+    """Convert `value` by the type itself, such as a wall time (msgspec's `dec_hook`)."""
     return kind.from_json(value)
 
 
 def json_schema(kind: Any) -> dict[str, Any]:
-    """msgspec's hook for the JSON Schema of such a type."""
+    """Return the JSON Schema of a type with `from_json` (msgspec's `schema_hook`)."""
     schema: dict[str, Any] = kind.json_schema()
     return schema
 
@@ -134,7 +134,7 @@ def _member_faults(kind: Any, value: Any, pointer: str, must: str) -> Iterator[F
 
 
 def _variant_faults(variants: Sequence[type[Struct]], value: Any, pointer: str) -> Iterator[Fault]:
-    """Every fault of `value` as that of the tagged structs which its tag names."""
+    """Yield every error of `value` as the struct that its tag selects."""
     by_tag = {str(variant.__struct_config__.tag): variant for variant in variants}
     tag_field = str(variants[0].__struct_config__.tag_field)
     tag = value.get(tag_field) if isinstance(value, dict) else None
@@ -182,10 +182,10 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _number(text: str) -> int | float:
-    """A number with a point or an exponent: an integer where it is one, for 2.0 and 2e0 are 2."""
+    """Parse a number with a point or an exponent. Return an integer for 2.0 and 2e0."""
     try:
         number = Decimal(text)
-    except InvalidOperation:  # its exponent has more digits than it can have
+    except InvalidOperation:  # the exponent is too large for Decimal
         return float(text)
     is_integer = number.adjusted() <= float_info.max_10_exp and number == number.to_integral_value()
     return int(number) if is_integer else float(text)
@@ -196,7 +196,7 @@ DECODER = json.JSONDecoder(object_pairs_hook=_mark_repeated, parse_float=_number
 
 @cache
 def fields(kind: type[Struct]) -> dict[str, FieldInfo]:
-    """The members of `kind` by the names that requests call them."""
+    """Return the members of `kind` by their names in requests."""
     return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
@@ -214,7 +214,7 @@ def _rule(kind: Any) -> str:
 
 @cache
 def properties(kind: type[Struct]) -> dict[str, dict[str, Any]]:
-    """Return the JSON Schema of each member of `kind`, with the meaning of the member as its description."""
+    """Return the JSON Schema of each member of `kind`, with its description."""
     _, components = msgspec.json.schema_components([kind], schema_hook=json_schema)
     schemas: dict[str, dict[str, Any]] = components[kind.__name__]["properties"]
     return schemas

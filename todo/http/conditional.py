@@ -20,8 +20,8 @@ def entity_tag(*parts: bytes) -> str:
 
 
 def stream_etag(parts: Iterable[bytes]) -> str:
-    """Return the entity tag of a representation that is not in memory as a whole."""
-    tag = hashlib.sha256()  # processors have instructions for it
+    """Return the entity tag of a representation that is streamed."""
+    tag = hashlib.sha256()  # CPUs have instructions for SHA-256
     for part in parts:
         tag.update(part)
     return f'"{tag.hexdigest()[:24]}"'
@@ -44,14 +44,14 @@ def with_etag(response: Response, tag: str) -> Response:
 
 
 class Precondition(NamedTuple):
-    """The condition on the current version of a resource under which a write may happen."""
+    """A precondition of a write: the accepted or excluded versions of the resource."""
 
     if_match: ETags | None
     if_none_match: ETags | None = None
 
     @classmethod
     def from_request(cls) -> Self | None:
-        """Read `If-Match` and `If-None-Match` of the current request. None if it has neither.
+        """Parse `If-Match` and `If-None-Match` of the current request. Return None if both are missing.
 
         Raises PreconditionRequired if the setting REQUIRE_IF_MATCH is on and `If-Match` is missing.
         """
@@ -64,7 +64,7 @@ class Precondition(NamedTuple):
 
     @classmethod
     def from_body(cls, if_match: str | None) -> Self | None:
-        """Read the `if_match` of a batch operation, like `from_request`."""
+        """Parse the `if_match` of a batch operation, like `from_request`."""
         if if_match is None:
             if current_app.config["REQUIRE_IF_MATCH"]:
                 raise PreconditionRequired
@@ -86,7 +86,7 @@ class Precondition(NamedTuple):
             weak = self.if_match.is_weak(current)
             raise PreconditionFailed(
                 tag,
-                "If-Match compares strong tags. Send the `ETag` without the `W/` in front." if weak else None,
+                "If-Match compares strong tags. Send the `ETag` without the prefix `W/`." if weak else None,
             )
         if self.if_none_match is not None and self.if_none_match.contains_weak(current):
             raise PreconditionFailed(tag, "The resource exists in a version that `If-None-Match` excludes.")

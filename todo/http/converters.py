@@ -1,4 +1,4 @@
-"""The id in a path."""
+"""The URL converter for ids."""
 
 from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
@@ -10,12 +10,12 @@ def to_bigint(number: int) -> int | None:
 
 
 class IdConverter(BaseConverter):
-    """A whole number in its only decimal form."""
+    """An integer in decimal, without a sign or leading zeros."""
 
     regex = "0|-?[1-9][0-9]*"
 
     def to_python(self, value: str) -> int | None:
-        """Return the id; None, which equals no id, for a number that no database integer can hold."""
+        """Return the id, or None (which matches no row) if no database integer can hold the number."""
         return to_bigint(int(value[:21]))
 
 

@@ -16,14 +16,14 @@ DIGEST_BYTES = 9
 
 
 def encode(position: Sequence[Any], belongs_to: str) -> str:
-    """Encode the position behind which the next page of the query `belongs_to` begins."""
+    """Encode the position after which the next page of the query `belongs_to` begins."""
     return base64.urlsafe_b64encode(_digest(belongs_to) + msgspec.json.encode(position)).decode().rstrip("=")
 
 
 def decode(cursor: str, belongs_to: str, types: Sequence[Any]) -> list[Any]:
-    """Return the position in `cursor`, a value for each of `types`.
+    """Decode the position in `cursor` into a value for each of `types`.
 
-    Raises ValidationFailed for anything but a cursor of the query `belongs_to`.
+    Raises ValidationFailed unless `cursor` belongs to the query `belongs_to`.
     """
     position_type: Any = tuple.__class_getitem__(tuple(types))
     try:
@@ -43,9 +43,9 @@ def _digest(belongs_to: str) -> bytes:
 
 
 def next_link(cursor: str) -> str:
-    """Return the `Link` header (RFC 8288) that leads to `cursor`, with every other parameter kept."""
+    """Return the `Link` header (RFC 8288) of the page at `cursor`, with all other parameters."""
     sent = parse_qsl(request.query_string.decode(), keep_blank_values=True)
     query = [(name, value) for name, value in sent if name != "cursor"]
-    host = request.environ["HTTP_HOST"]  # `request.host` is empty for a name with an underscore
+    host = request.environ["HTTP_HOST"]  # `request.host` is empty if the name has an underscore
     address = f"{request.scheme}://{host}{quote(request.root_path + request.path)}"
     return f'<{address}?{urlencode([*query, ("cursor", cursor)])}>; rel="next"'

@@ -33,10 +33,10 @@ KEY_RETENTION = timedelta(hours=24)
 KEY_PATTERN = rf"^[!-~]{{1,{KEY_LENGTH}}}$(?!\n)"
 REPLAYED = ("Idempotency-Replayed", "true")
 MAX_STORED_RESPONSE = 1024 * 1024  # bytes
-# Bytes of all stored responses. Beyond it, the oldest keys are deleted before their time.
+# Bytes of all stored responses. Beyond this limit, the oldest keys are deleted early.
 MAX_STORED = 256 * 1024 * 1024
-PURGE_STEP = 500  # keys that a request deletes at most
-# Each worker looks for expired keys and adds up all sizes this often.
+PURGE_STEP = 500  # maximum number of keys that a request deletes
+# Intervals at which each worker looks for expired keys and adds up all sizes.
 PURGE_SECONDS = 1
 SIZE_CHECK_SECONDS = 60
 
@@ -57,8 +57,8 @@ _next_purge = _next_size_check = 0.0  # by the monotonic clock
 def run_idempotent(work: Callable[[Connection], T], represent: Callable[[T], Response]) -> Response:
     """Run `work` in a transaction and represent its result, or replay the response stored for the key.
 
-    Raises ValidationFailed for a malformed key, IdempotencyKeyReused if the key came with another request,
-    and IdempotencyInProgress if that request is still running.
+    Raises ValidationFailed for a malformed key, IdempotencyKeyReused if the key was used with another
+    request, and IdempotencyInProgress if that request is still running.
     """
     key = request.headers.get(HEADER)
     if key is None:
@@ -91,7 +91,7 @@ def run_idempotent(work: Callable[[Connection], T], represent: Callable[[T], Res
 
 
 def was_replayed(response: Response) -> bool:
-    """Return True if `response` is a stored one."""
+    """Return True if `response` was replayed."""
     return REPLAYED[0] in response.headers
 
 
@@ -102,12 +102,12 @@ class _KeyConflict(Exception):  # not a failure
 def _stored_key(key: str) -> str:
     """Return the key as stored. A key belongs to its token: other clients cannot replay its response."""
     token_id = g.get("token_id")
-    # No client can send the space.
+    # Clients cannot send a space in a key.
     return key if token_id is None else f"token {token_id} {hashlib.sha256(key.encode()).hexdigest()}"
 
 
 def _reserve(connection: Connection, key: str, request_hash: bytes) -> None:
-    """Insert the key first, so that a transaction with the same key waits here for the end of this one."""
+    """Insert the key first, so that other transactions with the same key wait for this one."""
     row = {"key": key, "request_hash": request_hash, "created_at": utc_now()}
     try:
         connection.execute(_INSERT, row | {"status": 0, "headers": b"", "body": b""})
@@ -123,8 +123,8 @@ def _store(connection: Connection, key: str, response: Response) -> None:
     body = response.get_data()
     if len(body) > MAX_STORED_RESPONSE:
         raise ContentTooLarge(
-            f"The response has {len(body)} bytes. At most {MAX_STORED_RESPONSE} can be kept for {HEADER}: "
-            "send fewer operations in a request."
+            f"The response has {len(body)} bytes. At most {MAX_STORED_RESPONSE} can be stored for {HEADER}. "
+            "Send fewer operations in a request."
         )
     headers = [header for header in response.headers if header[0] != "Content-Length"]
     values = {"status": response.status_code, "headers": msgspec.json.encode(headers), "body": body}
@@ -132,7 +132,7 @@ def _store(connection: Connection, key: str, response: Response) -> None:
 
 
 def _purge() -> None:
-    """Delete expired keys, at most PURGE_STEP of them, in a transaction of its own."""
+    """Delete at most PURGE_STEP expired keys in a separate transaction."""
     global _next_purge, _next_size_check  # of this worker
     now = time.monotonic()
     if now < _next_purge:

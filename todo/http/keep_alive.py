@@ -1,7 +1,7 @@
 """Request bodies and streams of slow clients, which must not hold all threads of a worker.
 
 The server's WSGI interface blocks a thread until a body has arrived or a chunk was sent, without a
-time limit. So only a share of the threads may wait for clients, and a thread of each worker ends the
+timeout. So only a share of the threads may wait for clients, and a thread of each worker ends the
 connections that take too long.
 
 Bodies are received before the view runs, because the server closes a connection without notice if a
@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
 MAX_RECEIVED = 1024 * 1024  # bytes; no route accepts a larger body
-MAX_BODIES = 128  # of each worker, that may be incomplete at a time
-MAX_STREAMS = 32  # of each worker
+MAX_BODIES = 128  # maximum number of incomplete bodies per worker
+MAX_STREAMS = 32  # per worker
 TIMEOUT = 30  # seconds for a body to arrive, or for a client to accept more of a response
 TIMEOUT_UNDER_LOAD = 5  # seconds, while more than half of MAX_BODIES are incomplete
-CROWD = 8  # slow clients at a time, after which memory is given back to the system
+CROWD = 8  # number of slow clients after which memory is returned to the system
 TRIM_AFTER = 40  # seconds; the server ends idle threads, which have a database connection each, after 30
 
 _RECEIVED = "todo.body_received"
@@ -42,7 +42,7 @@ _INFO = struct.Struct("44xI4xI")  # tcpi_last_data_sent and tcpi_last_data_recv 
 _OPEN_FILES = Path("/proc/self/fd")
 CAN_WATCH = _OPEN_FILES.is_dir() and hasattr(socket, "TCP_USER_TIMEOUT")
 
-_bodies: set[object] = set()  # those that are incomplete; adding and discarding is atomic
+_bodies: set[object] = set()  # incomplete bodies; add() and discard() are atomic
 _streams: set[object] = set()
 _last_ended = [0.0]  # when `watch` ended a connection
 
@@ -61,7 +61,7 @@ def _receive() -> None:
     environ = request.environ
     if not _has_body(environ):
         return
-    length = request.content_length  # None of a chunked body
+    length = request.content_length  # None if the body is chunked
     if length is not None and length > MAX_RECEIVED:
         raise _too_large()
     if len(_bodies) >= MAX_BODIES:
@@ -70,13 +70,13 @@ def _receive() -> None:
     token = object()
     _bodies.add(token)
     try:
-        # One byte more than the limit shows that a body of unknown length is too large.
+        # One byte beyond the limit shows that a body of unknown length is too large.
         content = environ["wsgi.input"].read(MAX_RECEIVED + 1 if length is None else length)
     finally:
         _bodies.discard(token)
     if len(content) > MAX_RECEIVED:
         raise _too_large()
-    # A chunked body that was cut off cannot be told from a complete one here. JSON has its own end.
+    # A truncated chunked body looks complete here. The JSON parser rejects it.
     if length is not None and len(content) < length:
         if _last_ended[0] > began:
             raise RequestTimeout
@@ -112,10 +112,10 @@ def _finish(response: Response) -> Response:
 
 
 def watch(port: int) -> None:
-    """End connections to `port` of this worker on which a request body takes too long. Never returns.
+    """End connections to `port` of this worker whose request body takes too long. Never returns.
 
-    On Linux alone: it says when a connection last received and sent data. A request is incomplete, or its
-    response has not begun, while nothing was sent after the data that was received last.
+    Works on Linux only, which reports when a connection last received and sent data. A request is
+    incomplete, or its response has not begun, if nothing was sent since data was last received.
     """
     while not _bound_writes(port):
         time.sleep(0.05)
@@ -128,38 +128,38 @@ def watch(port: int) -> None:
             trim_at = now + TRIM_AFTER
         elif now >= trim_at:
             trim_at = math.inf
-            with suppress(AttributeError):  # another C library than glibc, which alone keeps freed memory
+            with suppress(AttributeError):  # only glibc keeps freed memory
                 ctypes.CDLL(None).malloc_trim(0)
         timeout = TIMEOUT_UNDER_LOAD if len(_bodies) > MAX_BODIES / 2 else TIMEOUT
         still_waiting = {}
         for connection in _connections(port) if _bodies else ():
-            with suppress(OSError):  # the listening socket, or closed meanwhile
+            with suppress(OSError):  # the listening socket, or a closed connection
                 key = connection.fileno(), connection.getpeername()
                 info = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _INFO.size)
                 last_sent, last_received = _INFO.unpack(info)
                 if last_received <= last_sent:
                     since = still_waiting[key] = waiting.get(key, now)
                     if now - since >= timeout:
-                        # The thread gets the part that has arrived, and its response can still be sent.
+                        # The thread gets a truncated body, and can still send a response.
                         _last_ended[0] = now
                         connection.shutdown(socket.SHUT_RD)
         waiting = still_waiting
 
 
 def _bound_writes(port: int) -> bool:
-    """Let the system end connections whose client accepts nothing. Return False if nothing listens yet."""
+    """Let the system end connections whose client accepts no data. Return False before listen()."""
     for connection in _connections(port):
         if connection.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            # Each connection inherits it. It also counts while the client's window is closed.
+            # Connections inherit this timeout. It also applies while the client's window is closed.
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, TIMEOUT * 1000)
             return True
     return False
 
 
 def _connections(port: int) -> Iterator[socket.socket]:
-    """Yield the sockets of this process with the local `port`; the server does not show them."""
+    """Yield the sockets of this process with the local `port`. The server does not expose them."""
     for file in list(_OPEN_FILES.iterdir()):
-        with suppress(OSError):  # no socket, or closed meanwhile
+        with suppress(OSError):  # not a socket, or closed
             connection = socket.socket(fileno=int(file.name))
             try:
                 is_tcp = connection.family in {socket.AF_INET, socket.AF_INET6}

@@ -31,7 +31,7 @@ _TEXT = "%s %s %s %s %s %sms %s\n"
 MAX_PATH = 2000
 MAX_METHOD = 20
 
-_PLAIN = re.compile("[A-Za-z0-9._:/-]{1,200}")  # most of them
+_PLAIN = re.compile("[A-Za-z0-9._:/-]{1,200}")  # most paths
 _SAFE = "/:@!$&'()*+,;="
 
 
@@ -91,20 +91,20 @@ def register(app: Flask) -> None:
 
 
 def _stamp(record: logging.LogRecord) -> bool:
-    # A message stays one line, even if the address contains line breaks.
+    # Escape line breaks, which the path may contain.
     record.msg = str(record.msg).encode("unicode_escape").decode()
     record.request_id = request.environ.get(REQUEST_ID, "-") if has_request_context() else "-"
     return True
 
 
-def tell_requests(app: Flask) -> None:
-    """Log each request to `app`, unless the setting is off."""
+def log_requests(app: Flask) -> None:
+    """Log each request to `app`, unless LOG_FORMAT is off."""
     if app.config["LOG_FORMAT"] != "off":
-        middleware.observe(app, partial(_tell, as_json=app.config["LOG_FORMAT"] == "json"))
+        middleware.observe(app, partial(_log, as_json=app.config["LOG_FORMAT"] == "json"))
 
 
-def _tell(environ: "WSGIEnvironment", _: str, status: int, duration: float, *, as_json: bool) -> None:
-    told = (
+def _log(environ: "WSGIEnvironment", _: str, status: int, duration: float, *, as_json: bool) -> None:
+    values = (
         timestamp(),
         _quoted(environ.get("REMOTE_ADDR") or "-"),
         _quoted(environ["REQUEST_METHOD"], MAX_METHOD),
@@ -113,8 +113,8 @@ def _tell(environ: "WSGIEnvironment", _: str, status: int, duration: float, *, a
         round(duration * 1000, 3),
         environ[REQUEST_ID],
     )
-    line = msgspec.json.encode(Line(*told)) + b"\n" if as_json else (_TEXT % told).encode()
-    # Without `logging`, whose locks cost more than the rest of this function.
+    line = msgspec.json.encode(Line(*values)) + b"\n" if as_json else (_TEXT % values).encode()
+    # The locks of `logging` cost more than the rest of this function.
     with suppress(OSError):
         os.write(STDERR, line)
 

@@ -28,7 +28,7 @@ def choose(media_types: Sequence[str]) -> str:
         return media_types[0]
 
     def quality_of(media_type: str) -> float:
-        ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")  # the most specific one decides
+        ranges = (media_type, f"{media_type.partition('/')[0]}/*", "*/*")  # the most specific range decides
         return next((qualities[each] for each in ranges if each in qualities), 0.0)
 
     best = max(media_types, key=quality_of)

@@ -18,11 +18,11 @@ _LITERAL = re.compile("true|false|0|[1-9][0-9]{0,18}")
 
 
 class NoParameters(Struct):
-    """The parameters of a route that has none."""
+    """The parameters of a route without parameters."""
 
 
 def read(kind: type[S], *, ignore_unknown: bool = False) -> S:
-    """Return the query of the current request as a `kind`, whose members are the known parameters.
+    """Parse the query of the current request into a `kind`, whose members are the known parameters.
 
     Raises ValidationFailed with an error for each parameter that is unknown, repeated or invalid.
     """

@@ -1,4 +1,4 @@
-"""Problem details (RFC 9457): the exceptions that views raise, and the one place that answers them.
+"""Problem details (RFC 9457): the exceptions that views raise, and their responses.
 
 HTTPException (Werkzeug)
 └── Problem
@@ -34,11 +34,11 @@ from todo.database.errors import DatabaseUnavailable, unavailable
 
 MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5  # seconds
-REQUEST_ID = "todo.request_id"  # in the environment of a request
+REQUEST_ID = "todo.request_id"  # key in the WSGI environment
 
 
 class ProblemType(NamedTuple):
-    """What `type` says of a problem: its last segment, its title, and the usual `detail`."""
+    """A problem type: the last segment of its URI, its title and its default `detail`."""
 
     name: str
     title: str
@@ -99,7 +99,7 @@ TYPES = {
 
 
 class Fault(Struct, kw_only=True, omit_defaults=True):
-    """One thing wrong with a request: `pointer` (RFC 6901) into the body, or `parameter` in the query."""
+    """An error at a `pointer` (RFC 6901) into the body, or in a `parameter` of the query."""
 
     pointer: str | UnsetType = UNSET
     parameter: str | UnsetType = UNSET
@@ -107,7 +107,7 @@ class Fault(Struct, kw_only=True, omit_defaults=True):
 
 
 class ProblemOut(Struct):
-    """The body of every answer from 400 up; `error` says the same as `detail`."""
+    """The body of every error response. `error` repeats `detail`."""
 
     type: str
     title: str
@@ -119,7 +119,7 @@ class ProblemOut(Struct):
 
 
 class Problem(HTTPException):
-    """An error answer; `detail` says what to do about it."""
+    """An error response. `detail` tells the client what to do."""
 
     code = 500
 
@@ -132,18 +132,18 @@ class Problem(HTTPException):
 
 
 class ValidationFailed(Problem):
-    """The request breaks the rules that `errors` names, every one of them."""
+    """The request is invalid. `errors` lists every violation."""
 
     code = 400
 
     def __init__(self, *errors: Fault) -> None:
         details = [fault.detail for fault in errors]
-        more = [f"and {len(details) - 5} faults more"] if len(details) > 5 else []
+        more = [f"and {len(details) - 5} more errors"] if len(details) > 5 else []
         super().__init__("; ".join(details[:5] + more), errors)
 
 
 class Unauthorized(Problem):
-    """A token is required here, and there is none or no valid one."""
+    """The token is missing or invalid."""
 
     code = 401
 
@@ -153,7 +153,7 @@ class Unauthorized(Problem):
 
 
 class Forbidden(Problem):
-    """The token does not allow this."""
+    """The token is read-only."""
 
     code = 403
 
@@ -162,13 +162,13 @@ class Forbidden(Problem):
 
 
 class NotFound(Problem):
-    """There is no such resource."""
+    """The resource does not exist."""
 
     code = 404
 
 
 class NotAcceptable(Problem):
-    """The client takes none of the media types that there are."""
+    """The client accepts none of the available media types."""
 
     code = 406
 
@@ -184,7 +184,7 @@ class RequestTimeout(Problem):
 
 
 class IdempotencyInProgress(Problem):
-    """Another request with the same Idempotency-Key has been under way for as long as was waited."""
+    """Another request with the same Idempotency-Key is still running."""
 
     code = 409
 
@@ -193,7 +193,7 @@ class IdempotencyInProgress(Problem):
 
 
 class PreconditionFailed(Problem):
-    """The resource is no longer the version that the client knows; `tag` is the current one."""
+    """The resource has changed since the client read it. `tag` is its current ETag."""
 
     code = 412
 
@@ -202,31 +202,31 @@ class PreconditionFailed(Problem):
 
 
 class ContentTooLarge(Problem):
-    """The body is over the limit."""
+    """The request body exceeds the limit."""
 
     code = 413
 
 
 class UnsupportedMediaType(Problem):
-    """The body is not of a media type that is taken here."""
+    """The media type of the body is not supported."""
 
     code = 415
 
 
 class IdempotencyKeyReused(Problem):
-    """The Idempotency-Key came with another request before."""
+    """The Idempotency-Key was used with a different request."""
 
     code = 422
 
 
 class PreconditionRequired(Problem):
-    """The setting REQUIRE_IF_MATCH wants an `If-Match`."""
+    """The setting REQUIRE_IF_MATCH requires `If-Match`."""
 
     code = 428
 
 
 class TooManyRequests(Problem):
-    """The client is beyond its limit for so many seconds more."""
+    """The client has exceeded its rate limit. It may send requests again after `seconds`."""
 
     code = 429
 
@@ -235,7 +235,7 @@ class TooManyRequests(Problem):
 
 
 class Unavailable(Problem):
-    """The database can't serve the request now; nothing of it was done."""
+    """The database is unavailable, and nothing was changed."""
 
     code = 503
 
@@ -244,7 +244,7 @@ class Unavailable(Problem):
 
 
 def register(app: Flask) -> None:
-    """Answer every error of `app` as a problem, whoever raised it."""
+    """Return every error of `app` as a problem."""
     app.register_error_handler(HTTPException, answer)
     app.register_error_handler(DBAPIError, _answer_database_error)
     app.register_error_handler(PoolTimeoutError, _answer_database_error)
@@ -252,7 +252,7 @@ def register(app: Flask) -> None:
 
 
 def answer(error: HTTPException) -> Response:
-    """Answer `error` as a problem."""
+    """Return `error` as a problem response."""
     status = error.code or 500
     kind = TYPES.get(status) or ProblemType("", error.name, error.description or error.name)
     detail = kind.detail
@@ -282,7 +282,7 @@ def answer(error: HTTPException) -> Response:
 
 
 def _with_suggestion(detail: str) -> str:
-    """Add the address that the client probably meant: without extra slashes, lower case, with /api/v1."""
+    """Suggest a similar path that exists: without extra slashes, in lower case, or below /api/v1."""
     adapter = current_app.create_url_adapter(request)
     path = re.sub("/{2,}", "/", request.environ["PATH_INFO"]).rstrip("/")[:200]
     for candidate in (path, path.lower(), f"/api/v1{path}"):

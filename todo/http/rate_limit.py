@@ -1,7 +1,7 @@
-"""A rate limit for each client, which is the token if the request has a valid one, or else the address.
+"""A rate limit per client: per token if the request has a valid token, otherwise per address.
 
-Without a storage each worker counts alone. With a storage all workers count together, and if it is
-unreachable, each worker counts alone until it is back.
+Without a storage each worker counts separately. With a storage all workers count together. While the
+storage is unreachable, each worker counts separately.
 """
 
 import math

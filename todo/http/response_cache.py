@@ -34,10 +34,10 @@ _KEY = (
 )
 _METHODS = {"GET", "HEAD"}
 _STATUSES = {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED}
-# A request with a body takes the ordinary way, which reads the body.
+# Requests with a body bypass the cache, because the body must be read.
 _BODY = ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING")
 _EXPIRES = "todo.response_expires"
-OVERHEAD = 2000  # bytes of an entry beside its body, about
+OVERHEAD = 2000  # approximate bytes of an entry besides its body
 
 
 class Response(NamedTuple):
@@ -56,7 +56,7 @@ class _Entry(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where the response to a request belongs: its key, and the version it is made from."""
+    """The place of a response in the cache: its key and the version of the database."""
 
     key: tuple[str | None, ...]
     version: Hashable
@@ -76,7 +76,7 @@ class ResponseCache:
     def find(self, environ: "WSGIEnvironment") -> tuple[Place | None, Response | None]:
         """Return the place of the response to a request, and the response if there is one.
 
-        There is no place for the response to a request that is not cacheable.
+        The place is None if the request is not cacheable.
         """
         if environ["REQUEST_METHOD"] not in _METHODS or any(name in environ for name in _BODY):
             return None, None
@@ -97,7 +97,7 @@ class ResponseCache:
         return place, entry and entry.response
 
     def store(self, place: Place, environ: "WSGIEnvironment", response: Response) -> None:
-        """Keep a response if it has an ETag and depends on nothing but its key and its version."""
+        """Store a response if it has an ETag and depends only on its key and its version."""
         expires = environ.get(_EXPIRES, math.inf)
         has_etag = any(name == "ETag" for name, _ in response.headers)
         if int(response.status[:3]) not in _STATUSES or not expires or not has_etag:
@@ -114,11 +114,11 @@ class ResponseCache:
 
 
 def expire(unix_time: float) -> None:
-    """Do not use the response to the current request again after `unix_time`."""
+    """Expire the response to the current request at `unix_time`."""
     environ = request.environ
     environ[_EXPIRES] = min(unix_time, environ.get(_EXPIRES, unix_time))
 
 
 def skip() -> None:
-    """Do not keep the response to the current request, because it depends on the time."""
+    """Do not store the response to the current request, because it depends on the time."""
     expire(0)

@@ -25,7 +25,7 @@ HEADERS = (
 # Browsers must neither execute nor frame non-HTML responses.
 POLICY = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
 _OF_DATA = (*HEADERS, POLICY)
-# Response headers that pages of CORS_ORIGINS may read, besides those that any page may read.
+# Response headers that pages of CORS_ORIGINS may read, besides the CORS-safelisted ones.
 EXPOSED = (
     "ETag",
     "Idempotency-Replayed",
@@ -40,7 +40,7 @@ PREFLIGHT_MAX_AGE = 600  # seconds
 PRIVATE = "private, no-cache"
 HEALTH = "api.health"
 
-# The service parses these headers. The server itself bounds only all headers together.
+# The service parses these headers. The server limits only the total size of all headers.
 MAX_HEADER = 8 * 1024
 MAX_HOST = 255 + len(":65535")
 PARSED_HEADERS = (
@@ -87,7 +87,7 @@ def register(app: Flask) -> None:
                 "such as app.example.org,.example.net."
             )
         trust(app, name)
-    # Flask's own check knows no IPv6 address and is case-sensitive.
+    # Flask's own check does not support IPv6 addresses and is case-sensitive.
     app.config["TRUSTED_HOSTS"] = None
     app.before_request(partial(_check_request, trusted))
     if proxies := app.config["PROXIES"]:
@@ -101,12 +101,12 @@ def register(app: Flask) -> None:
 
 
 def trust(app: Flask, host: str) -> None:
-    """Accept the host name or address `host`; with a leading dot, the domain and all names below it."""
+    """Accept the host name or address `host`. A leading dot includes all subdomains."""
     app.extensions[_EXTENSION].add(_normalize(host))
 
 
 def headers(given: Container[str]) -> Iterable[tuple[str, str]]:
-    """Return the security headers for a response that has the headers `given`."""
+    """Return the security headers to add to a response with the headers `given`."""
     return HEADERS if POLICY[0] in given else _OF_DATA
 
 
@@ -115,7 +115,7 @@ def _items(text: str) -> list[str]:
 
 
 def _normalize(host: str) -> str:
-    """Return the one spelling of a host name or address: lower case, no final dot, brackets around IPv6."""
+    """Normalize a host name or address: lower case, no final dot, brackets around IPv6."""
     name = host.lower()
     if not name.isascii():
         with suppress(UnicodeError):
@@ -131,7 +131,7 @@ def _check_request(trusted: Container[str]) -> Response | None:
     for name, header in _PARSED.items():
         if name in environ and len(environ[name]) > MAX_HEADER:
             _reject(f"The {header} header must have at most {MAX_HEADER} bytes")
-    if request.path == "/api/v1/health":  # load balancers check it by address, or without a Host header
+    if request.path == "/api/v1/health":  # load balancers send an address or no Host header
         if request.method in {"GET", "HEAD"} and isinstance(request.routing_exception, BadHost):
             return current_app.make_response(current_app.view_functions[HEALTH]())  # type: ignore[arg-type]
     elif (host := environ.get("HTTP_HOST", "")) not in trusted:
@@ -166,7 +166,7 @@ def _reject(detail: str) -> NoReturn:
 
 
 def _forbid_shared_caching(response: Response) -> Response:
-    """Keep responses that a token decided about out of shared caches (RFC 9111, section 3.5)."""
+    """Forbid shared caches to store responses that depend on a token (RFC 9111, section 3.5)."""
     is_public = hasattr(current_app.view_functions.get(request.endpoint or ""), "is_public")
     if not is_public:
         response.headers.setdefault("Cache-Control", PRIVATE)
@@ -185,7 +185,7 @@ def _allow_origins(app: Flask, origins: Iterable[str]) -> None:
     CORS(
         app,
         resources=r"/api/.*",
-        # As patterns, because the library would read the brackets of an IPv6 address as one.
+        # Escaped patterns, because flask-cors would parse the brackets of an IPv6 address as a pattern.
         origins=[
             origin if origin == ANY else re.compile(rf"{re.escape(origin)}\Z", re.IGNORECASE)
             for origin in origins
