@@ -15,6 +15,7 @@ from sqlalchemy.pool import NullPool
 from tests.support import database_server
 from tests.support.clients import TODOS
 from todo import create_app
+from todo.database import sqlite as sqlite_file
 
 Run = Callable[..., Result]
 
@@ -198,6 +199,14 @@ def test_new_files_are_private(run: Run, database: Path, copy: Path, tmp_path: P
             files, "0o600"
         )
     assert stat.S_IMODE(database.parent.stat().st_mode) == 0o700
+
+
+def test_file_that_others_can_read_is_noticed(database: Path) -> None:
+    assert not sqlite_file.is_readable_by_others(database)
+    database.chmod(0o644)
+    assert not sqlite_file.is_readable_by_others(database)  # nobody else can enter the folder
+    database.parent.chmod(0o755)
+    assert sqlite_file.is_readable_by_others(database)
 
 
 @pytest.mark.parametrize("command", ["backup", "export"])

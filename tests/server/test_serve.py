@@ -70,7 +70,7 @@ class TestRefusals(unittest.TestCase):
                 "SQLALCHEMY_DATABASE_URI can't be used: its beginning, nosuch, is none of",
                 "nosuch://user:secret@host/todos",
             ),
-            (f"{text} can't be used: file is not a database", f"sqlite:///{text}"),
+            (f"{text} is damaged: file is not a database", f"sqlite:///{text}"),
             (f"{text}/db.sqlite can't be used: Not a directory", f"sqlite:///{text}/db.sqlite"),
             (f"{folder} can't be used: unable to open", f"sqlite:///{folder}"),
             (

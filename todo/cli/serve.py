@@ -79,6 +79,9 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
         )
     name = f"[{host}]" if ":" in host else host
     click.echo(f"Listening on http://{name}:{port}, data in {_place(db.engine)}")
+    path = sqlite.file_of(db.engine.url)
+    if path is not None and sqlite.is_readable_by_others(path):
+        click.echo(f"Warning: other users of this machine can read {path}. Run chmod 600 on it.", err=True)
     zone = machine_zone()
     if f"{PREFIX}TIMEZONE" not in os.environ and zone not in {None, "UTC", "Etc/UTC", app.config["TIMEZONE"]}:
         click.echo(

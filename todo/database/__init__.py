@@ -8,6 +8,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import lru_cache
 from itertools import count
+from pathlib import Path
 from typing import Any, TypeVar
 
 from flask import Flask, current_app
@@ -168,6 +169,9 @@ def init_app(app: Flask, *, check_schema: bool = True) -> None:
             options["max_overflow"] = -1  # each thread keeps a connection
         options |= app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
+        place = sqlite.file_of(url)
+        if place is not None and not place.is_absolute():
+            sqlite.make_folder(Path(app.instance_path))  # before Flask-SQLAlchemy creates it for everybody
         db.init_app(app)
     except (ArgumentError, ImportError, OSError, ValueError) as error:
         advice = f"Install the extra {dialect.extra}" if dialect else "Correct it"

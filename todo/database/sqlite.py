@@ -249,6 +249,11 @@ def check_room(path: Path) -> None:
         raise DatabaseUnavailable(f"The database cannot grow: {error.strerror}. Free some space.") from None
 
 
+def is_readable_by_others(path: Path) -> bool:
+    """Return True if other users of this machine can read the file."""
+    return bool(path.stat().st_mode & 0o044 and path.parent.stat().st_mode & 0o011)
+
+
 def make_folder(folder: Path) -> None:
     """Create the folder and its missing parents, for this user alone."""
     for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
