@@ -23,5 +23,5 @@ VOLUME /app/instance
 EXPOSE 6400
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6400/api/v1/health', timeout=4)"]
-# SIGTERM ends it after the requests under way. Without TODO_REQUIRE_TOKEN=true it refuses to start.
+# SIGTERM ends it after the requests in progress. Without TODO_REQUIRE_TOKEN=true it refuses to start.
 CMD ["todo-server", "serve"]

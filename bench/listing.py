@@ -158,7 +158,7 @@ def create_filled_app(file: Path, rows: int) -> Flask:
 
 
 def path_of(reading: Reading, app: Flask, rows: int) -> str:
-    """Return the path and the query of `reading` for `app`, which has so many todos."""
+    """Return the path and the query of `reading` for `app`, which has `rows` todos."""
     path = f"{REST.root}?limit={LIMIT}&{reading.query(rows)}"
     if not reading.late:
         return path

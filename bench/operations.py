@@ -221,7 +221,7 @@ OPERATIONS = (
     Operation(
         "patch",
         "PATCH, If-Match",
-        "A client changes a todo only if nobody else has changed it.",
+        "A client changes a todo only if no other client has changed it.",
         lambda api, n, rows: api.update("PATCH", _spread(n, rows), _changes(n)),
         writes=True,
         conditional="If-Match",

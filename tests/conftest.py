@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "tests/test_todo.py"
 
-# A busy machine is no reason to fail.
+# Tests must not fail on a busy machine.
 settings.register_profile(
     "quick",
     max_examples=8,

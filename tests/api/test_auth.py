@@ -13,7 +13,7 @@ from todo.views.web import FILES, VERSION
 
 pytestmark = pytest.mark.database
 
-# Who asks, and what a read and a write are answered.
+# A client, and the statuses of its read and its write.
 CLIENTS = {
     "no token": (401, 401),
     "basic": (401, 401),

@@ -1,4 +1,4 @@
-"""Bad input: each row is a scenario, a request, and what its answer must name as at fault.
+"""Bad input: each row is a scenario, a request, and the fields that its response must name.
 
 A row of members is sent as part of an otherwise good body; none of them may change anything.
 """
@@ -194,7 +194,7 @@ QUERIES = {
     "completed=yes&window=-1&colour=red": ["completed", "window", "colour"],
 }
 
-# Whole numbers are todos that are not there; the rest is no address at all.
+# Whole numbers are absent todos. No route matches the other values.
 NUMBERS = [
     "0",
     "-1",

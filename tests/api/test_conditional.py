@@ -22,8 +22,8 @@ WRITES: tuple[tuple[str, dict[str, Any] | None], ...] = (
     ("DELETE", None),
 )
 
-# In each, TAG stands for the current tag. Whatever is no list of tags matches nothing: it is never
-# taken for an absent header, so that a client's mistake can't become an unconditional write.
+# In each, TAG stands for the current tag. An invalid list of tags matches nothing. It must never
+# count as an absent header, because a client's mistake would become an unconditional write.
 HOLDING = ('"TAG"', "*", '"other", "TAG"', '"TAG","other"', ' "TAG" ', 'W/"other", "TAG"', '"a,b", "TAG"')
 FAILING = (
     '"other"',
@@ -165,7 +165,7 @@ class TestConditional(KeptAppTest):
                 self.assertEqual(200, self.write(method, url, body, current).status_code)
 
     def test_absent_todo_matches_no_precondition(self) -> None:
-        """A condition counts only where the answer without it would be a success (RFC 9110, 13.2.1)."""
+        """A condition counts only if the response without it would be a success (RFC 9110, 13.2.1)."""
         for method, body in WRITES:
             for value in ("*", '"TAG"'):
                 with self.subTest(method=method, value=value):

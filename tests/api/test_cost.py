@@ -111,7 +111,7 @@ class TestCost(unittest.TestCase):
         for method, path, headers, is_whole in cases:
             with self.subTest(method, path=path, headers=headers):
                 environ = create_environ(path, method=method, headers=headers)
-                # The server sends a list with the headers of the answer, and anything else behind them.
+                # The server sends a list with the headers of the response, and anything else behind them.
                 with closing(ClosingIterator(answer := self.app(environ, start_nothing))):
                     self.assertEqual(is_whole, isinstance(answer, list))
 
@@ -123,4 +123,4 @@ class TestCost(unittest.TestCase):
 
 
 def start_nothing(*_: Any) -> Any:
-    """Be told of an answer by an application."""
+    """Ignore the start of a response."""

@@ -220,7 +220,7 @@ class TestManyTodos(unittest.TestCase):
                     read(received)
 
     def receive(self, parts: Iterator[bytes]) -> bytes:
-        """What comes of an answer while the database goes away."""
+        """Return the part of a response that arrives while the database goes away."""
         received = b""
         away = self.database.with_suffix(".away")
         try:
@@ -232,4 +232,4 @@ class TestManyTodos(unittest.TestCase):
             return received
         finally:
             away.rename(self.database)
-        raise AssertionError("The answer came to its end")
+        raise AssertionError("The response came to its end")

@@ -29,7 +29,7 @@ class TestIdempotency(KeptAppTest):
         return len(self.client.get(PATH).get_json())
 
     def assertReplay(self, first: TestResponse, again: TestResponse) -> None:
-        """`again` must be `first` in all but what each answer has of its own."""
+        """`again` must be `first` in all but the headers that differ in each response."""
         self.assertNotIn("Idempotency-Replayed", first.headers)
         self.assertEqual("true", again.headers["Idempotency-Replayed"])
         self.assertEqual(kept(first), kept(again))

@@ -256,7 +256,7 @@ class Todos(RuleBasedStateMachine):
         deleted: Collection[int] = (),
         changed: Collection[int] = (),
     ) -> int:
-        """What an update or deletion has to be answered, after those that were `deleted` and `changed`."""
+        """Return the expected status of an update or deletion, after those of `deleted` and `changed`."""
         todo = None if todo_id in deleted else self.todos.get(todo_id)
         if todo is None:
             return 404 if op == "update" else 412 if guard else 200

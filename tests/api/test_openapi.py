@@ -54,7 +54,7 @@ class Documented(NamedTuple):
     responses: dict[str, Any]
 
     def send(self, app: Flask, names: Mapping[str, Any] = NAMES, **request: Any) -> TestResponse:
-        """Send a request that is answered 200 or 201 if `names` and `request` do not change it."""
+        """Send a request that gets 200 or 201 if `names` and `request` do not change it."""
         if (self.method, self.path) in BODIES and "data" not in request:
             request = {"json": BODIES[self.method, self.path]} | request
         return app.test_client().open(self.path.format_map(names), method=self.method.upper(), **request)

@@ -1,4 +1,4 @@
-"""Errors that no view raises, and what every answer carries."""
+"""Errors that no view raises, and the headers of every response."""
 
 import io
 import re

@@ -18,7 +18,7 @@ from todo.config import StartupError
 
 class RateLimitTest(ApiTest):
     def assertLimited(self, app: Flask, allowed: int, **request: Any) -> None:
-        """So many requests are answered, and the next one is not."""
+        """Check that `allowed` requests are served, and that the next one is not."""
         client = app.test_client()
         for _ in range(allowed):
             self.assertEqual(200, client.get(TODOS, **request).status_code)

@@ -57,7 +57,7 @@ class TestSchemathesis(unittest.TestCase):
 
 
 def fuzz(requests: int) -> int:
-    """Try at least so many requests, and return how many failed."""
+    """Try at least this number of requests, and return how many failed."""
     sent = 0
     while sent < requests:
         with Server() as server:

@@ -77,7 +77,7 @@ BAD_ON = {
 
 @unittest.skipUnless("TEST_DATABASE_URL" in os.environ, "run pytest with --database=postgresql or mariadb")
 class ServerTest(ApiTest):
-    """A test with an app on the server, and a session of somebody else's."""
+    """A test with an app on the server, and a session of another client."""
 
     def setUp(self) -> None:
         self.use()

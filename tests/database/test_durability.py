@@ -247,7 +247,7 @@ class TestCrash(unittest.TestCase):
         self.assertTrue(any(self.crash_before_an_answer() for _ in range(5)))
 
     def crash_before_an_answer(self) -> bool:
-        """Kill the server behind a commit and check what it does then; tell whether nobody had an answer."""
+        """Kill the server after a commit and check its restart. Return True if no client had a response."""
         with Server(TODO_WORKERS="2") as server, closing(sqlite3.connect(server.database)) as shell:
 
             def post() -> Answer:

@@ -27,7 +27,7 @@ from todo.database import schema
 from todo.database.schema import State
 from todo.models import db
 
-# What the first release made with `create_all()`, to the letter.
+# The exact SQL of the first release's `create_all()`.
 FIRST_RELEASE = """CREATE TABLE todos (
 \tid INTEGER NOT NULL, 
 \ttitle VARCHAR(80) NOT NULL, 

@@ -82,7 +82,7 @@ class OutageTest(unittest.TestCase):
         self.process.wait(PATIENCE)
 
     def outage(self, server: Server, end: Callable[[], None], seconds: float) -> None:
-        """End the database under load and start it again; check what clients were answered meanwhile."""
+        """End the database under load and start it again; check the responses to clients meanwhile."""
         stopped = threading.Event()
 
         def use() -> list[Answered]:

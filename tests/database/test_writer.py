@@ -41,7 +41,7 @@ class TestWriter(FileDatabaseTest):
         return answers
 
     def wait_for_all(self, number: int) -> None:
-        """Wait until so many threads have something to write."""
+        """Wait until this number of threads have something to write."""
         writer = self.app.extensions["todo.database"].group_commit
         deadline = time.monotonic() + PATIENCE
         while len(writer.waiting) < number and time.monotonic() < deadline:

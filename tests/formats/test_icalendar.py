@@ -96,7 +96,7 @@ class TestRead(unittest.TestCase):
 
 
 class TestWrite(unittest.TestCase):
-    """What is written, as the library `icalendar` reads it."""
+    """Return the export as the library `icalendar` reads it."""
 
     def written(self, zone: str, *todos: Stored) -> tuple[bytes, list[Any]]:
         app = service(zone)

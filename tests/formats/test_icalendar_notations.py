@@ -158,7 +158,7 @@ INVALID: dict[str, tuple[Sequence[str | bytes], str]] = {
         ["DTSTART:99990131T180000", "DURATION:P999999W"],
         "DTSTART is not a time in the years 1 to 9999.",
     ),
-    "a line that is no property": (["SUMMARY:a", "unfolded text"], "Line 4 is not a property of a calendar."),
+    "an invalid property line": (["SUMMARY:a", "unfolded text"], "Line 4 is not a property of a calendar."),
     "a quote without its end": (['SUMMARY;X="a:b'], "The parameters of SUMMARY are invalid."),
     "a colon in quotes only": (['SUMMARY;X=":"'], "The parameters of SUMMARY are invalid."),
     "an end of nothing": (["SUMMARY:a", "END:VALARM"], "END:VALARM ends a component that is not open."),
@@ -175,7 +175,7 @@ def test_invalid_todo_leaves_the_others(lines: Sequence[str | bytes], error: str
 GOOD = Entry(0, {"title": "good", "completed": False})
 ODD: dict[str, tuple[Sequence[str | bytes], list[Entry]]] = {
     "an underscore in a name": (["X_WR_COLOUR;A_B=1:red"], []),
-    "a line that is no property": (["Buy milk"], [Entry(2, None, ("unreadable line",))]),
+    "an invalid property line": (["Buy milk"], [Entry(2, None, ("unreadable line",))]),
     "a Latin-1 LOCATION in an event": (
         ["BEGIN:VEVENT", b"LOCATION:K\xf6ln", "END:VEVENT"],
         [Entry(2, None, ("VEVENT",))],
@@ -250,7 +250,7 @@ RULES = {
     "a hundred million times": "FREQ=MINUTELY;COUNT=100000000",
     "each second for ever": "FREQ=SECONDLY",
     "an interval": "FREQ=YEARLY;INTERVAL=2",
-    "a part that is no number": "FREQ=YEARLY;BYMONTH=May",
+    "a part that is not a number": "FREQ=YEARLY;BYMONTH=May",
     "month 13": "FREQ=YEARLY;BYMONTH=13",
 }
 

@@ -35,7 +35,7 @@ def try_now(page: Page) -> None:
 
 
 def lose_response(page: Page, method: str) -> None:
-    """Let the service carry out the next request of `method`, and lose its response on the way."""
+    """Let the service carry out the next request of `method`, and drop its response."""
 
     def lose(route: Route) -> None:
         route.fetch()

@@ -1,4 +1,4 @@
-"""The page behind nginx that compresses, whatever becomes of the entity tags on the way."""
+"""The page behind nginx that compresses, although it changes the entity tags."""
 
 import re
 from collections.abc import Iterator

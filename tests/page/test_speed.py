@@ -47,7 +47,7 @@ def test_page_with_1_000_todos_loads_in_time(site: Site) -> None:
 
 
 def longest_task(page: Page) -> float:
-    """Return how long the page was blocked at most since the last call; 0 if nobody can feel it."""
+    """Return how long the page was blocked at most since the last call; 0 if a user cannot notice it."""
     page.wait_for_timeout(300)
     longest: float = page.evaluate("Math.max(0, ...tasks.splice(0))")
     return longest

@@ -131,7 +131,7 @@ class TestConcurrency(unittest.TestCase):
         self.assertLess(self.count_up(put, clients=16, times=5), 16 * 5)
 
     def count_up(self, write: Write, *, clients: int, times: int) -> int:
-        """Have each client add 1 to the number in a todo's description so many times; its value then."""
+        """Have each client add 1 to the number in a todo's description `times` times. Return its value."""
         counter = self.server.request("POST", PATH, {"title": "Counter", "description": "0"})
         url = counter.headers["Location"]
         # All have read the first number before any of them writes.

@@ -74,7 +74,7 @@ class TestLimits(unittest.TestCase):
                     connection.sendall(sent)
                 try:
                     answer = connection.recv(100)
-                except ConnectionResetError:  # so may be its answer
+                except ConnectionResetError:  # so may be its response
                     answer = b""
                 if status != 431 or answer:
                     self.assertRegex(answer, rb"^HTTP/1.1 %d " % status)

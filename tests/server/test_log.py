@@ -16,7 +16,7 @@ from todo.config import StartupError
 
 pytestmark = pytest.mark.server
 
-# Requests with what must not stand in the log, or not as it is.
+# Requests with texts that the log must omit or escape.
 PATHS = (
     ("GET", "/api/v1/todos?q=swordfish", "/api/v1/todos", 200),
     ("GET", "/api/v1/todos?%71=swordfish&limit=1", "/api/v1/todos", 200),

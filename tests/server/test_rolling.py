@@ -1,4 +1,4 @@
-"""Two instances behind nginx on PostgreSQL: one dies, and each is restarted in its turn, under load."""
+"""Two instances behind nginx on PostgreSQL: one dies, and each is restarted under load, one after the other."""
 
 import random
 import threading
@@ -30,8 +30,8 @@ class Client:
         self.port = port
         self.seed = seed
         self.chance = random.Random(seed)
-        self.todos: dict[int, dict[str, Any]] = {}  # as they were answered last
-        self.uncertain: set[int] = set()  # those of which a change was not answered since
+        self.todos: dict[int, dict[str, Any]] = {}  # from the last response
+        self.uncertain: set[int] = set()  # todos with a change that got no response
         self.failures: list[str] = []
         self.count: Counter[str] = Counter()
 
@@ -45,7 +45,7 @@ class Client:
             self.change(todo_id, number)
 
     def create(self, number: int) -> None:
-        """Create one, and now and then send it again, as a client does that lost the answer."""
+        """Create one, and now and then send it again, as a client does that lost the response."""
         title = f"{self.seed} {number}"
         headers = {"Idempotency-Key": title.replace(" ", "-")}
         for _ in range(self.chance.choice((1, 1, 1, 2))):
@@ -61,7 +61,7 @@ class Client:
         if answer is None or answer.status != (200 if expected else 404):
             self.failures.append(f"GET {todo_id}: {answer}")
         elif expected and answer.json != expected and todo_id not in self.uncertain:
-            self.failures.append(f"GET {todo_id}: {answer}, though {expected} was answered")
+            self.failures.append(f"GET {todo_id}: {answer}, though {expected} was acknowledged")
 
     def change(self, todo_id: int, number: int) -> None:
         """Change one, which nginx may not repeat: 503 and a lost connection are answers, too."""

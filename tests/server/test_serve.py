@@ -30,11 +30,11 @@ LINUX = Path("/proc/self/task").exists()
 
 
 class TestRefusals(unittest.TestCase):
-    """What keeps the server from starting is told in one sentence."""
+    """Startup errors are one sentence."""
 
     def test_startup_error_is_one_sentence_without_traceback(self) -> None:
         text = Path(self.enterContext(TemporaryDirectory()), "text")
-        text.write_text("This is no database. " * 100)
+        text.write_text("This is not a database. " * 100)
         taken = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
         for sentence, options, database in (
             (f"Port {taken} is in use", ["--port", str(taken)], ":memory:"),
@@ -45,7 +45,7 @@ class TestRefusals(unittest.TestCase):
                 result = CliRunner().invoke(cli, ["--app", "todo", "serve", *options], env=variables)
                 self.assertEqual((1, ""), (result.exit_code, result.stdout))
                 self.assertRegex(result.stderr, rf"\AError: [^\n]*{sentence}[^\n]*\n\Z")
-        self.assertEqual("This is no database. " * 100, text.read_text())
+        self.assertEqual("This is not a database. " * 100, text.read_text())
 
     def test_unusable_address_is_refused(self) -> None:
         run = create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}).test_cli_runner().invoke
@@ -53,7 +53,7 @@ class TestRefusals(unittest.TestCase):
             ("--port 0", "Invalid port 0"),
             ("--port 65536", "Invalid port 65536"),
             ("--host 192.0.2.1 --port 6400", "Cannot listen on 192.0.2.1:6400 (Cannot assign"),
-            ("--host 0.0.0.0 --port 6399", "On 0.0.0.0 everybody who reaches this machine could read"),
+            ("--host 0.0.0.0 --port 6399", "On 0.0.0.0 every client that reaches this machine could read"),
         ):
             with self.subTest(arguments):
                 result = run(args=f"serve {arguments}")
@@ -63,11 +63,11 @@ class TestRefusals(unittest.TestCase):
     def test_unusable_database_is_refused(self) -> None:
         folder = Path(self.enterContext(TemporaryDirectory()))
         text = folder / "text"
-        text.write_text("This is no database. " * 100)
+        text.write_text("This is not a database. " * 100)
         for sentence, uri in (
             ("SQLALCHEMY_DATABASE_URI can't be used: Could not parse", "todos"),
             (
-                "SQLALCHEMY_DATABASE_URI can't be used: its beginning, nosuch, is none of",
+                "SQLALCHEMY_DATABASE_URI starts with nosuch, which is not supported. Use one of",
                 "nosuch://user:secret@host/todos",
             ),
             (f"{text} is damaged: file is not a database", f"sqlite:///{text}"),
@@ -116,7 +116,7 @@ class TestStart(unittest.TestCase):
 
 
 class Ended(NamedTuple):
-    """What is left of a server that was told to end."""
+    """Signals, stops and dead workers."""
 
     status: int
     seconds: float
@@ -245,7 +245,7 @@ class TestProcesses(unittest.TestCase):
 
 
 def runs(pid: int) -> bool:
-    """Tell whether a process has not ended yet, whether or not somebody took note of its end."""
+    """Return True if a process has not ended yet, even if its parent has not waited for it."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -53,7 +53,7 @@ class TestStreaming(unittest.TestCase):
         with closing(self.begin_to_read()) as client:
             while received := client.recv(1 << 20):
                 end = (end + received)[-1000:]
-                # 10 times on the way, time enough for the server to get ahead.
+                # 10 times during the download, time enough for the server to get ahead.
                 if (length + len(received)) * 10 // LENGTH != length * 10 // LENGTH:
                     time.sleep(0.05)
                     peak = max(peak, self.memory())

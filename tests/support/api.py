@@ -80,7 +80,7 @@ class ApiTest(KeptAppTest):
         return problem
 
     def assertFaults(self, kind: str, expected: list[str], response: TestResponse) -> None:
-        """Check that the answer is a 400 whose `errors` name by `kind` what is at fault, all of it."""
+        """Check that the response is a 400 whose `errors` name by `kind` what is at fault, all of it."""
         problem = self.assertProblem(400, response)
         self.assertEqual("/problems/validation", problem["type"])
         self.assertEqual(sorted(expected), sorted(fault[kind] for fault in problem["errors"]))

@@ -1,4 +1,4 @@
-"""Clients of a running server that know by its answers what must be stored."""
+"""Clients of a running server that know from its responses which todos must be stored."""
 
 import random
 import time
@@ -20,8 +20,8 @@ Todos = dict[int, dict[str, Any]]
 def change_at_random(port: int, seed: int, shared: int, seconds: float) -> tuple[Todos, dict[str, Any]]:
     """Create, update and delete todos for a time, and one that others update too.
 
-    Return those that must be there by the answers, and the last answer for the shared one.
-    Raises AssertionError for an answer that is not right.
+    Return the todos that the responses promise, and the last response for the shared one.
+    Raises AssertionError for an unexpected response.
     """
     chance = random.Random(seed)
     mine: Todos = {}
@@ -54,7 +54,7 @@ def change_at_random(port: int, seed: int, shared: int, seconds: float) -> tuple
 
 
 def create_until(stopped: Event, port: int) -> Todos:
-    """Create todos one after the other; return those that were answered 201."""
+    """Create todos one after the other; return those that got 201."""
     created: Todos = {}
     while not stopped.is_set():
         with suppress(OSError, HTTPException):

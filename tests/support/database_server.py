@@ -79,7 +79,7 @@ def _engine(url: str) -> Engine:
 
 
 def empty(url: str) -> None:
-    """Delete all rows, and begin again to count ids; tables that are not there yet are none to empty."""
+    """Delete all rows, and begin again to count ids; missing tables are skipped."""
     engine = _engine(url)
     with engine.connect() as connection:
         if engine.dialect.has_table(connection, "todos"):

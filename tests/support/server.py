@@ -63,7 +63,7 @@ def answers(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Find a port of the loopback interface that nobody listens on.
+    """Find a port of the loopback interface that no process listens on.
 
     It is at random, for others that look for one at the same time, and below those of clients.
     """

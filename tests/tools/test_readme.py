@@ -40,7 +40,7 @@ class Exchange(NamedTuple):
 
 
 def exchanges() -> list[Exchange]:
-    """All commands of the README, with the answers that it shows, in its order."""
+    """All commands of the README, with the output that it shows, in its order."""
     blocks = re.findall(r"(?ms)^```console\n(.*?)^```$", README)
     pattern = re.compile(r"(?m)^(\$|sqlite>) (.*(?:\n> .*)*)\n((?:(?!\$ |sqlite> ).*\n)*)")
     return [
@@ -51,7 +51,7 @@ def exchanges() -> list[Exchange]:
 
 
 def comparable(answer: str) -> str:
-    """Leave of an answer what must be equal, however it is wrapped."""
+    """Return the part of an output that must be equal, without line breaks."""
     for pattern, stand_in in VOLATILE:
         answer = re.sub(pattern, stand_in, answer)
     return re.sub(r"\s+", "", answer)

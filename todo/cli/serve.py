@@ -73,7 +73,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     address = _resolve(host, port)
     if not (ip_address(address).is_loopback or app.config["REQUIRE_TOKEN"] or insecure):
         raise StartupError(
-            f"On {host} everybody who reaches this machine could read and change all todos. Set "
+            f"On {host} every client that reaches this machine could read and change all todos. Set "
             "TODO_REQUIRE_TOKEN=true and create tokens with flask --app todo token create NAME, listen on "
             "127.0.0.1, or use --insecure if a proxy or firewall restricts access."
         )

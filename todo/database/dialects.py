@@ -134,7 +134,7 @@ def dialect_for(url: URL) -> Dialect | None:
             return dialect
     known = ", ".join(name for name in ("sqlite", *DIALECTS))
     raise StartupError(
-        f"SQLALCHEMY_DATABASE_URI can't be used: its beginning, {url.drivername}, is none of {known}."
+        f"SQLALCHEMY_DATABASE_URI starts with {url.drivername}, which is not supported. Use one of {known}."
     )
 
 
