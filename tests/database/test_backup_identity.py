@@ -204,7 +204,7 @@ def test_new_files_are_private(run: Run, database: Path, copy: Path, tmp_path: P
 def test_file_that_others_can_read_is_noticed(database: Path) -> None:
     assert not sqlite_file.is_readable_by_others(database)
     database.chmod(0o644)
-    assert not sqlite_file.is_readable_by_others(database)  # nobody else can enter the folder
+    assert not sqlite_file.is_readable_by_others(database)  # no other user can enter the folder
     database.parent.chmod(0o755)
     assert sqlite_file.is_readable_by_others(database)
 

@@ -1,4 +1,4 @@
-"""Two instances behind nginx on PostgreSQL: one dies, and each is restarted under load, one after the other."""
+"""Two instances behind nginx on PostgreSQL: one dies, and each is restarted under load, one by one."""
 
 import random
 import threading
