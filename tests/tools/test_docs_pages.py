@@ -1,0 +1,34 @@
+"""The pages in docs/: tests, files and sections that they name exist."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parents[2]
+PAGES = sorted((PROJECT / "docs").glob("*.md"))
+
+
+def test_every_guarantee_names_an_existing_test() -> None:
+    page = (PROJECT / "docs/guarantees.md").read_text()
+    rows = [row for row in page.splitlines() if row.startswith("|")][2:]
+    named = [re.search(r"`(tests/[\w/]+\.py)::(test_\w+)` \|$", row) for row in rows]
+    assert rows
+    missing = [
+        row
+        for row, test in zip(rows, named, strict=True)
+        if test is None or not re.search(rf"(?m)^ *def {test[2]}\(", (PROJECT / test[1]).read_text())
+    ]
+    assert not missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_of_a_page_leads_to_a_file(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert not [target for target in targets if not (page.parent / target).exists()]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_path_in_a_page_exists(page: Path) -> None:
+    paths = re.findall(r"`((?:todo|tests|docs|deploy|bench)/[\w/.-]+)", page.read_text())
+    assert not [path for path in paths if not (PROJECT / path).exists()]
