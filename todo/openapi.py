@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 from flask import Blueprint, Flask, Response, current_app, request
-from msgspec import Struct
+from msgspec import Struct, structs
 from werkzeug.routing import Rule
 
 from todo.http import auth, idempotency, metrics, parameters, problem, request_id
@@ -533,6 +533,7 @@ def _example(row: Operation, media_type: str) -> Json:
 EXAMPLES: dict[Any, Any] = {
     TodoOut: TODO,
     list[TodoOut]: [TODO],
+    list[DeletedOut]: [DeletedOut(**structs.asdict(TODO), deleted_at="2026-11-28T09:45:00.000000Z")],
     Deleted: TODO,
     BatchOut: {"results": [TODO, {}]},
     Health: Health("ok"),

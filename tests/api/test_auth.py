@@ -26,7 +26,15 @@ CLIENTS = {
 }
 READS = tuple(
     (method, path)
-    for path in (TODOS, f"{TODOS}/1", f"{TODOS}.csv", f"{TODOS}.ics", "/readyz", "/metrics")
+    for path in (
+        TODOS,
+        f"{TODOS}/1",
+        f"{TODOS}/deleted",
+        f"{TODOS}.csv",
+        f"{TODOS}.ics",
+        "/readyz",
+        "/metrics",
+    )
     for method in ("GET", "HEAD")
 )
 WRITES: tuple[tuple[str, str, Any], ...] = (
@@ -34,6 +42,7 @@ WRITES: tuple[tuple[str, str, Any], ...] = (
     ("PUT", f"{TODOS}/1", {}),
     ("PATCH", f"{TODOS}/1", {}),
     ("DELETE", f"{TODOS}/99", None),
+    ("POST", f"{TODOS}/1/restore", None),
     ("POST", f"{TODOS}/batch", {"operations": [{"op": "delete", "id": 99}]}),
 )
 OPEN = (
