@@ -75,6 +75,7 @@ def register(app: Flask) -> None:
     # Rate limits count every request. The development server shows changed templates at once.
     is_cached = max_bytes and not app.config["RATE_LIMIT"] and not app.debug
     cache = ResponseCache(max_bytes, database.version_reader(app)) if is_cached else None
+    app.extensions["todo.response_cache"] = cache
     app.wsgi_app = Middleware(app, cache)  # type: ignore[method-assign]
 
 

@@ -1,0 +1,54 @@
+"""How many files and functions of the service a request passes, because each is one more to read."""
+
+import sys
+from types import FrameType
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from werkzeug.test import EnvironBuilder
+
+from todo import create_app
+
+TODOS = "/api/v1/todos"
+MAX_FILES = 14
+MAX_FUNCTIONS = 36
+
+
+@pytest.fixture
+def file_client(tmp_path: Any) -> FlaskClient:
+    """A client of a service on a file, without the cache that would answer a repeated read."""
+    url = f"sqlite:///{tmp_path / 'db.sqlite'}"
+    return create_app({"SQLALCHEMY_DATABASE_URI": url, "RESPONSE_CACHE": 0}).test_client()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"method": "POST", "path": TODOS, "json": {"title": "Buy milk"}}, id="create a todo"),
+        pytest.param(
+            {"path": TODOS, "query_string": "sort=-deadline_at&completed=false&limit=20"}, id="list sorted todos"
+        ),
+    ],
+)
+def test_request_passes_few_files_and_functions(file_client: FlaskClient, options: dict[str, Any]) -> None:
+    passed: set[tuple[str, str]] = set()
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        file = frame.f_code.co_filename
+        if event == "call" and "/todo/" in file and "site-packages" not in file and "/tests/" not in file:
+            passed.add((file.rpartition("/todo/")[2], frame.f_code.co_qualname))
+
+    for _ in range(2):
+        file_client.open(**options)  # fill the caches
+    environ = EnvironBuilder(**options).get_environ()
+    former = sys.getprofile()
+    sys.setprofile(note)
+    try:
+        response = file_client.application(environ, lambda *_: None)
+        list(response)
+    finally:
+        sys.setprofile(former)
+    files = {file for file, _ in passed}
+    assert len(files) <= MAX_FILES, sorted(files)
+    assert len(passed) <= MAX_FUNCTIONS, sorted(passed)
