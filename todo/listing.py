@@ -1,7 +1,7 @@
 """The list as a response: one page, or all todos as a stream, in one of several formats."""
 
 from array import array  # of an annotation
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 
 from flask import Response, stream_with_context
@@ -12,7 +12,7 @@ from todo import database
 from todo.clock import service_zone
 from todo.formats import Format, csv, icalendar, json
 from todo.http import cursor, negotiation, response_cache
-from todo.http.conditional import entity_tag, stream_etag, with_etag
+from todo.http.conditional import entity_tag, with_etag
 from todo.models.imported_uid import stored_uids
 from todo.query import TODOS, Listing
 from todo.schemas import COLUMNS, ListQuery, TodoOut, represent
@@ -20,17 +20,17 @@ from todo.schemas import COLUMNS, ListQuery, TodoOut, represent
 STREAM_CHUNK = 1000  # todos
 _BY_IDS = select(*COLUMNS).where(TODOS.c.id.in_(bindparam("ids", expanding=True)))
 # By media type, the default first.
-FORMATS: dict[str, Callable[[], Format]] = {
-    json.LIST.media_type: lambda: json.LIST,
-    csv.FORMAT.media_type: lambda: csv.FORMAT,
-    icalendar.MEDIA_TYPE: lambda: icalendar.format_for(service_zone()),
-    json.LINES.media_type: lambda: json.LINES,
+FORMATS: dict[str, Format | None] = {
+    json.LIST.media_type: json.LIST,
+    csv.FORMAT.media_type: csv.FORMAT,
+    icalendar.MEDIA_TYPE: None,  # depends on the time zone
+    json.LINES.media_type: json.LINES,
 }
 
 
 def negotiate() -> Format:
     """Return the format that the client prefers. Raises NotAcceptable if it accepts none."""
-    return FORMATS[negotiation.choose(list(FORMATS))]()
+    return FORMATS[negotiation.choose(list(FORMATS))] or icalendar.format_for(service_zone())
 
 
 def respond(query: ListQuery, form: Format, *, tag_streams: bool = False) -> Response:
@@ -54,18 +54,18 @@ def respond(query: ListQuery, form: Format, *, tag_streams: bool = False) -> Res
         uids = stored_uids(connection, [todo.id for todo in todos]) if form.has_uid else {}
     body = form.head + form.encode(todos, uids)
     if query.limit is UNSET and len(ids) > STREAM_CHUNK:
-        response = Response(headers=headers, content_type=form.content_type)
+        response = Response(headers=headers, mimetype=form.media_type)
         if tag_streams:
             # Weak, because others can write between this and the response.
-            with_etag(response, f"W/{stream_etag(_stream(body, ids, form))}")
+            with_etag(response, f"W/{entity_tag(_stream(body, ids, form))}")
         if response.status_code == HTTPStatus.OK:
             response.response = stream_with_context(_stream(body, ids, form))
         return response
     body += form.tail
-    response = Response(body, headers=headers, content_type=form.content_type)
+    response = Response(body, headers=headers, mimetype=form.media_type)
     if query.limit is UNSET and not tag_streams:
         return response
-    return with_etag(response, entity_tag(body, *map(str.encode, headers.values())))
+    return with_etag(response, entity_tag([body, *map(str.encode, headers.values())]))
 
 
 def read_by_id(connection: Connection, ids: Sequence[int]) -> list[TodoOut]:

@@ -337,7 +337,7 @@ def get_description() -> Response:
     """Get this description."""
     server = msgspec.json.encode(request.root_url.rstrip("/"))
     document = current_app.extensions["todo.openapi"]().replace(_SERVER, server)
-    return with_etag(Response(document, content_type=JSON), entity_tag(document))
+    return with_etag(Response(document, content_type=JSON), entity_tag([document]))
 
 
 def register(app: Flask) -> None:
@@ -525,7 +525,7 @@ def _example(row: Operation, media_type: str) -> Json:
     if row.response in EXAMPLES and media_type == JSON:
         return {"example": msgspec.to_builtins(EXAMPLES[row.response])}
     if row.query is not NoParameters and media_type in FORMATS:
-        form = FORMATS[media_type]()
+        form = FORMATS[media_type] or icalendar.format_for(ZoneInfo("UTC"))
         return {"example": (form.head + form.encode([TODO], {}) + form.tail).decode()}
     return {}
 

@@ -28,8 +28,8 @@ class Filter(NamedTuple):
     # Columns, the value of a flag, the value to compare with -> the condition.
     condition: Callable[[Any, bool, Any], Any]
     type: Any
-    # The value to compare with, from the parameter.
-    value: Callable[[Any], Any] = lambda value: value
+    # The value to compare with, if it is not that of the parameter.
+    value: Callable[[Any], Any] | None = None
 
 
 def _end_of_window(days: int) -> datetime:
@@ -83,7 +83,10 @@ class Listing:
         sent = {name: getattr(query, name) for name in FILTERS if getattr(query, name) is not UNSET}
         self.depends_on_now = not DEPENDS_ON_NOW.isdisjoint(sent)
         self._filters = tuple((name, value is True) for name, value in sent.items())
-        self._values = {name: FILTERS[name].value(value) for name, value in sent.items()}
+        self._values = dict(sent)
+        for name, value in sent.items():
+            if convert := FILTERS[name].value:
+                self._values[name] = convert(value)
         self._sort = BY_ID if query.sort is UNSET else query.sort
         self._belongs_to = repr((sent, [(key.column.key, key.descending) for key in self._sort]))
         after: list[Any] = []

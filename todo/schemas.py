@@ -71,10 +71,6 @@ class TodoCreate(Struct, forbid_unknown_fields=True, kw_only=True):
     completed: Completed = False
     deadline_at: Deadline = None
 
-    def to_columns(self) -> dict[str, Any]:
-        """The columns and their values."""
-        return structs.asdict(self)
-
 
 class TodoUpdate(Struct, forbid_unknown_fields=True, kw_only=True):
     """What can be changed of a todo; a member that is not sent keeps its value."""

@@ -31,11 +31,6 @@ class Format(NamedTuple):
     limitations: str = ""
     has_uid: bool = False
 
-    @property
-    def content_type(self) -> str:
-        """The media type, with the encoding if the media type is text."""
-        return self.media_type + ("; charset=utf-8" if self.media_type.startswith("text/") else "")
-
 
 class Entry(NamedTuple):
     """A todo at a line of a file, or something else if `values` is None."""

@@ -14,14 +14,9 @@ from werkzeug.http import parse_etags
 from todo.http.problem import PreconditionFailed, PreconditionRequired
 
 
-def entity_tag(*parts: bytes) -> str:
-    """Return the strong entity tag of a representation, with its quotes."""
-    return stream_etag(parts)
-
-
-def stream_etag(parts: Iterable[bytes]) -> str:
-    """Return the entity tag of a representation that is streamed."""
-    tag = hashlib.sha256()  # CPUs have instructions for SHA-256
+def entity_tag(parts: Iterable[bytes]) -> str:
+    """Return the strong entity tag, with its quotes, of a representation in parts."""
+    tag = hashlib.sha256()  # processors have instructions for it
     for part in parts:
         tag.update(part)
     return f'"{tag.hexdigest()[:24]}"'

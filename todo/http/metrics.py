@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Flask
 from sqlalchemy import Engine
+from sqlalchemy.pool import QueuePool
 
 from todo.http import middleware
 from todo.models import db
@@ -75,20 +76,16 @@ class _Requests:
         )
         self.known_in_use = -1
 
-    def of(self, method: str, route: str, status: int) -> tuple[Any, Any]:
-        key = (method, route, status)
-        found = self.series.get(key)
-        if found is None:
-            labels = (method if method in METHODS else OTHER, route)
-            found = self.answered.labels(*labels, str(status)), self.duration.labels(*labels)
-            if method in METHODS:
-                self.series[key] = found
-        return found
+    def add_series(self, method: str, route: str, status: int) -> tuple[Any, Any]:
+        labels = (method if method in METHODS else OTHER, route)
+        series = self.answered.labels(*labels, str(status)), self.duration.labels(*labels)
+        if method in METHODS:
+            self.series[method, route, status] = series
+        return series
 
-    def note_in_use(self, number: int) -> None:
-        if number != self.known_in_use:
-            self.in_use.set(number)
-            self.known_in_use = number
+    def set_in_use(self, number: int) -> None:
+        self.in_use.set(number)
+        self.known_in_use = number
 
 
 def register(app: Flask) -> None:
@@ -100,7 +97,7 @@ def register(app: Flask) -> None:
 
 def begin() -> None:
     """Make the files of this process, while a disk has room for them."""
-    _requests().of("GET", OTHER, HTTPStatus.NOT_FOUND)
+    _requests().add_series("GET", OTHER, HTTPStatus.NOT_FOUND)
 
 
 @_made_once
@@ -138,12 +135,13 @@ def _requests() -> _Requests:
 
 def _measure(engine: Engine, environ: "WSGIEnvironment", route: str, status: int, duration: float) -> None:
     requests = _requests()
-    answered, durations = requests.of(environ["REQUEST_METHOD"], route or OTHER, status)
+    key = environ["REQUEST_METHOD"], route or OTHER, status
+    answered, durations = requests.series.get(key) or requests.add_series(*key)
     answered.inc()
     durations.observe(duration)
-    checked_out = getattr(engine.pool, "checkedout", None)  # a pool in memory counts none
-    if checked_out is not None:
-        requests.note_in_use(checked_out())
+    pool = engine.pool
+    if isinstance(pool, QueuePool) and pool.checkedout() != requests.known_in_use:
+        requests.set_in_use(pool.checkedout())
 
 
 def _forget_the_dead(folder: Path) -> None:

@@ -3,9 +3,10 @@
 It wraps Flask because it must see every response, and because hooks of Flask cost several times as much.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterable
-from http import HTTPStatus
+from random import getrandbits
 from typing import TYPE_CHECKING, Any
 
 from flask import Flask
@@ -13,6 +14,7 @@ from werkzeug.wsgi import ClosingIterator
 
 from todo import database
 from todo.http import request_id, security
+from todo.http.problem import REQUEST_ID
 from todo.http.response_cache import Response, ResponseCache
 
 if TYPE_CHECKING:
@@ -35,38 +37,51 @@ class Middleware:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Respond from the cache or by the application."""
         began = time.perf_counter()
-        id_header = request_id.identify(environ)
+        id_header = identify(environ)
         place, cached = self.cache.find(environ) if self.cache else (None, None)
         if cached is not None:
             start_response(cached.status, [*cached.headers, id_header])
-            self.notify(environ, cached.route, int(cached.status[:3]), began)
+            self.notify(environ, began, cached)
             return cached.body
-        status, headers, route = "", list[tuple[str, str]](), ""
+        is_buffered = False
+        response = Response("", [], [], "")
 
-        def start(status_line: str, sent: list[tuple[str, str]], exc_info: Any = None) -> Any:
-            nonlocal status, headers, route
+        def start(status: str, sent: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            nonlocal is_buffered, response
             rule = environ["werkzeug.request"].url_rule  # of Flask, until the context of the request ends
-            route = "" if rule is None else rule.rule
-            status, headers = status_line, [*sent, *security.headers(dict(sent))]
+            by_name = dict(sent)
+            is_buffered = "Content-Length" in by_name or status.startswith("304")  # a stream has no length
+            headers = [*sent, *security.headers(by_name)]
+            response = Response(status, headers, [], "" if rule is None else rule.rule)
             return start_response(status, [*headers, id_header], exc_info)
 
-        def notify() -> None:
-            self.notify(environ, route, int(status[:3]), began)
-
-        response = self.application(environ, start)
-        if not is_buffered(status, headers):
-            return ClosingIterator(response, notify)
-        body = _in_memory(response)
+        body = self.application(environ, start)
+        if not is_buffered:
+            return ClosingIterator(body, lambda: self.notify(environ, began, response))
+        try:
+            # The server sends a list together with the headers.
+            response.body.append(b"".join(body))
+        finally:
+            if hasattr(body, "close"):
+                body.close()
         if place is not None and self.cache is not None:
-            self.cache.store(place, environ, Response(status, headers, body, route))
-        notify()
-        return body
+            self.cache.store(place, environ, response)
+        self.notify(environ, began, response)
+        return response.body
 
-    def notify(self, environ: "WSGIEnvironment", route: str, status: int, began: float) -> None:
+    def notify(self, environ: "WSGIEnvironment", began: float, response: Response) -> None:
         """Call the observers of a finished request."""
         duration = time.perf_counter() - began
         for observer in self.observers:
-            observer(environ, route, status, duration)
+            observer(environ, response.route, int(response.status[:3]), duration)
+
+
+def identify(environ: "WSGIEnvironment") -> tuple[str, str]:
+    """Set the request ID, reusing a valid X-Request-ID, and return the response header."""
+    sent = environ.get("HTTP_X_REQUEST_ID", "")
+    is_valid = sent and re.fullmatch(request_id.PATTERN, sent)
+    environ[REQUEST_ID] = sent if is_valid else f"{getrandbits(128):032x}"
+    return request_id.HEADER, environ[REQUEST_ID]
 
 
 def register(app: Flask) -> None:
@@ -82,17 +97,3 @@ def register(app: Flask) -> None:
 def observe(app: Flask, observer: Observer) -> None:
     """Call `observer` after each response of `app`."""
     app.extensions.setdefault(_EXTENSION, []).append(observer)
-
-
-def is_buffered(status: str, headers: Iterable[tuple[str, str]]) -> bool:
-    """Return True if the whole body is in memory; a stream has no Content-Length."""
-    return int(status[:3]) == HTTPStatus.NOT_MODIFIED or any(name == "Content-Length" for name, _ in headers)
-
-
-def _in_memory(response: Iterable[bytes]) -> list[bytes]:
-    """Return the body as a list, which the server sends together with the headers."""
-    try:
-        return [b"".join(response)]
-    finally:
-        if hasattr(response, "close"):
-            response.close()

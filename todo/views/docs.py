@@ -66,7 +66,7 @@ def show_problem(problem: str) -> Response:
         "<p><a href='../docs'>Documentation of the API</a>\n"
     ).encode()
     response = Response(page, headers=_PROBLEM_HEADERS, content_type="text/html; charset=utf-8")
-    return with_etag(response, entity_tag(page))
+    return with_etag(response, entity_tag([page]))
 
 
 def _send(name: str) -> Response:
@@ -78,4 +78,4 @@ def _send(name: str) -> Response:
 @cache
 def _read(name: str) -> tuple[bytes, str]:
     content = _FILES[name][0].read_bytes()
-    return content, entity_tag(content)
+    return content, entity_tag([content])

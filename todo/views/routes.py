@@ -1,7 +1,10 @@
 """The API: health and the operations on todos."""
 
+from operator import attrgetter
+
 import msgspec
 from flask import Blueprint, Response, request, url_for
+from msgspec.structs import asdict
 from sqlalchemy import Connection, bindparam, case, delete, insert, select, update
 
 from todo import database, listing
@@ -111,10 +114,10 @@ def find(connection: Connection, todo_id: int | None, *, lock: bool = False) -> 
 def create(connection: Connection, todos: list[TodoCreate]) -> list[TodoOut]:
     """Insert todos and return them, in their order."""
     now = utc_now()
-    values = [todo.to_columns() | {"created_at": now, "updated_at": now} for todo in todos]
+    values = [{**asdict(todo), "created_at": now, "updated_at": now} for todo in todos]
     rows = connection.execute(INSERT, values if len(values) > 1 else values[0])
     # Databases may return rows in any order, but number them in the order of the values.
-    return sorted((TodoOut.from_row(row) for row in rows), key=lambda todo: todo.id)
+    return sorted(map(TodoOut.from_row, rows), key=attrgetter("id"))
 
 
 def change(
@@ -156,13 +159,13 @@ def count(**numbers: int) -> None:
 
 def etag(todo: TodoOut) -> str:
     """Return the entity tag of a todo."""
-    return entity_tag(msgspec.json.encode(todo))
+    return entity_tag([msgspec.json.encode(todo)])
 
 
 def todo_response(todo: TodoOut) -> Response:
     """Return a todo as JSON with its ETag."""
     representation = msgspec.json.encode(todo)
-    return with_etag(Response(representation, content_type=body.JSON), entity_tag(representation))
+    return with_etag(Response(representation, content_type=body.JSON), entity_tag([representation]))
 
 
 def created_response(todo: TodoOut) -> Response:

@@ -157,4 +157,4 @@ def _send(content: bytes, media_type: str, caching: str) -> Response:
     headers = _HEADERS | {"Cache-Control": caching}
     charset = "" if media_type == "image/png" else "; charset=utf-8"
     response = Response(content, headers=headers, content_type=media_type + charset)
-    return with_etag(response, entity_tag(content))
+    return with_etag(response, entity_tag([content]))
