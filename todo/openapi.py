@@ -10,14 +10,16 @@ from functools import cache
 from http import HTTPStatus
 from inspect import getdoc
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import msgspec
 from flask import Blueprint, Flask, Response, current_app, request
 from msgspec import Struct, structs
 from werkzeug.routing import Rule
 
+from todo.formats import icalendar
 from todo.http import auth, idempotency, metrics, parameters, problem, request_id
-from todo.http.body import JSON, MERGE_PATCH, json_schema, properties, rules
+from todo.http.body import JSON, MERGE_PATCH, properties, rules
 from todo.http.conditional import entity_tag, with_etag
 from todo.http.parameters import NoParameters
 from todo.http.problem import ProblemOut
@@ -35,6 +37,7 @@ from todo.schemas import (
     TodoCreate,
     TodoOut,
     TodoUpdate,
+    json_schema,
 )
 from todo.views.docs import ASSETS, PROBLEM_PAGES
 from todo.views.feeds import CalendarQuery

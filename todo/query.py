@@ -93,7 +93,7 @@ class Listing:
         if query.cursor is not UNSET:
             after = cursor.decode(query.cursor, self._belongs_to, self._sort.types())
         # Null and Boolean values are part of the selects, and `...` stands for the others.
-        self._shape = tuple(value if value is None or isinstance(value, bool) else ... for value in after)
+        self._shape = tuple(map(_shape_of, after))
         self._values |= {f"after_{place}": value for place, value in enumerate(after)}
 
     def count(self, connection: Connection) -> int:
@@ -125,6 +125,10 @@ class Listing:
         """Return the cursor of the page behind `last`."""
         position = [getattr(last, key.column.key) for key in self._sort]
         return cursor.encode(position, self._belongs_to)
+
+
+def _shape_of(value: Any) -> Any:
+    return value if value is None or isinstance(value, bool) else ...
 
 
 # Building a select takes as long as executing it.

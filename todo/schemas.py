@@ -327,7 +327,7 @@ class Sort(tuple[SortKey, ...]):
         first = next(iter(keys.values()))
         keys.setdefault("id", SortKey(Todo.__table__.c.id, first.descending))
         names = list(keys)
-        return cls(keys[name] for name in names[: names.index("id") + 1])
+        return cls(map(keys.__getitem__, names[: names.index("id") + 1]))
 
     def types(self) -> list[Any]:
         """Return the type of each value of a position."""
@@ -422,3 +422,14 @@ class DeletedQuery(Struct):
     """The parameters of the list of deleted todos."""
 
     limit: Limit = MAX_LIMIT
+
+
+def from_json(struct_type: Any, value: Any) -> Any:
+    """Convert `value` to a type with a parser of its own, such as a time. A hook of msgspec."""
+    return struct_type.from_json(value)
+
+
+def json_schema(struct_type: Any) -> dict[str, Any]:
+    """Return the JSON Schema of such a type. A hook of msgspec."""
+    schema: dict[str, Any] = struct_type.json_schema()
+    return schema

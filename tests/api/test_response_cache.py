@@ -59,7 +59,7 @@ def start(path: Path, **settings: Any) -> Service:
     views: list[str] = []
 
     def note() -> None:
-        from flask import request  # noqa: PLC0415
+        from flask import request
 
         views.append(request.path)
 

@@ -27,7 +27,8 @@ def file_client(tmp_path: Any) -> FlaskClient:
     [
         pytest.param({"method": "POST", "path": TODOS, "json": {"title": "Buy milk"}}, id="create a todo"),
         pytest.param(
-            {"path": TODOS, "query_string": "sort=-deadline_at&completed=false&limit=20"}, id="list sorted todos"
+            {"path": TODOS, "query_string": "sort=-deadline_at&completed=false&limit=20"},
+            id="list sorted todos",
         ),
     ],
 )

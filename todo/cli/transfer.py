@@ -34,13 +34,13 @@ from todo.formats import (
     text,
     todotxt,
 )
-from todo.http.body import faults, from_json
+from todo.http.body import faults
 from todo.http.problem import Fault, Problem
 from todo.listing import STREAM_CHUNK, encode_chunk
 from todo.models import db
 from todo.models.imported_uid import IMPORTS
 from todo.query import TODOS, Listing
-from todo.schemas import ListQuery, TodoEntry
+from todo.schemas import ListQuery, TodoEntry, from_json
 
 FORMATS: dict[str, Callable[[], Format]] = {
     "json": lambda: json.FILE,

@@ -19,6 +19,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo
 
 from todo.http.problem import ContentTooLarge, Fault, UnsupportedMediaType, ValidationFailed
+from todo.schemas import from_json, json_schema
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -97,17 +98,6 @@ def faults(kind: type[Struct], value: Any, pointer: str) -> Iterator[Fault]:
             )
         else:
             yield from _member_faults(field.type, value[name], _join(pointer, name), musts[name])
-
-
-def from_json(kind: Any, value: Any) -> Any:
-    """Convert `value` by the type itself, such as a wall time (msgspec's `dec_hook`)."""
-    return kind.from_json(value)
-
-
-def json_schema(kind: Any) -> dict[str, Any]:
-    """Return the JSON Schema of a type with `from_json` (msgspec's `schema_hook`)."""
-    schema: dict[str, Any] = kind.json_schema()
-    return schema
 
 
 def _member_faults(kind: Any, value: Any, pointer: str, must: str) -> Iterator[Fault]:

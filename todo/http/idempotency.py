@@ -90,11 +90,6 @@ def run_idempotent(work: Callable[[Connection], T], represent: Callable[[T], Res
             continue
 
 
-def was_replayed(response: Response) -> bool:
-    """Return True if `response` was replayed."""
-    return REPLAYED[0] in response.headers
-
-
 class _KeyConflict(Exception):  # not a failure
     """Another transaction has just committed the same key, and its response."""
 

@@ -33,6 +33,7 @@ OTHER = "other"
 
 T = TypeVar("T")
 _making = threading.RLock()
+_measured: "_Requests | None" = None
 
 
 def _made_once(make: Callable[..., T]) -> Callable[..., T]:
@@ -130,11 +131,13 @@ def _registry() -> "CollectorRegistry":
 
 @_made_once
 def _requests() -> _Requests:
-    return _Requests()
+    global _measured
+    _measured = _Requests()
+    return _measured
 
 
 def _measure(engine: Engine, environ: "WSGIEnvironment", route: str, status: int, duration: float) -> None:
-    requests = _requests()
+    requests = _measured or _requests()
     key = environ["REQUEST_METHOD"], route or OTHER, status
     answered, durations = requests.series.get(key) or requests.add_series(*key)
     answered.inc()

@@ -51,7 +51,8 @@ class Middleware:
             rule = environ["werkzeug.request"].url_rule  # of Flask, until the context of the request ends
             by_name = dict(sent)
             is_buffered = "Content-Length" in by_name or status.startswith("304")  # a stream has no length
-            headers = [*sent, *security.headers(by_name)]
+            ours = security.HEADERS if security.POLICY[0] in by_name else security.DATA_HEADERS
+            headers = [*sent, *ours]
             response = Response(status, headers, [], "" if rule is None else rule.rule)
             return start_response(status, [*headers, id_header], exc_info)
 

@@ -8,8 +8,9 @@ import msgspec
 from flask import request
 from msgspec import Struct
 
-from todo.http.body import fields, from_json, rules
+from todo.http.body import fields, rules
 from todo.http.problem import Fault, ValidationFailed
+from todo.schemas import from_json
 
 S = TypeVar("S", bound=Struct)
 

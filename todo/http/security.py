@@ -24,7 +24,7 @@ HEADERS = (
 )
 # Browsers must neither execute nor frame non-HTML responses.
 POLICY = ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-_OF_DATA = (*HEADERS, POLICY)
+DATA_HEADERS = (*HEADERS, POLICY)
 # Response headers that pages of CORS_ORIGINS may read, besides the CORS-safelisted ones.
 EXPOSED = (
     "ETag",
@@ -103,11 +103,6 @@ def register(app: Flask) -> None:
 def trust(app: Flask, host: str) -> None:
     """Accept the host name or address `host`. A leading dot includes all subdomains."""
     app.extensions[_EXTENSION].add(_normalize(host))
-
-
-def headers(given: Container[str]) -> Iterable[tuple[str, str]]:
-    """Return the security headers to add to a response with the headers `given`."""
-    return HEADERS if POLICY[0] in given else _OF_DATA
 
 
 def _items(text: str) -> list[str]:

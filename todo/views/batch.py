@@ -10,7 +10,7 @@ from todo.database import trash
 from todo.http import body, parameters
 from todo.http.conditional import Precondition
 from todo.http.converters import to_bigint
-from todo.http.idempotency import run_idempotent, was_replayed
+from todo.http.idempotency import run_idempotent
 from todo.http.problem import Fault, NotFound, Problem
 from todo.models.todo import Todo
 from todo.schemas import (
@@ -47,20 +47,19 @@ def run_batch() -> Response:
 
     response = run_idempotent(run_all, lambda results: json_response({"results": results}))
     trash.purge()
-    if not was_replayed(response):
-        count(
-            created=sum(isinstance(operation, CreateOperation) for operation in operations),
-            completed=sum(
-                operation.todo.completed is True
-                for operation in operations
-                if not isinstance(operation, DeleteOperation)
-            ),
-            deleted=sum(
-                isinstance(operation, DeleteOperation) and bool(result)
-                for operation, result in zip(operations, results, strict=True)
-            ),
-        )
-    return response
+    return count(
+        response,
+        created=sum(isinstance(operation, CreateOperation) for operation in operations),
+        completed=sum(
+            operation.todo.completed is True
+            for operation in operations
+            if not isinstance(operation, DeleteOperation)
+        ),
+        deleted=sum(
+            isinstance(operation, DeleteOperation) and bool(result)
+            for operation, result in zip(operations, results, strict=False)  # none if replayed
+        ),
+    )
 
 
 def run_operations(connection: Connection, operations: list[Operation]) -> list[Result]:

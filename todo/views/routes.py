@@ -12,7 +12,7 @@ from todo.clock import utc_now
 from todo.database import trash
 from todo.http import auth, body, converters, metrics, parameters
 from todo.http.conditional import Precondition, entity_tag, with_etag
-from todo.http.idempotency import run_idempotent, was_replayed
+from todo.http.idempotency import REPLAYED, run_idempotent
 from todo.http.problem import NotFound
 from todo.models import MOMENT
 from todo.models.todo import Todo
@@ -73,10 +73,7 @@ def create_todo() -> Response:
     """Create a todo."""
     todo = body.read(TodoCreate)
     response = run_idempotent(lambda connection: create(connection, [todo])[0], created_response)
-    trash.purge()
-    if not was_replayed(response):
-        count(created=1, completed=todo.completed)
-    return response
+    return count(response, created=1, completed=todo.completed)
 
 
 @api.put("/todos/<id:todo_id>")
@@ -89,8 +86,7 @@ def update_todo(todo_id: int | None) -> Response:
     changes = body.read(TodoUpdate, media_types=(body.JSON, body.MERGE_PATCH))
     precondition = Precondition.from_request()
     todo = database.write(lambda connection: change(connection, todo_id, changes, precondition))
-    count(completed=changes.completed is True)
-    return todo_response(todo)
+    return count(todo_response(todo), completed=changes.completed is True)
 
 
 @api.delete("/todos/<id:todo_id>")
@@ -99,8 +95,7 @@ def delete_todo(todo_id: int | None) -> Response:
     precondition = Precondition.from_request()
     todo = database.write(lambda connection: remove(connection, todo_id, precondition))
     trash.purge()
-    count(deleted=todo is not None)
-    return json_response(todo or {})
+    return count(json_response(todo or {}), deleted=todo is not None)
 
 
 def find(connection: Connection, todo_id: int | None, *, lock: bool = False) -> TodoOut:
@@ -114,7 +109,9 @@ def find(connection: Connection, todo_id: int | None, *, lock: bool = False) -> 
 def create(connection: Connection, todos: list[TodoCreate]) -> list[TodoOut]:
     """Insert todos and return them, in their order."""
     now = utc_now()
-    values = [{**asdict(todo), "created_at": now, "updated_at": now} for todo in todos]
+    values = list(map(asdict, todos))
+    for columns in values:
+        columns.update(created_at=now, updated_at=now)
     rows = connection.execute(INSERT, values if len(values) > 1 else values[0])
     # Databases may return rows in any order, but number them in the order of the values.
     return sorted(map(TodoOut.from_row, rows), key=attrgetter("id"))
@@ -150,11 +147,15 @@ def remove(connection: Connection, todo_id: int | None, precondition: Preconditi
     return TodoOut.from_row(row)
 
 
-def count(**numbers: int) -> None:
-    """Add to the metrics of todos that were `created`, `completed` or `deleted`. Call it after the commit."""
+def count(response: Response, **numbers: int) -> Response:
+    """Add to the metrics of todos that were `created`, `completed` or `deleted`, after the commit.
+
+    A replayed response does not count. Returns the response.
+    """
     for change, number in numbers.items():
-        if number:
+        if number and REPLAYED[0] not in response.headers:
             metrics.counter(f"todos_{change}", COUNTED[change]).inc(number)
+    return response
 
 
 def etag(todo: TodoOut) -> str:

@@ -97,7 +97,7 @@ def show_manifest() -> Response:
 @auth.public
 def get_worker() -> Response:
     """Get the script that keeps the files of the page for a start without a connection."""
-    version = entity_tag(_render_page())
+    version = entity_tag([_render_page()])
     files = [_file_url(name) for name in FILES]
     constants = f"const VERSION = {version};\nconst FILES = {json.dumps(files)};\n"
     return _send(constants.encode() + _WORKER, "text/javascript", "no-cache")
