@@ -179,7 +179,7 @@ OPERATIONS = {
         str, media_types=("text/html",), request_headers=("If-None-Match",), headers=("ETag",), tag="Pages"
     ),
     "web.show_manifest": Operation(
-        str,
+        dict[str, Any],
         media_types=("application/manifest+json",),
         request_headers=("If-None-Match",),
         headers=("ETag",),
@@ -538,6 +538,7 @@ EXAMPLES: dict[Any, Any] = {
     list[TodoOut]: [TODO],
     list[DeletedOut]: [DeletedOut(**structs.asdict(TODO), deleted_at="2026-11-28T09:45:00.000000Z")],
     Deleted: TODO,
+    list[DeletedOut]: [msgspec.to_builtins(TODO) | {"deleted_at": TODO.updated_at}],
     BatchOut: {"results": [TODO, {}]},
     Health: Health("ok"),
     Ready: Ready("ready"),

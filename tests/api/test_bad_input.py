@@ -299,8 +299,8 @@ class TestBody(ApiTest):
             ("a trailing comma", "line 1 column"),
             ("NaN", "NaN is not"),
             ("Latin-1", "must be UTF-8, and its byte 12 is not"),
-            ("a lone surrogate", "surrogate pair"),
-            ("a lone surrogate as a name twice", "surrogate pair"),
+            ("a lone surrogate", "surrogates"),
+            ("a lone surrogate as a name twice", "surrogates"),
             ("an integer of 5,000 digits", "digits"),
         ):
             with self.subTest(scenario):

@@ -55,8 +55,12 @@ class TestCost(unittest.TestCase):
         ])  # fmt: skip
         connection.commit()
         self.statements: list[str] = []
-        # An UPDATE is reported a second time, for its trigger.
-        connection.set_trace_callback(self.statements.append)
+
+        def note(statement: str) -> None:
+            if statement not in self.statements[-1:]:  # reported again for each trigger
+                self.statements.append(statement)
+
+        connection.set_trace_callback(note)
 
     def send(self, cost: Cost) -> None:
         """Send the request with nothing around the app."""

@@ -197,7 +197,7 @@ def test_response_is_not_used_after_a_commit(service: Service, writer: str) -> N
         service.shell("UPDATE todos SET title = 'x'")
     else:
         service.app.test_client().patch(f"{TODOS}/1", json={"title": "x"})
-    assert service.get(f"{TODOS}/1").json["title"] == "x"
+    assert service.get(f"{TODOS}/1").get_json()["title"] == "x"
     assert service.is_cached()
 
 
@@ -246,7 +246,7 @@ def test_deleted_file_is_503_and_a_replaced_one_is_read(service: Service, tmp_pa
         file.rename(aside / file.name)
     assert service.get(f"{TODOS}/1").status_code == 503
     copy.rename(service.path)
-    assert service.get(f"{TODOS}/1").json["title"] == "restored"
+    assert service.get(f"{TODOS}/1").get_json()["title"] == "restored"
 
 
 @pytest.fixture

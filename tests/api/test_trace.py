@@ -23,16 +23,16 @@ def file_client(tmp_path: Any) -> FlaskClient:
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "max_functions"),
     [
-        pytest.param({"method": "POST", "path": TODOS, "json": {"title": "Buy milk"}}, id="create a todo"),
-        pytest.param(
-            {"path": TODOS, "query_string": "sort=-deadline_at&completed=false&limit=20"},
-            id="list sorted todos",
-        ),
+        # Five of these functions check the log files and the version of the schema before a commit.
+        pytest.param({"method": "POST", "path": TODOS, "json": {"title": "Buy milk"}}, 41, id="create a todo"),
+        pytest.param({"path": TODOS, "query_string": QUERY}, 36, id="list sorted todos"),
     ],
 )
-def test_request_passes_few_files_and_functions(file_client: FlaskClient, options: dict[str, Any]) -> None:
+def test_request_passes_few_files_and_functions(
+    file_client: FlaskClient, options: dict[str, Any], max_functions: int
+) -> None:
     passed: set[tuple[str, str]] = set()
 
     def note(frame: FrameType, event: str, _: object) -> None:
@@ -46,7 +46,7 @@ def test_request_passes_few_files_and_functions(file_client: FlaskClient, option
     former = sys.getprofile()
     sys.setprofile(note)
     try:
-        response = file_client.application(environ, lambda *_: None)
+        response = file_client.application(environ, lambda *_: None)  # type: ignore[arg-type]
         list(response)
     finally:
         sys.setprofile(former)
