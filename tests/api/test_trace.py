@@ -26,7 +26,11 @@ def file_client(tmp_path: Any) -> FlaskClient:
     ("options", "max_functions"),
     [
         # Five of these functions check the log files and the version of the schema before a commit.
-        pytest.param({"method": "POST", "path": TODOS, "json": {"title": "Buy milk"}}, 41, id="create a todo"),
+        pytest.param(
+            {"method": "POST", "path": TODOS, "json": {"title": "Buy milk"}}, 41, id="create a todo"
+        ),
+            {"method": "POST", "path": TODOS, "json": {"title": "Buy milk"}}, 41, id="create a todo"
+        ),
         pytest.param({"path": TODOS, "query_string": QUERY}, 36, id="list sorted todos"),
     ],
 )
