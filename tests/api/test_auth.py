@@ -49,7 +49,7 @@ OPEN = (
     "/api/v1/health",
     "/api/v1/openapi.json",
     "/docs",
-    "/docs/docs.js",
+    "/docs/docs.css",
     "/problems/validation",
     "/",
     "/manifest.webmanifest",

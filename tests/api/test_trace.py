@@ -29,8 +29,6 @@ def file_client(tmp_path: Any) -> FlaskClient:
         pytest.param(
             {"method": "POST", "path": TODOS, "json": {"title": "Buy milk"}}, 41, id="create a todo"
         ),
-            {"method": "POST", "path": TODOS, "json": {"title": "Buy milk"}}, 41, id="create a todo"
-        ),
         pytest.param({"path": TODOS, "query_string": QUERY}, 36, id="list sorted todos"),
     ],
 )
