@@ -38,6 +38,7 @@ _TIME = (
 _TIME_PATTERN = f"^{_DAY}(?:[Tt ]{_TIME})?$"
 _MATCH = re.compile(_TIME_PATTERN).fullmatch
 _DATE_LENGTH = len("2027-01-31")
+LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - local time
 SQLITE_TIME_LENGTH = len("2027-01-31 18:00:00.000000")
 _END_OF_DAY = timedelta(hours=23, minutes=59, seconds=59)
 
@@ -61,6 +62,12 @@ def _text_of(second: int) -> str:
 def wall_now() -> datetime:
     """Return the current wall time in the service's zone: naive, to the microsecond."""
     return datetime.now(service_zone()).replace(tzinfo=None)
+
+
+def days_from_now(days: int) -> datetime:
+    """Return the local time in `days` days, or the last one of the year 9999 if that is earlier."""
+    now = wall_now()
+    return now + timedelta(days=days) if days <= (LAST - now).days else LAST
 
 
 def format_instant(instant: datetime | str) -> str:

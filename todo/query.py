@@ -2,14 +2,13 @@
 
 from array import array
 from collections.abc import Callable, Container, Sequence
-from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from msgspec import UNSET
 from sqlalchemy import Boolean, ColumnElement, Connection, Integer, Row, Select, bindparam, func, or_, select
 
-from todo.clock import wall_now
+from todo.clock import days_from_now, wall_now
 from todo.database.text_search import contains
 from todo.http import cursor
 from todo.models import MOMENT
@@ -19,7 +18,6 @@ from todo.schemas import COLUMNS, ListQuery, Sort, SortKey, TodoOut
 
 TODOS = Todo.__table__
 BY_ID = Sort((SortKey(TODOS.c.id, descending=False),))
-_LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - local time
 
 
 class Filter(NamedTuple):
@@ -32,11 +30,6 @@ class Filter(NamedTuple):
     value: Callable[[Any], Any] | None = None
 
 
-def _end_of_window(days: int) -> datetime:
-    now = wall_now()
-    return now + timedelta(days=days) if days <= (_LAST - now).days else _LAST
-
-
 def _overdue(todos: Any, wanted: bool, now: Any) -> Any:
     if wanted:
         return (todos.completed == False) & (todos.deadline_at < now)  # SQL
@@ -45,7 +38,7 @@ def _overdue(todos: Any, wanted: bool, now: Any) -> Any:
 
 FILTERS = {
     "completed": Filter(lambda todos, wanted, _: todos.completed == wanted, Boolean()),
-    "window": Filter(lambda todos, _, end: todos.deadline_at <= end, MOMENT, _end_of_window),
+    "window": Filter(lambda todos, _, end: todos.deadline_at <= end, MOMENT, days_from_now),
     "overdue": Filter(_overdue, MOMENT, lambda _: wall_now()),
     "deadline_from": Filter(lambda todos, _, time: todos.deadline_at >= time, MOMENT),
     "deadline_before": Filter(lambda todos, _, time: todos.deadline_at < time, MOMENT),
@@ -57,12 +50,14 @@ FILTERS = {
 }
 # Responses to these change with time, although no row changes.
 DEPENDS_ON_NOW = {"window", "overdue"}
+# The filters, with the value of a flag, that only todos with a deadline meet.
+_WITH_DEADLINE = {("window", False), ("deadline_from", False), ("deadline_before", False), ("overdue", True)}
+_NO_DEADLINE = TODOS.c.deadline_at.is_(None)
 # The filters that the index of a sort order serves too, by the first sort key. `q` has no index.
-_SERVED = {
-    "id": {"q", "completed"},
-    "deadline_at": {"q", "completed", "window", "deadline_from", "deadline_before"},
-    "updated_at": {"q", "updated_since"},
-}
+_ALWAYS = {("q", False)}
+_BY_STATE = {*_ALWAYS, ("completed", True), ("completed", False)}
+_SERVED = {"id": _BY_STATE, "deadline_at": _BY_STATE | _WITH_DEADLINE}
+_SERVED["updated_at"] = {*_ALWAYS, ("updated_since", False)}
 # Rows of a sort order that are searched for matches before all matches are sorted instead. SQLite's
 # planner cannot know which is faster: if half of the rows match or none, either costs a second on a
 # million rows. Searching so many rows takes about 20 ms.
@@ -93,7 +88,7 @@ class Listing:
         if query.cursor is not UNSET:
             after = cursor.decode(query.cursor, self._belongs_to, self._sort.types())
         # Null and Boolean values are part of the selects, and `...` stands for the others.
-        self._shape = tuple(map(_shape_of, after))
+        self._shape = tuple(value if value is None or isinstance(value, bool) else ... for value in after)
         self._values |= {f"after_{place}": value for place, value in enumerate(after)}
 
     def count(self, connection: Connection) -> int:
@@ -127,31 +122,29 @@ class Listing:
         return cursor.encode(position, self._belongs_to)
 
 
-def _shape_of(value: Any) -> Any:
-    return value if value is None or isinstance(value, bool) else ...
-
-
 # Building a select takes as long as executing it.
 @lru_cache(maxsize=128)
 def _page_selects(
     dialect: str, filters: _Filters, sort: Sort, shape: Sequence[Any]
 ) -> list[list[Select[Any]]]:
-    """Build the selects of each range, the last of which finds all matches."""
+    served = _SERVED.get(sort[0].column.key, _ALWAYS)
+    has_deadline = not _WITH_DEADLINE.isdisjoint(filters)
     return [
-        _range_selects(dialect, filters, _SERVED.get(sort[0].column.key, {"q"}), *part)
+        _range_selects(dialect, filters, served, *part)
         for part in ranges(sort, shape)
+        if not (has_deadline and part[0] and part[0][0].compare(_NO_DEADLINE))  # an empty range
     ]
 
 
 def _range_selects(
     dialect: str,
     filters: _Filters,
-    served: Container[str],
+    served: Container[tuple[str, bool]],
     conditions: Sequence[ColumnElement[bool]],
     keys: Sequence[SortKey],
 ) -> list[Select[Any]]:
     rows = select(*COLUMNS).where(*conditions)
-    if dialect != "sqlite" or all(name in served for name, _ in filters):
+    if dialect != "sqlite" or all(item in served for item in filters):
         return [rows.where(*_conditions(TODOS.c, filters)).order_by(*_order(TODOS.c, keys)).limit(_SIZE)]
     # A subquery with a limit keeps the planner from the index of the sort order, or of the filter.
     first = rows.order_by(*_order(TODOS.c, keys)).limit(SEARCHED_ROWS).subquery()
