@@ -1,10 +1,12 @@
 """The system's Chromium, driven by Playwright."""
 
+import atexit
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, Playwright, sync_playwright
 
 CHROMIUM = shutil.which("chromium")
 NONE = "Chromium is not installed"
@@ -19,12 +21,19 @@ _ARGUMENTS = (
 )
 
 
+@cache
+def _playwright() -> Playwright:
+    """Start Playwright, once in a process: a second one cannot run beside it."""
+    playwright = sync_playwright().start()
+    atexit.register(playwright.stop)
+    return playwright
+
+
 @contextmanager
 def chromium() -> Iterator[Browser]:
     """Run a browser."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
-        try:
-            yield browser
-        finally:
-            browser.close()
+    browser = _playwright().chromium.launch(executable_path=CHROMIUM, args=_ARGUMENTS)
+    try:
+        yield browser
+    finally:
+        browser.close()

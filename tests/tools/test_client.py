@@ -87,10 +87,14 @@ def terminal(
     url: str, *arguments: str, columns: int = 80, variables: dict[str, str] | None = None
 ) -> list[str]:
     """The lines that a command prints on a terminal."""
+    variables = {"TERM": "xterm"} | (variables or {})
+    variables = environment(TODOS_URL=url, XDG_CONFIG_HOME="/none", **variables)
+    for name in ("COLUMNS", "LINES"):  # they would win over the size of the terminal
+        variables.pop(name, None)
     child = pexpect.spawn(
         COMMAND[0],
         [*COMMAND[1:], *arguments],
-        env=environment(TODOS_URL=url, XDG_CONFIG_HOME="/none", **{"TERM": "xterm"} | (variables or {})),
+        env=variables,
         cwd=str(ROOT),
         encoding="utf-8",
         timeout=PATIENCE,
@@ -347,7 +351,7 @@ class TestOnATerminal:
         create(server, "Later", deadline_at="9999-01-01")
         create(server, "Done", deadline_at="2001-01-01", completed=True)
         header, late, done, later = terminal(server.url, "--all")
-        assert re.match(r"\x1b\[1m +ID ", header)
+        assert re.match(r"\x1b\[1m *ID ", header)
         assert "\x1b[31m2001-01-01" in late
         assert "\x1b[31m" not in done + later
         assert "\x1b[32m✓" in done
