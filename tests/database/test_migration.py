@@ -181,7 +181,7 @@ class TestVersions(FileDatabaseTest):
 
     def test_schema_of_another_release_is_refused(self) -> None:
         self.start()
-        for version, words in ((None, "Run flask --app todo db upgrade"), ("9999", "install that release")):
+        for version, words in ((None, "Run flask --app todo db upgrade"), ("9999", "Install that release")):
             self.set_version(version)
             with self.assertRaises(StartupError) as caught:
                 self.start()
@@ -213,7 +213,7 @@ class TestVersions(FileDatabaseTest):
         self.assertRegex(run(args=["--help"]).output, r"(?s)Commands:.*backup.*db.*restore")
         self.assertEqual("Upgraded the schema.\n", run(args=["db", "upgrade"]).output)
         self.assertTrue((self.folder / "db.sqlite.before-upgrade-1").exists())
-        self.assertIn("already", run(args=["db", "upgrade"]).output)
+        self.assertIn("up to date", run(args=["db", "upgrade"]).output)
         self.assertEqual(0, run(args=["token", "list"]).exit_code)
 
     def test_no_connection_crosses_the_fork(self) -> None:
