@@ -56,7 +56,8 @@ def keep(todo: Stored) -> Stored:
 
 
 def lose_in_csv(todo: Stored) -> Stored:
-    return todo._replace(description=todo.description or None, uid=None)
+    blank = todo.description is None or not todo.description.strip()
+    return todo._replace(description=None if blank else todo.description, uid=None)
 
 
 def lose_in_todotxt(todo: Stored) -> Stored:

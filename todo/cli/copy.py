@@ -20,9 +20,9 @@ LAST_ID = {
     "WHERE table_schema = database() AND table_name = 'todos'",
 }
 COUNT_ON = {
-    "sqlite": "INSERT INTO sqlite_sequence (name, seq) VALUES ('todos', {})",
-    "postgresql": "SELECT setval('todos_id_seq', {})",
-    "mariadb": "ALTER TABLE todos AUTO_INCREMENT = {} + 1",
+    "sqlite": "INSERT INTO sqlite_sequence (name, seq) VALUES ('todos', {last_id})",
+    "postgresql": "SELECT setval('todos_id_seq', {last_id})",
+    "mariadb": "ALTER TABLE todos AUTO_INCREMENT = {next_id}",
 }
 
 
@@ -60,7 +60,9 @@ def _copy(source: Connection, target: Connection) -> dict[str, int]:
     last_id = source.exec_driver_sql(LAST_ID[source.dialect.name]).scalar()
     if last_id:
         # Before the rows, because MariaDB commits here.
-        target.exec_driver_sql(COUNT_ON[target.dialect.name].format(int(last_id)))
+        target.exec_driver_sql(
+            COUNT_ON[target.dialect.name].format(last_id=int(last_id), next_id=int(last_id) + 1)
+        )
     counts = {}
     for table in tables:
         counts[table.name] = 0

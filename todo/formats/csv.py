@@ -54,7 +54,7 @@ FORMAT = Format(
     head=f"{','.join(MEMBERS)}\r\n".encode(),
     # An open quote.
     truncation_marker=b'"INCOMPLETE: the service failed midway. Ask again.',
-    limitations="CSV does not distinguish an empty description from none, and has no UIDs of imported todos.",
+    limitations="CSV does not distinguish a blank description from none, and has no UIDs of imported todos.",
 )
 
 
