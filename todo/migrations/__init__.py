@@ -1,1 +1,1 @@
-"""Alembic migrations. Alembic runs `env.py` for each command."""
+"""The versions of the schema, as Alembic reads them: it runs `env.py` for each command."""

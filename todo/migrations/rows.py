@@ -1,4 +1,4 @@
-"""Convert values in SQLite tables without constraints. Report ambiguous values.
+"""Values in SQLite tables without constraints: converted if they have one meaning, else reported.
 
 Tables of the first release accept any value. A migration that adds constraints calls `convert` first.
 """
@@ -50,7 +50,7 @@ _FORMATS = [
 def convert(connection: sa.Connection) -> None:
     """Convert the values of `todos` that the service cannot read.
 
-    Raises StartupError with every row that a person must correct, before any change.
+    Raises StartupError, with every row that needs a person's decision, before anything is changed.
     """
     zone = service_zone() if has_app_context() else UTC
     changes: list[dict[str, Any]] = []
@@ -97,7 +97,7 @@ def _problems(todo_id: int, title: object, description: object, completed: objec
 
 
 def parse(value: object, zone: tzinfo) -> datetime | None:
-    """Parse `value` into a time in `zone` without an offset. Return None if it is ambiguous or invalid."""
+    """Return the time that `value` means, in `zone` and without an offset; None unless it means one time."""
     if isinstance(value, int | float):
         return _from_number(value, zone)
     if not isinstance(value, str):

@@ -1,1 +1,1 @@
-"""The routes of the service, one blueprint per file."""
+"""The addresses that the service answers, one blueprint a file."""
