@@ -1,4 +1,4 @@
-"""The table of access tokens. Only hashes of tokens are stored."""
+"""Tokens that let clients in, of which only a hash is kept."""
 
 import hashlib
 import secrets
@@ -9,12 +9,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 from todo.clock import utc_now
 from todo.models import MOMENT, TABLE_OPTIONS, db, text_of
 
-PREFIX = "todo_"  # lets secret scanners recognize leaked tokens
+PREFIX = "todo_"  # by which scanners of source code tell that a secret was leaked
 NAME_LENGTH = 80
 
 
 class Token(db.Model):  # type: ignore[name-defined, misc]
-    """An access token of a client. Revoking the token deletes the row."""
+    """A client's right of entry; revoking it deletes the row."""
 
     __tablename__ = "tokens"
     __table_args__ = TABLE_OPTIONS
@@ -30,10 +30,10 @@ class Token(db.Model):  # type: ignore[name-defined, misc]
 
 
 def make_secret() -> str:
-    """Return a token of 256 random bits, which needs no slow hash."""
+    """Make a token of 256 random bits, which need no slow hash."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def hash_secret(secret: str) -> str:
-    """Return the hash of a token as stored: SHA-256 in hexadecimal digits."""
+    """Hash a token as the table has it: SHA-256 in hexadecimal digits."""
     return hashlib.sha256(secret.encode()).hexdigest()
