@@ -11,9 +11,9 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     """Return the WSGI application, with its database ready.
 
     `config_overrides` wins over the environment (`TODO_<NAME>`), and the environment over the defaults.
-    Raises `config.StartupError`, a sentence for the operator, if the service cannot start.
+    Raises `config.StartupError`, with advice for the operator, if the service cannot start.
     """
-    # Imported here, so that the command line for people, a module of this package too, starts without them.
+    # Imported here, so that `todo.client` starts without these modules.
     from flask import Flask
 
     from todo import cli, config, database, openapi

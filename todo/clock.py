@@ -1,4 +1,4 @@
-"""The only clock of the service, and the two kinds of time that it knows.
+"""The only clock of the service, and its two kinds of time.
 
 An *instant* (`created_at`, `updated_at`) is UTC. A *wall time* (`deadline_at`) is local time in the
 zone of the setting `TIMEZONE`. The database stores both as naive datetimes.
@@ -15,7 +15,7 @@ from flask import current_app
 
 
 def _day(separator: str) -> str:
-    """Return a pattern of the days that exist in the years 1 to 9999, without look-ahead (RE2 has none)."""
+    """Return a pattern of all days in the years 1 to 9999, without look-ahead, which RE2 does not support."""
     year = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
     fourth = "(?:0[48]|[2468][048]|[13579][26])"
     return (
@@ -71,7 +71,7 @@ def days_from_now(days: int) -> datetime:
 
 
 def format_instant(instant: datetime | str) -> str:
-    """Format an instant as `2023-02-27T12:00:00.000000Z`; as text, it is in the format of SQLite.
+    """Format an instant, a datetime or text as stored by SQLite, as `2023-02-27T12:00:00.000000Z`.
 
     Raises ValueError for text that is not a time.
     """

@@ -1,6 +1,6 @@
-"""Keyset pages: the rows behind a position, as ranges that an index serves.
+"""Keyset pagination: the rows after a position, as ranges that an index serves.
 
-A page begins behind the sort values of the last row, so no row is skipped or repeated while others write.
+A page begins after the sort values of the last row, so no row is skipped or repeated while others write.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ Range = tuple[list[ColumnElement[bool]], Sequence[SortKey]]
 
 
 def ranges(sort: Sort, shape: Sequence[Any]) -> Iterator[Range]:
-    """Divide the rows behind a position into ranges, or all rows if there is none.
+    """Divide the rows after a position, or all rows without a position, into ranges.
 
     `shape` has the null and Boolean values of the position, and `...` for values that are parameters.
     """
@@ -29,7 +29,7 @@ def ranges(sort: Sort, shape: Sequence[Any]) -> Iterator[Range]:
 
 
 def all_ranges(keys: Sequence[SortKey]) -> Iterator[Range]:
-    """Divide all rows into ranges that follow each other in the order of `keys`.
+    """Divide all rows into consecutive ranges in the order of `keys`.
 
     One index serves each range, because the ranges of a null or a Boolean value need no sort by that
     column: null values last is a second range rather than a sort by `IS NULL`.
@@ -46,7 +46,7 @@ def all_ranges(keys: Sequence[SortKey]) -> Iterator[Range]:
 
 
 def ranges_behind(keys: Sequence[SortKey], position: Sequence[Any]) -> Iterator[Range]:
-    """Divide the rows behind `position`, which has a value for each key, in the same way."""
+    """Divide the rows after `position`, which has a value for each key, in the same way."""
     (column, descending), *rest = keys
     value, *others = position
     if rest:

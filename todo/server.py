@@ -4,7 +4,7 @@ from flask.cli import FlaskGroup
 
 from todo import create_app
 
-# Settings come from the environment alone, not from a file .env of the current folder.
+# Read settings from the environment only, not from a file .env in the current folder.
 main = FlaskGroup(
     name="todo-server", create_app=create_app, load_dotenv=False, help="Run and manage the service."
 )

@@ -175,7 +175,7 @@ class TestCommands(AuthTest):
         self.client.get(TODOS, headers={"Authorization": f"Bearer {secret}"})
         heading, calendar, phone = self.run_command("list").splitlines()
         time = r"\d{4}-\d\d-\d\d \d\d:\d\dZ"
-        self.assertRegex(heading, r"^NAME +MAY +MADE +LAST USED +EXPIRES$")
+        self.assertRegex(heading, r"^NAME +MAY +CREATED +LAST USED +EXPIRES$")
         self.assertRegex(calendar, rf"^calendar +feed +{time} +never +never$")
         self.assertRegex(phone, rf"^phone +read, write +{time} +{time} +{time}$")
 
@@ -188,8 +188,8 @@ class TestCommands(AuthTest):
     def test_token_command_reports_mistakes(self) -> None:
         self.make("phone")
         for arguments, exit_code, message in (
-            (("create", "phone"), 1, "There is a token phone already"),
-            (("revoke", "tablet"), 1, "There is no token tablet"),
+            (("create", "phone"), 1, "The token phone exists already"),
+            (("revoke", "tablet"), 1, "The token tablet does not exist"),
             (("create", " "), 2, "printable characters"),
             (("create", "x" * 81), 2, "printable characters"),
             (("create", "tablet", "--expires", "0"), 2, "--expires"),

@@ -141,7 +141,7 @@ created_at, updated_at, uid (it is 'c').
 2027-01-31T18:00:00+10:00, with at most nine fraction digits, in the years 1 to 9999 (it is 'soon').
 -:2: A todo must be a JSON object.
 -:2: A todo must be a JSON object.
--:2: The text has half of a surrogate pair (\\ud800 to \\udfff alone).
+-:2: The text must not contain lone surrogates (\\ud800 to \\udfff alone).
 """
 
 

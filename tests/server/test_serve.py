@@ -53,7 +53,7 @@ class TestRefusals(unittest.TestCase):
             ("--port 0", "Invalid port 0"),
             ("--port 65536", "Invalid port 65536"),
             ("--host 192.0.2.1 --port 6400", "Cannot listen on 192.0.2.1:6400 (Cannot assign"),
-            ("--host 0.0.0.0 --port 6399", "On 0.0.0.0 every client that reaches this machine could read"),
+            ("--host 0.0.0.0 --port 6399", "On 0.0.0.0 everyone who can reach this machine could read"),
         ):
             with self.subTest(arguments):
                 result = run(args=f"serve {arguments}")

@@ -8,19 +8,19 @@ from todo import database
 from todo.cli import backup, copy, fake, schema, serve, tokens, transfer
 from todo.config import StartupError
 
-# Commands for a database whose schema is of another release.
+# Commands that also work with the schema of another release.
 FOR_ANY_SCHEMA = {"db", "backup", "restore"}
 
 
 class Commands(AppGroup):
-    """The commands of an app, most of which need the schema of this release."""
+    """The commands of an app. Most of them require the schema of this release."""
 
     def __init__(self, app: Flask) -> None:
         super().__init__(app.name)
         self.app = app
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """List the commands that are for the schema that is there."""
+        """List the commands that work with the current schema."""
         names = super().list_commands(context)
         with self.app.app_context():
             try:
@@ -30,7 +30,7 @@ class Commands(AppGroup):
         return names
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """Return a command. Raises StartupError where it is not for the schema that is there."""
+        """Return a command. Raises StartupError if the command requires another schema."""
         command = super().get_command(context, name)
         if command is not None and name not in FOR_ANY_SCHEMA:
             with self.app.app_context():
@@ -39,7 +39,7 @@ class Commands(AppGroup):
 
 
 def is_choosing() -> bool:
-    """Tell whether `flask` makes the app to look for a command in it, and has not begun one."""
+    """Return True if `flask` creates the app only to look up a command."""
     context = click.get_current_context(silent=True)
     return context is not None and isinstance(context.command, FlaskGroup)
 

@@ -1,4 +1,4 @@
-"""The commands `backup` and `restore`: a copy of the whole database, made by its own tools."""
+"""The commands `backup` and `restore`, which use the tools of each database."""
 
 import os
 import re
@@ -40,7 +40,7 @@ _Bar = Callable[[int], object]  # takes a number of bytes
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
 @with_appcontext
 def backup(file: Path) -> None:
-    """Write the database, as it is at one moment, to FILE. The service may run meanwhile.
+    """Write a snapshot of the database to FILE. The service can stay running.
 
     FILE has the format of the database's own tool: a database file for SQLite, pg_dump for PostgreSQL,
     mariadb-dump for MariaDB. An earlier backup in FILE is replaced once the new one is complete and checked.
@@ -100,7 +100,7 @@ def restore(file: Path, *, overwrite: bool) -> None:
 
 
 def _find_foreign_object(file: Path, connection: Connection) -> str | None:
-    """Return what makes `file` no backup of this service, in a sentence; None if it is one."""
+    """Return why `file` is not a backup of this service, or None if it is a valid backup."""
     if connection.dialect.name == "sqlite":
         return sqlite.find_foreign_object(file, schema.released_ddl())
     return _tools(connection).find_foreign_object(file)

@@ -12,7 +12,7 @@ from todo import database
 from todo.models import db
 
 ROWS = 1000  # in one statement
-# No id is ever used again. The target counts on from the last id, even if that todo is deleted.
+# Ids are never reused. The target continues from the last id, even if that todo was deleted.
 LAST_ID = {
     "sqlite": "SELECT seq FROM sqlite_sequence WHERE name = 'todos'",
     "postgresql": "SELECT last_value FROM todos_id_seq WHERE is_called",
@@ -78,7 +78,7 @@ def _copy(source: Connection, target: Connection) -> dict[str, int]:
 
 
 def _chunks(connection: Connection, table: Table) -> Iterator[list[Row[tuple[object, ...]]]]:
-    """Yield the rows in the order of their key, so many that no statement takes long."""
+    """Yield the rows in the order of their keys, in chunks that keep statements short."""
     (key,) = table.primary_key
     statement = select(table).order_by(key).limit(ROWS)
     rows = list(connection.execute(statement))

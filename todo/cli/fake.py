@@ -44,7 +44,7 @@ _DETAILS = (
 @click.option("--add", is_flag=True, help="Add to the existing todos.")
 @with_appcontext
 def fake(count: int, *, add: bool) -> None:
-    """Create N plausible todos, to try the service with."""
+    """Create N sample todos."""
     if not add and db.session.scalar(select(Todo.id).limit(1)) is not None:
         raise click.ClickException("The database has todos. Use --add to create more, or another database.")
     todos = islice(_todos(), count)

@@ -9,7 +9,7 @@ from todo.database import schema as database_schema
 
 @click.group("db")
 def schema() -> None:
-    """Bring the schema of the database to that of this release."""
+    """Upgrade or copy the database."""
 
 
 @schema.command("upgrade")
@@ -17,11 +17,11 @@ def schema() -> None:
 def upgrade_schema() -> None:
     """Upgrade the schema. A SQLite file is copied to FILE.before-upgrade-1 (-2, …) first."""
     upgraded = database.upgrade_schema()
-    click.echo("The schema is upgraded." if upgraded else "The schema is that of this release already.")
+    click.echo("Upgraded the schema." if upgraded else "The schema is up to date.")
 
 
 @schema.command("revision")
 @click.argument("message")
 def write_revision(message: str) -> None:
-    """Write a migration that has what the models have and the migrations don't, for a developer to edit."""
+    """Write a migration draft for changed models. For developers of the service."""
     database_schema.write_revision(message)

@@ -41,7 +41,7 @@ LOCK = "lock"
 
 MAX_HEAD = 64 * 1024  # bytes of a request line and its headers
 ENDING = {signal.SIGINT, signal.SIGTERM}
-# A worker that dies again within so many seconds waits 1, 2, 4 ... seconds before its next start.
+# A worker that dies again within this many seconds waits 1, 2, 4 ... seconds before its next start.
 RESTART_MEMORY = 120
 MAX_RESTART_DELAY = 30
 
@@ -54,7 +54,7 @@ MAX_RESTART_DELAY = 30
 @with_appcontext
 def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: bool) -> None:
     """Serve the API with the production server, until Ctrl-C."""
-    # Imported here, because the other commands and the development server do not need it.
+    # Imported here, because other commands do not need the server.
     from granian.constants import HTTPModes, Interfaces
     from granian.http import HTTP1Settings
     from granian.log import LogLevels
@@ -73,7 +73,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     address = _resolve(host, port)
     if not (ip_address(address).is_loopback or app.config["REQUIRE_TOKEN"] or insecure):
         raise StartupError(
-            f"On {host} every client that reaches this machine could read and change all todos. Set "
+            f"On {host} everyone who can reach this machine could read and change all todos. Set "
             "TODO_REQUIRE_TOKEN=true and create tokens with flask --app todo token create NAME, listen on "
             "127.0.0.1, or use --insecure if a proxy or firewall restricts access."
         )
@@ -122,36 +122,36 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
 
 
 class _Restarts(dict[int, float]):
-    """When workers were restarted, in the form in which Granian asks for it.
+    """The restart times of workers, as the mapping that Granian uses.
 
-    Granian ends the service, healthy workers included, if a worker dies twice within 5.5 seconds. So it
-    reads nothing here, and the next worker of that number waits before it starts.
+    Granian ends the service, healthy workers included, if a worker dies twice within 5.5 seconds. So
+    this mapping returns no times, and a worker that died repeatedly waits before its next start.
     """
 
     def __init__(self, logger: Logger) -> None:
         super().__init__()
         self.logger = logger
         self.times: dict[int, list[float]] = {}
-        self.delay = 0  # seconds, of the worker that is forked next
+        self.delay = 0  # seconds before the start of the next worker
 
     def __setitem__(self, index: int, now: float) -> None:
-        """Note the restart of a worker, before it is forked."""
+        """Record the restart of a worker before fork()."""
         times = self.times.setdefault(index, [])
         times[:] = [time for time in times if now - time < RESTART_MEMORY] + [now]
         self.delay = min(2 ** (len(times) - 2), MAX_RESTART_DELAY) if len(times) > 1 else 0
         self.logger.error("Worker %d ended unexpectedly. It starts again in %d s.", index + 1, self.delay)
 
     def get(self, _: int, default: Any = None) -> Any:
-        """Return `default`: no worker was restarted lately."""
+        """Return `default`, so that Granian never ends the service."""
         return default
 
     def clear(self) -> None:
-        """Keep the times."""
+        """Ignore the call, to remember the times."""
 
 
 @contextmanager
 def _metrics_folder() -> Iterator[Path]:
-    """Create the folder in which workers count, and remove those of services that were killed.
+    """Create the folder of the workers' metrics, and remove folders of killed services.
 
     The main process holds a lock in it, and so do its workers, which inherit the lock.
     """
@@ -264,7 +264,7 @@ def _end_with_parent() -> None:
 
 
 def _place(engine: Engine) -> str:
-    """Return the place of the data for the start message."""
+    """Describe where the data is, for the start message."""
     if database.in_memory(engine):
         return "memory, until the service ends"
     return str(sqlite.file_of(engine.url) or without_secrets(engine.url))

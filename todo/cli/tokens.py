@@ -15,26 +15,29 @@ from todo.models.token import NAME_LENGTH, Token, hash_secret, make_secret
 
 def _short_name(_: click.Context, __: click.Parameter, name: str) -> str:
     if len(name) > NAME_LENGTH or not name.isprintable() or not name.strip():
-        raise click.BadParameter(f"take 1 to {NAME_LENGTH} printable characters.")
+        raise click.BadParameter(f"use 1 to {NAME_LENGTH} printable characters.")
     return name
 
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke the tokens that let clients in (see the setting REQUIRE_TOKEN)."""
+    """Create, list and revoke access tokens (see the setting REQUIRE_TOKEN)."""
 
 
 @token.command("create")
 @click.argument("name", callback=_short_name)
-@click.option("--read-only", is_flag=True, help="It may read, and not write.")
-@click.option("--feed", is_flag=True, help="It opens the calendar feed alone, in the feed's address.")
+@click.option("--read-only", is_flag=True, help="Allow reads only.")
+@click.option("--feed", is_flag=True, help="Allow only the calendar feed, and print its URL.")
 @click.option("--page", is_flag=True, help="Print a link that opens the page with this token.")
 @click.option(
-    "--expires", type=click.IntRange(1, 36500), metavar="DAYS", help="It is valid for so many days."
+    "--expires",
+    type=click.IntRange(1, 36500),
+    metavar="DAYS",
+    help="Days until it expires. Default: never.",
 )
 @with_appcontext
 def create_token(name: str, expires: int | None, *, read_only: bool, feed: bool, page: bool) -> None:
-    """Make a token called NAME, and show it this once."""
+    """Create the token NAME, and print it. It cannot be shown again."""
     secret = make_secret()
     now = utc_now()
     db.session.add(
@@ -50,13 +53,13 @@ def create_token(name: str, expires: int | None, *, read_only: bool, feed: bool,
         db.session.commit()
     except IntegrityError:
         raise click.ClickException(
-            f"There is a token {name} already: revoke it first, or take another name."
+            f"The token {name} exists already. Revoke it first, or use another name."
         ) from None
     address = f"http://{current_app.config['HOST']}:{current_app.config['PORT']}"
     if feed:
         click.echo(f"{address}/api/v1/todos.ics?token={secret}")
     elif page:
-        # Browsers send no fragment, so that the token stays out of logs.
+        # Browsers do not send the fragment, so the token stays out of logs.
         click.echo(f"{address}/#token={secret}")
     else:
         click.echo(secret)
@@ -65,8 +68,8 @@ def create_token(name: str, expires: int | None, *, read_only: bool, feed: bool,
 @token.command("list")
 @with_appcontext
 def list_tokens() -> None:
-    """List the tokens: what each may do, and when it was made, last used, and expires."""
-    rows: list[tuple[str, ...]] = [("NAME", "MAY", "MADE", "LAST USED", "EXPIRES")]
+    """List the tokens with their permissions, and when each was created, last used, and expires."""
+    rows: list[tuple[str, ...]] = [("NAME", "MAY", "CREATED", "LAST USED", "EXPIRES")]
     for known in db.session.scalars(select(Token).order_by(Token.name)):
         may = "feed" if known.feed else "read" if known.read_only else "read, write"
         times = (known.created_at, known.last_used_at, known.expires_at)
@@ -82,10 +85,10 @@ def list_tokens() -> None:
 @click.argument("name")
 @with_appcontext
 def revoke_token(name: str) -> None:
-    """Revoke the token called NAME, at once."""
+    """Revoke the token NAME immediately."""
     revoked = db.session.scalar(select(Token).where(Token.name == name))
     if revoked is None:
-        raise click.ClickException(f"There is no token {name}: see flask --app todo token list.")
+        raise click.ClickException(f"The token {name} does not exist. Run flask --app todo token list.")
     db.session.delete(revoked)
     db.session.commit()
-    click.echo(f"{name} is revoked.")
+    click.echo(f"Revoked {name}.")

@@ -94,7 +94,7 @@ def _printable(text: str) -> str:
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Show one sentence if the file or the database cannot be used."""
+    """Turn errors of the file and the database into one message."""
     try:
         yield
     except Problem as problem:
@@ -301,7 +301,7 @@ class _Staged:
             found = islice(faults(TodoEntry, values, "#"), _MAX_PROBLEMS_OF_TODO)
             return [_describe(fault, values) for fault in found]
         except UnicodeEncodeError:
-            return ["The text has half of a surrogate pair (\\ud800 to \\udfff alone)."]
+            return ["The text must not contain lone surrogates (\\ud800 to \\udfff alone)."]
         todo_id = None if todo.id is UNSET else todo.id
         if todo_id is not None and not 1 <= todo_id <= _MAX_ID:
             return [f"id must be a whole number from 1 to {_MAX_ID} (it is {todo_id})."]
@@ -386,7 +386,7 @@ def _import(staged: _Staged, *, dry_run: bool) -> int:
 
 
 def _known(connection: Connection, uids: list[str]) -> set[str]:
-    """Return the UIDs that stored todos have."""
+    """Return the UIDs of stored todos."""
     stored = TODOS.join(IMPORTS, IMPORTS.c.todo_id == TODOS.c.id)
     imported = set(
         connection.scalars(select(IMPORTS.c.uid).select_from(stored).where(IMPORTS.c.uid.in_(uids)))

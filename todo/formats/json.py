@@ -127,7 +127,7 @@ class _Text:
             except ValidationFailed as error:
                 raise ParseError(self.line, str(error.description)) from None
             except ValueError:
-                raise ParseError(self.line, "The value has a number of thousands of digits.") from None
+                raise ParseError(self.line, "The value contains a number with thousands of digits.") from None
         self._advance(end)
         return value
 

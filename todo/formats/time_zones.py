@@ -98,7 +98,7 @@ def definition(zone: str) -> bytes:
 
 
 def _onsets(zone: ZoneInfo) -> Iterator[_Onset]:
-    """Yield the changes of the clock, beginning with a change that is none at the first moment."""
+    """Yield the changes of the clock, beginning with an entry for the offset at the first moment."""
     start, end = (int(datetime(year, 1, 1, tzinfo=UTC).timestamp()) for year in (_YEARS[0], _YEARS[-1] + 1))
 
     def at(second: int) -> datetime:

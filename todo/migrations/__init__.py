@@ -1,1 +1,1 @@
-"""The versions of the schema, as Alembic reads them: it runs `env.py` for each command."""
+"""Alembic migrations. Alembic runs `env.py` for each command."""

@@ -1,4 +1,4 @@
-"""Run migrations on the connection that `todo.database.schema` gives."""
+"""Run migrations on the connection of `todo.database.schema`."""
 
 from alembic import context
 
@@ -7,6 +7,6 @@ from todo.models import db
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=db.metadata,
-    render_as_batch=True,  # SQLite alters little in place
+    render_as_batch=True,  # SQLite has limited ALTER TABLE
 )
 context.run_migrations()

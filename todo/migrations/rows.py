@@ -1,4 +1,4 @@
-"""Values in SQLite tables without constraints: converted if they have one meaning, else reported.
+"""Convert values in SQLite tables without constraints. Report ambiguous values.
 
 Tables of the first release accept any value. A migration that adds constraints calls `convert` first.
 """
@@ -50,7 +50,7 @@ _FORMATS = [
 def convert(connection: sa.Connection) -> None:
     """Convert the values of `todos` that the service cannot read.
 
-    Raises StartupError, with every row that needs a person's decision, before anything is changed.
+    Raises StartupError with every row that a person must correct, before any change.
     """
     zone = service_zone() if has_app_context() else UTC
     changes: list[dict[str, Any]] = []
@@ -97,7 +97,7 @@ def _problems(todo_id: int, title: object, description: object, completed: objec
 
 
 def parse(value: object, zone: tzinfo) -> datetime | None:
-    """Return the time that `value` means, in `zone` and without an offset; None unless it means one time."""
+    """Parse `value` into a time in `zone` without an offset. Return None if it is ambiguous or invalid."""
     if isinstance(value, int | float):
         return _from_number(value, zone)
     if not isinstance(value, str):

@@ -1,1 +1,1 @@
-"""The addresses that the service answers, one blueprint a file."""
+"""The routes of the service, one blueprint per file."""

@@ -27,12 +27,12 @@ from todo.views.routes import change, count, create, json_response, remove
 batch = Blueprint("batch", __name__, url_prefix="/api/v1")
 batch.before_request(parameters.refuse)
 
-# In the order of the ids, so that two batches cannot wait for each other.
+# Lock in the order of the ids, so that two batches cannot deadlock.
 LOCK = (
     select(Todo.id).where(Todo.id.in_(bindparam("ids", expanding=True))).order_by(Todo.id).with_for_update()
 )
 
-Result = TodoOut | dict[str, Any]  # {} for a todo that was not there to delete
+Result = TodoOut | dict[str, Any]  # {} if the todo to delete did not exist
 
 
 @batch.post("/todos/batch")

@@ -33,7 +33,7 @@ _LIST = (
 def list_deleted() -> Response:
     """List the deleted todos that can be restored, latest deletion first."""
     query = parameters.read(DeletedQuery)
-    response_cache.skip()  # the retention of a todo ends without a change
+    response_cache.skip()  # todos expire without a commit
     with database.read() as connection:
         rows = connection.execute(_LIST, {"after": trash.expiry(), "size": query.limit}).all()
     return json_response([DeletedOut.from_deleted(row) for row in rows])
@@ -43,15 +43,15 @@ def list_deleted() -> Response:
 def restore(todo_id: int | None) -> Response:
     """Restore a deleted todo with its `id` and times.
 
-    A todo that is not deleted is returned as it is.
+    A todo that is not deleted is returned unchanged.
     """
     parameters.refuse()
     return run_idempotent(lambda connection: bring_back(connection, todo_id), todo_response)
 
 
 def bring_back(connection: Connection, todo_id: int | None) -> TodoOut:
-    """Restore a todo and return it. Raises NotFound if it never existed, or if its retention is over."""
-    row = trash.find(connection, todo_id)  # locked, so that only one request inserts it
+    """Restore a todo and return it. Raises NotFound if it never existed, or if it has expired."""
+    row = trash.find(connection, todo_id)  # locked, so that only one request inserts the todo
     if connection.execute(SELECT, {"todo_id": todo_id}).first() is None:
         if row is None:
             raise NotFound("There is no such deleted todo. It may have been deleted too long ago.")

@@ -1,4 +1,4 @@
-"""Documentation for people: the API with Swagger UI, served from here, and a page for each problem type."""
+"""Documentation for people: Swagger UI, and a page for each problem type."""
 
 from functools import cache
 from html import escape
@@ -23,7 +23,7 @@ _FILES = {
     "swagger-ui.css": (_SWAGGER_UI / "swagger-ui.css", "text/css"),
 }
 _HEADERS = {
-    # The style sheet has its pictures as data: URLs.
+    # The style sheet contains images as data: URLs.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; "
     "style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
@@ -40,7 +40,7 @@ docs = Blueprint("docs", __name__)
 @docs.get("/docs")
 @auth.public
 def show_docs() -> Response:
-    """Show this description as a page on which every operation can be tried."""
+    """Show this description as a page that can try every operation."""
     return _send(PAGE)
 
 

@@ -1,4 +1,4 @@
-"""The list at addresses of its own, for programs that can send no `Accept`."""
+"""The list as a calendar and as CSV, for programs that cannot send `Accept`."""
 
 from typing import Annotated, Literal
 
@@ -37,7 +37,7 @@ class CalendarQuery(ListQuery, kw_only=True, frozen=True):
 
 @feeds.before_request
 def _refuse_unknown_parameters() -> None:
-    if request.method == "OPTIONS":  # which has no view to do it
+    if request.method == "OPTIONS":  # OPTIONS has no view that checks the parameters
         is_calendar = request.endpoint == "feeds.get_calendar"
         parameters.read(CalendarQuery if is_calendar else ListQuery, ignore_unknown=is_calendar)
 
@@ -45,21 +45,21 @@ def _refuse_unknown_parameters() -> None:
 @feeds.get("/todos.ics")
 @auth.takes_feed_token
 def get_calendar() -> Response:
-    """Get the todos that match as a calendar to subscribe to.
+    """Get the matching todos as a calendar feed.
 
-    They are tasks (VTODO); with `as=event` the deadlines are events, for calendars that show no tasks.
+    They are tasks (VTODO). With `as=event` the deadlines are events, for calendars without tasks.
     """
-    query = parameters.read(CalendarQuery, ignore_unknown=True)  # calendar programs add their own
+    query = parameters.read(CalendarQuery, ignore_unknown=True)  # calendar programs add parameters
     if query.component is UNSET:
         form = icalendar.format_for(service_zone())
     else:
         form = icalendar.format_for(service_zone(), icalendar.VEVENT)
-        if query.deadline_from is UNSET:  # leave out those without a deadline
+        if query.deadline_from is UNSET:  # skip todos without a deadline
             query = msgspec.structs.replace(query, deadline_from=WallTime.min)
     return listing.respond(query, form, tag_streams=True)
 
 
 @feeds.get("/todos.csv")
 def get_table() -> Response:
-    """Get the todos that match as a table for a spreadsheet."""
+    """Get the matching todos as a table for a spreadsheet."""
     return listing.respond(parameters.read(ListQuery), csv.FORMAT, tag_streams=True)

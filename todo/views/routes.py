@@ -26,7 +26,7 @@ COUNTED = {
     "completed": "Todos created as completed, or sent to be.",
     "deleted": "Todos deleted.",
 }
-# Built once, executed often.
+# Building a statement takes longer than executing it.
 SELECT = select(*COLUMNS).where(Todo.id == bindparam("todo_id"))
 SELECT_FOR_UPDATE = SELECT.with_for_update()
 INSERT = insert(Todo).returning(*COLUMNS)
@@ -79,7 +79,7 @@ def create_todo() -> Response:
 @api.put("/todos/<id:todo_id>")
 @api.patch("/todos/<id:todo_id>")
 def update_todo(todo_id: int | None) -> Response:
-    """Change the members that the request names. The others keep their value.
+    """Change the members in the request. The others keep their values.
 
     PUT and PATCH do the same: a JSON merge patch (RFC 7396).
     """

@@ -1,4 +1,4 @@
-"""What those who run the service ask it: whether it can do its work, and how much it does."""
+"""Endpoints for operators: readiness and metrics."""
 
 import msgspec
 from flask import Blueprint, Response, current_app
@@ -18,13 +18,13 @@ from todo.schemas import Ready
 system = Blueprint("system", __name__)
 system.before_request(parameters.refuse)
 
-# A database that may only be read refuses it, though there is no such row.
+# A read-only database rejects this statement, although it matches no row.
 _WRITE = update(Todo).where(false()).values(completed=Todo.completed)
 
 
 @system.get("/readyz")
 def show_readiness() -> Response:
-    """Tell whether the service can do its work: the database can be reached and written."""
+    """Return `ready` if the service can read and write its database."""
     try:
         database.write(_check_schema)
         path = sqlite.file_of(db.engine.url)
@@ -34,15 +34,15 @@ def show_readiness() -> Response:
     except DBAPIError as error:
         if unavailable(error) is not None:
             raise
-        current_app.logger.exception("The tables of the database are not those of this release")
+        current_app.logger.exception("The database tables do not match this release")
         raise Unavailable(
-            "The tables of the database are not those of this release. The log has the details."
+            "The database tables do not match this release. The server log has the details."
         ) from None
     return Response(msgspec.json.encode(Ready("ready")), content_type="application/json")
 
 
 def _check_schema(connection: Connection) -> None:
-    """Raise DBAPIError where it can't be written, Unavailable where it is of another release."""
+    """Raise DBAPIError if the database is read-only, Unavailable if it belongs to another release."""
     connection.execute(_WRITE)
     if schema.state(connection) is not State.HEAD:
         raise Unavailable(schema.OTHER_RELEASE)

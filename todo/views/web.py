@@ -1,7 +1,7 @@
-"""The page at `/`, a client of the API like any other, with its files, its manifest and its service worker.
+"""The page at `/`, its files, its manifest and its service worker. The page uses only the public API.
 
-The addresses of the files contain a hash of their content. So a browser keeps them for ever, and a module
-that imports `./api.js` gets the version that it was written for.
+The addresses of the files contain a hash of their content. So browsers cache the files forever, and all
+modules of a page have the same version.
 """
 
 import hashlib
@@ -21,7 +21,7 @@ from todo.http.conditional import entity_tag, with_etag
 
 HTML = "text/html"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".png": "image/png", ".svg": "image/svg+xml"}
-# Comments and indentation are a fifth of the text, and nobody who opens the page reads them.
+# Comments and indentation are a fifth of the text, and browsers ignore them.
 _UNREAD = re.compile(rb"^[ \t]*(?://[^\n]*|/\*.*?\*/)?\n|^\t+", re.MULTILINE | re.DOTALL)
 
 
@@ -39,7 +39,7 @@ _WORKER, _ = _FILES.pop("service-worker.js")
 FILES = tuple(_FILES)
 VERSION = hashlib.blake2b(repr(_FILES).encode(), digest_size=6).hexdigest()
 _TEXTS = json.loads((resources.files("todo") / "templates" / "texts.json").read_text(encoding="utf-8"))
-# The texts of the scripts, as JSON that can stand in HTML.
+# The texts of the scripts, as JSON that is safe in HTML.
 _SCRIPT_TEXTS = json.dumps(_TEXTS["script"], ensure_ascii=False, separators=(",", ":")).replace(
     "<", r"\u003c"
 )
@@ -96,7 +96,7 @@ def show_manifest() -> Response:
 @web.get("/service-worker.js")
 @auth.public
 def get_worker() -> Response:
-    """Get the script that keeps the files of the page for a start without a connection."""
+    """Get the script that caches the files of the page for offline use."""
     version = entity_tag([_render_page()])
     files = [_file_url(name) for name in FILES]
     constants = f"const VERSION = {version};\nconst FILES = {json.dumps(files)};\n"
@@ -105,14 +105,14 @@ def get_worker() -> Response:
 
 @web.get(f"/static/<any('{VERSION}'):version>/<any({', '.join(map(repr, FILES))}):file>")
 @auth.public
-def get_file(version: str, file: str) -> Response:  # there is one version
+def get_file(version: str, file: str) -> Response:  # only the current version exists
     """Get a file of the page for people."""
     return _send(*_FILES[file], "max-age=31536000, immutable")
 
 
 @web.app_errorhandler(NotFound)
 def show_not_found(error: NotFound) -> Response:
-    """Show a page to a browser that follows a wrong address; programs get a problem (RFC 9457)."""
+    """Return a page to browsers for an unknown path. Other clients get a problem (RFC 9457)."""
     accepted = request.accept_mimetypes
     if accepted.best_match([problem.MEDIA_TYPE, "application/json", HTML]) != HTML:
         return problem.answer(error)
@@ -148,7 +148,7 @@ def _file_url(name: str) -> str:
 
 
 def _opens(rule: Rule) -> bool:
-    """Return whether a link can lead there, although links carry no token."""
+    """Return True if a link can lead to the route, although links carry no token."""
     view = current_app.view_functions[rule.endpoint]
     return hasattr(view, "is_public") or not current_app.config["REQUIRE_TOKEN"]
 

@@ -1,1 +1,1 @@
-"""A file for each version of the schema; what was released is not changed any more."""
+"""One file per version of the schema. Released files must not change."""

@@ -1,7 +1,7 @@
 """The first version.
 
-The tables that are there already are of a time before versions: those of the first release, a table
-`todos` in SQLite without any constraint, and those made since, which are as they are here.
+Existing tables without a version belong to the first release (a table `todos` in SQLite without
+constraints) or to a later one, whose tables are those of this file.
 """
 
 from typing import Any
@@ -79,7 +79,7 @@ TRIGGERS = {
 
 
 def upgrade() -> None:
-    """Make the tables, and take over the todos of the first release."""
+    """Create the tables, and copy the todos of the first release."""
     connection = op.get_bind()
     dialect = connection.dialect.name
     checks = CHECKS[dialect] | {
@@ -92,7 +92,7 @@ def upgrade() -> None:
     )
     if is_first_release:
         rows.convert(connection)
-        # A rule that a todo of the past breaks would keep it from being changed at all.
+        # A constraint that an old todo violates would prevent every change of that todo.
         checks = {name: check for name, check in checks.items() if not _is_broken(connection, check)}
         op.execute("CREATE TEMPORARY TABLE first_release AS SELECT * FROM todos")
         op.execute("DROP TABLE todos")
@@ -100,7 +100,7 @@ def upgrade() -> None:
     tables.create_all(connection)
     for table in tables.tables.values():
         for index in table.indexes:
-            index.create(connection, checkfirst=True)  # a start on MariaDB may have ended halfway
+            index.create(connection, checkfirst=True)  # an interrupted start on MariaDB may have created some
     if is_first_release:
         columns = "id, title, description, completed, deadline_at, created_at, updated_at"
         op.execute(f"INSERT INTO todos ({columns}) SELECT {columns} FROM first_release ORDER BY id")

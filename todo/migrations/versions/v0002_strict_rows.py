@@ -1,7 +1,7 @@
 """Constraints as strict as the API, and a table of deleted todos.
 
-The index on `description` goes: it cost every write and served one rare sort order. When a later release
-changes `todo.database.constraints`, this file gets its own copy of the present texts.
+Drops the index on `description`, which slowed every write and served one rare sort order. When a later
+release changes `todo.database.constraints`, copy the present constraints into this file.
 """
 
 import sqlalchemy as sa
@@ -18,7 +18,7 @@ down_revision = "0001"
 
 
 def upgrade() -> None:
-    """Add the constraints that no todo breaks, so that each todo can still be changed."""
+    """Add the constraints that no todo violates, so that every todo can still be changed."""
     connection = op.get_bind()
     dialect = connection.dialect.name
     if dialect == "sqlite":
@@ -45,8 +45,8 @@ def upgrade() -> None:
 
 
 def _recreate(connection: sa.Connection, checks: dict[str, str]) -> None:
-    """Create the table again, because SQLite cannot add constraints to a table."""
-    # An id is never used again, so that the number of the last one is kept.
+    """Recreate the table, because SQLite cannot add constraints."""
+    # Ids are never reused, so copy the last one.
     last = connection.exec_driver_sql("SELECT seq FROM sqlite_sequence WHERE name = 'todos'").scalar()
     table: sa.Table = Todo.__table__
     columns = ", ".join(table.columns.keys())
@@ -56,7 +56,7 @@ def _recreate(connection: sa.Connection, checks: dict[str, str]) -> None:
     new.constraints = {new.primary_key}
     for name, check in checks.items():
         new.append_constraint(sa.CheckConstraint(check, name.removeprefix("ck_todos_")))
-    op.execute(CreateTable(new))  # without its triggers, which would check the old rows
+    op.execute(CreateTable(new))  # without triggers, which would check the old rows
     for index in sorted(new.indexes, key=lambda index: str(index.name)):
         op.execute(CreateIndex(index))
     op.execute(f"INSERT INTO todos ({columns}) SELECT {columns} FROM old_todos ORDER BY id")
