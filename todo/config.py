@@ -1,4 +1,4 @@
-"""The settings: one row each, read from the environment as `TODO_<NAME>`."""
+"""The settings. Each one is read from the environment variable `TODO_<NAME>`."""
 
 import os
 import re
@@ -95,14 +95,14 @@ _KUBERNETES_PORT = re.compile(r"(tcp|udp|sctp)://[^/]+:[0-9]+")
 
 
 class StartupError(click.ClickException):
-    """A reason not to start, as a sentence that says what to do.
+    """The service cannot start. The message says why and what to do.
 
-    Flask's command line prints the sentence instead of a traceback.
+    Flask's command line prints the message instead of a traceback.
     """
 
 
 def data_folder() -> str | None:
-    """Return the folder of an installed service's data. In a checkout Flask chooses `instance/`."""
+    """Return the data folder of an installed service, or None in a checkout, where Flask uses `instance/`."""
     if Path(__file__).parents[1].name not in {"site-packages", "dist-packages"}:
         return None
     from platformdirs import user_data_dir  # a checkout does not need it
@@ -111,7 +111,7 @@ def data_folder() -> str | None:
 
 
 def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
-    """Fill `app.config` from the defaults, the environment and `overrides`; the later ones win.
+    """Fill `app.config` from the defaults, the environment and `overrides`, which take precedence.
 
     Raises StartupError for an unknown `TODO_` variable or an invalid value.
     """
@@ -131,7 +131,7 @@ def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
     app.config.from_mapping(overrides)
     for name in settings:
         value = app.config[name]
-        if isinstance(value, str) and value != value.strip():  # not in the message: it may be a secret
+        if isinstance(value, str) and value != value.strip():  # the message omits the possible secret
             raise StartupError(f"{name} has white space at its start or end. Remove it from {PREFIX}{name}.")
     app.config["SQLALCHEMY_DATABASE_URI"] = _expand_home(app.config["SQLALCHEMY_DATABASE_URI"])
     app.extensions["todo.ignored_variables"] = sorted(ignored)
@@ -139,7 +139,7 @@ def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
 
 
 def without_secrets(url: URL) -> str:
-    """Return a URL for messages: without password and query, in which drivers accept passwords too."""
+    """Return the URL without the password and the query, which may contain a password too."""
     return url.set(query={}).render_as_string()
 
 
@@ -178,5 +178,5 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _zone_names() -> set[str]:
-    """Return the names that browsers and calendars know too, unlike `localtime` or `posix/Europe/Berlin`."""
+    """Return the names of the tz database, without `localtime` or `posix/Europe/Berlin`."""
     return {*(resources.files("tzdata") / "zones").read_text().split()} - {"Factory"}

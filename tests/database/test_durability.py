@@ -108,7 +108,7 @@ class TestCauses(FileDatabaseTest):
 
     def test_missing_file_gives_503_then_recovers(self) -> None:
         away = self.path.rename(self.folder / "away")
-        self.check("gone", reads=False)
+        self.check("file is missing", reads=False)
         self.assertFalse(self.path.exists())
         away.rename(self.path)
         self.check_service()
@@ -119,9 +119,9 @@ class TestCauses(FileDatabaseTest):
         for title in ("lost", "too"):
             self.client.post(TODOS, json={"title": title})
         self.path.unlink()
-        self.check("gone", reads=False)
+        self.check("file is missing", reads=False)
         shutil.copy(self.folder / "copy", self.path)
-        self.check("remove db.sqlite-wal and db.sqlite-shm", reads=False)
+        self.check("Remove db.sqlite-wal and db.sqlite-shm", reads=False)
         for log in ("db.sqlite-wal", "db.sqlite-shm"):
             (self.folder / log).unlink()
         self.check_service()

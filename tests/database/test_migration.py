@@ -181,7 +181,7 @@ class TestVersions(FileDatabaseTest):
 
     def test_schema_of_another_release_is_refused(self) -> None:
         self.start()
-        for version, words in ((None, "run flask --app todo db upgrade"), ("9999", "install that release")):
+        for version, words in ((None, "Run flask --app todo db upgrade"), ("9999", "Install that release")):
             self.set_version(version)
             with self.assertRaises(StartupError) as caught:
                 self.start()
@@ -201,7 +201,7 @@ class TestVersions(FileDatabaseTest):
         shell.execute(FIRST_RELEASE)
         shell.execute("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", FIRST_RELEASE_ROWS[0])
         (self.folder / f"db.sqlite.before-upgrade-1.{os.getpid()}.part").mkdir()
-        with self.assertRaisesRegex(StartupError, "can't be copied"):
+        with self.assertRaisesRegex(StartupError, "cannot be copied"):
             self.start()
         self.assertEqual([FIRST_RELEASE_ROWS[0]], shell.execute("SELECT * FROM todos").fetchall())
 
@@ -209,11 +209,11 @@ class TestVersions(FileDatabaseTest):
         run = self.start().test_cli_runner().invoke
         self.set_version(None)
         refused = run(args=["token", "list"])
-        self.assertIn("run flask --app todo db upgrade", refused.output)
+        self.assertIn("Run flask --app todo db upgrade", refused.output)
         self.assertRegex(run(args=["--help"]).output, r"(?s)Commands:.*backup.*db.*restore")
         self.assertEqual("Upgraded the schema.\n", run(args=["db", "upgrade"]).output)
         self.assertTrue((self.folder / "db.sqlite.before-upgrade-1").exists())
-        self.assertIn("already", run(args=["db", "upgrade"]).output)
+        self.assertIn("up to date", run(args=["db", "upgrade"]).output)
         self.assertEqual(0, run(args=["token", "list"]).exit_code)
 
     def test_no_connection_crosses_the_fork(self) -> None:
@@ -248,7 +248,7 @@ class TestVersions(FileDatabaseTest):
         self.assertEqual(("v0002_add_a_note.py", ""), (written.name, done.stderr))
         refused = flask("token", "list")
         self.assertEqual(1, refused.returncode)
-        self.assertRegex(refused.stderr, r"\AError: [^\n]*run flask --app todo db upgrade\.\n\Z")
+        self.assertRegex(refused.stderr, r"\AError: [^\n]*Run flask --app todo db upgrade\.\n\Z")
         upgraded = flask("db", "upgrade")
         self.assertEqual((0, ""), (upgraded.returncode, upgraded.stderr))
         self.assertIn("note", self.shell().execute("SELECT * FROM imports").description[2])

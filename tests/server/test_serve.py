@@ -65,16 +65,16 @@ class TestRefusals(unittest.TestCase):
         text = folder / "text"
         text.write_text("This is not a database. " * 100)
         for sentence, uri in (
-            ("SQLALCHEMY_DATABASE_URI can't be used: Could not parse", "todos"),
+            ("SQLALCHEMY_DATABASE_URI cannot be used: Could not parse", "todos"),
             (
-                "SQLALCHEMY_DATABASE_URI starts with nosuch, which is not supported. Use one of",
+                "SQLALCHEMY_DATABASE_URI has the unknown scheme nosuch. Use one of",
                 "nosuch://user:secret@host/todos",
             ),
             (f"{text} is damaged: file is not a database", f"sqlite:///{text}"),
-            (f"{text}/db.sqlite can't be used: Not a directory", f"sqlite:///{text}/db.sqlite"),
-            (f"{folder} can't be used: unable to open", f"sqlite:///{folder}"),
+            (f"{text}/db.sqlite cannot be used: Not a directory", f"sqlite:///{text}/db.sqlite"),
+            (f"{folder} cannot be used: unable to open", f"sqlite:///{folder}"),
             (
-                f"{folder}/absent can't be used: No such file",
+                f"{folder}/absent cannot be used: No such file",
                 f"sqlite:///file:{folder}/absent?mode=ro&uri=true",
             ),
         ):

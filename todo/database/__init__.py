@@ -50,17 +50,17 @@ def write(work: Callable[[Connection], T]) -> T:
     """Run `work(connection)` in a transaction, and return its result after the commit.
 
     The transaction is rolled back if `work` raises. `work` runs again after a deadlock or a serialization
-    failure, so its only effects may be on the database. On a SQLite file, threads that write at the same
-    time share one commit, and `work` may run in another one of them, with the context of this one.
+    failure, so `work` must have no effects outside the database. On a SQLite file, threads that write at
+    the same time share one commit, and `work` may run in another thread, with the context of this one.
     """
     door: _Door = current_app.extensions[_EXTENSION]
     return door.write(work)
 
 
 def version_reader(app: Flask) -> Callable[[], Hashable]:
-    """Return a function that returns a value which every commit by any process changes.
+    """Return a function whose result changes with every commit of any process.
 
-    The value is None if it cannot be read, and always for a server and in memory.
+    The result is None if it cannot be read, and always None for servers and databases in memory.
     """
     door: _Door = app.extensions[_EXTENSION]
     return door.version
@@ -69,7 +69,7 @@ def version_reader(app: Flask) -> Callable[[], Hashable]:
 def update_returning(
     connection: Connection, statement: Update, select: Select[Any], values: dict[str, Any]
 ) -> Row[Any] | None:
-    """Update one row and return it as `select` does, or None if there is none.
+    """Update one row. Return the columns of `select`, or None if the row does not exist.
 
     MariaDB has no UPDATE ... RETURNING, so `select` runs after the update there.
     """
@@ -120,7 +120,7 @@ class _Pooled:
                 if attempt == ATTEMPTS or error_code(error) not in RETRYABLE:
                     raise
             # Transactions that rolled each other back must not meet again.
-            time.sleep(random.uniform(0, 2) * (time.monotonic() - began))  # no secret
+            time.sleep(random.uniform(0, 2) * (time.monotonic() - began))  # no need for secure randomness
         raise AssertionError
 
     def version(self) -> Hashable:
@@ -160,7 +160,7 @@ def init_app(app: Flask, *, check_schema: bool = True) -> None:
     try:
         url = make_url(app.config["SQLALCHEMY_DATABASE_URI"])
         dialect = dialects.dialect_for(url)
-        # The log of an error must not repeat what a request contains.
+        # Error logs must not contain values from requests.
         options: dict[str, Any] = {"hide_parameters": True, "query_cache_size": COMPILED_STATEMENTS}
         if dialect:
             app.config["SQLALCHEMY_DATABASE_URI"] = url.set(drivername=dialect.driver)
@@ -175,9 +175,10 @@ def init_app(app: Flask, *, check_schema: bool = True) -> None:
         db.init_app(app)
     except (ArgumentError, ImportError, OSError, ValueError) as error:
         advice = f"Install the extra {dialect.extra}" if dialect else "Correct it"
-        reason = "the port is invalid" if type(error) is ValueError else error  # its text may be a password
+        # A ValueError may contain the password.
+        reason = "the port is invalid" if type(error) is ValueError else error
         raise StartupError(
-            f"SQLALCHEMY_DATABASE_URI can't be used: {reason}. {advice}, "
+            f"SQLALCHEMY_DATABASE_URI cannot be used: {reason}. {advice}, "
             "or set it to a URL such as sqlite:////folder/file."
         ) from None
     with app.app_context():
@@ -234,13 +235,13 @@ def _passing_connection(engine: Engine) -> Iterator[Connection]:
         with _plain_errors(), engine.connect() as connection:
             yield connection
     finally:
-        if not in_memory(engine):  # there the connection is the database
+        if not in_memory(engine):  # the connection holds the database
             engine.dispose()
 
 
 @contextmanager
 def _plain_errors() -> Iterator[None]:
-    """Raise StartupError, a sentence for the operator, if the database cannot be used."""
+    """Turn database errors into StartupError with advice for the operator."""
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
@@ -251,21 +252,21 @@ def _plain_errors() -> Iterator[None]:
                 "-wal and -shm files away, then restore a backup: flask --app todo restore FILE."
             ) from None
         raise StartupError(
-            f"The database {without_secrets(db.engine.url)} can't be used: {reason}. "
+            f"The database {without_secrets(db.engine.url)} cannot be used: {reason}. "
             "Check that it is a database, that this user may write to it and its folder, "
             "and that no other program holds it locked."
         ) from None
 
 
 def in_memory(engine: Engine) -> bool:
-    """Return True if the database is in the memory of this process, so that no other process shares it."""
+    """Return True if the database is in the memory of this process."""
     return engine.dialect.name == "sqlite" and sqlite.file_of(engine.url) is None
 
 
 def checkpoint() -> None:
     """Copy all commits from the log into the database file, unless other connections prevent it.
 
-    SQLite removes the log when the last connection closes; then the file alone is the database.
+    SQLite removes the log when the last connection closes. The database is then a single file.
     """
     if sqlite.file_of(db.engine.url) is None:
         return

@@ -1,4 +1,4 @@
-r"""Constraints and triggers of each database, so that a shell cannot write what the API refuses.
+r"""Constraints and triggers of each database. A shell cannot store values that the API rejects.
 
 In the patterns for SQLite, `char(1, 45, 31)` is the range \x01-\x1f, because 45 is the hyphen. The numbers
 above 159 are the white space of Unicode beyond ASCII.
@@ -18,8 +18,8 @@ _TODOS: Table = Todo.__table__
 # Servers enforce the declared types. SQLite stores any value in any column.
 _IS_TIME = (
     ("like_2027_01_31_18_00_00_000000", "sqlite",
-     # SQLite compares times as text, so that a second form would sort wrongly. It reads 30 February as
-     # 2 March if it has to calculate with it.
+     # SQLite compares times as text, so all times need one format. In calculations, SQLite reads
+     # 30 February as 2 March.
      ("{0} IS NULL OR typeof({0}) = 'text' AND length(CAST({0} AS BLOB)) = 26 AND substr({0}, 1, 4) >= '0001'"
       " AND datetime(substr({0}, 1, 19), '+0 days') IS substr({0}, 1, 19)"
       " AND substr({0}, 20) GLOB '.[0-9][0-9][0-9][0-9][0-9][0-9]'")),
@@ -72,13 +72,13 @@ for _name, _dialect, _condition in CHECKS:
     _TODOS.append_constraint(CheckConstraint(_condition, _name).ddl_if(_dialect))
 
 # The triggers:
-# - todos_updated_at: an UPDATE renews `updated_at`, and never sets it back, even if the clock was set back.
-# - todos_deleted: a deleted todo is kept in `deleted_todos`.
+# - todos_updated_at: an UPDATE sets `updated_at`, which never decreases, even if the clock was set back.
+# - todos_deleted: a DELETE moves the todo to `deleted_todos`.
 # - todos_text_insert, todos_text_update: only UTF-8. A constraint cannot look at each character, because it
-#   cannot contain a subquery. ASCII needs no second look, and other text 1 us for each character.
-# - todos_id: an explicit id leaves room for the next ids.
-# - todos_id_seq: an INSERT with an explicit id leaves PostgreSQL's sequence behind, which would then reach
-#   that id again. The other databases continue from the largest id.
+#   cannot contain a subquery. ASCII is skipped. Other text takes 1 us per character.
+# - todos_id: the limit of an explicit id leaves room for the next ids.
+# - todos_id_seq: an INSERT with an explicit id does not advance PostgreSQL's sequence, which would then
+#   reach that id again. The other databases continue from the largest id.
 # On MariaDB few users have the right to create triggers.
 _PLACES = ",".join(f"{place:3}" for place in range(1, TITLE_LENGTH + DESCRIPTION_LENGTH + 2))
 _SQLITE_TEXT_TRIGGER = """

@@ -1,4 +1,4 @@
-"""Database servers: what PostgreSQL and MariaDB are asked for, each in its own words."""
+"""Connection options and requirements of PostgreSQL and MariaDB."""
 
 from collections.abc import Callable, Mapping
 from math import ceil
@@ -13,17 +13,16 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from todo.config import StartupError
 from todo.database.errors import DEMOTED, error_code
 
-# Seconds between a server that gave no answer in time and the end of the wait for it, where the server
-# itself can't say so any more.
+# Seconds after the statement timeout until the client stops waiting for a server that does not respond.
 GRACE = 2
 
 
 def _postgresql(settings: Mapping[str, Any]) -> dict[str, Any]:
-    # PgBouncer refuses `options`, so that `configure_connections` sets the session's variables.
+    # PgBouncer rejects `options`, so `configure_connections` sets the session variables.
     return {
         "connect_timeout": _seconds(settings["CONNECT_TIMEOUT"]),
         "client_encoding": "utf8",
-        # A server that vanished from the network is noticed, whether it is spoken to or waited for.
+        # Detect a lost server both while sending and while waiting.
         "tcp_user_timeout": settings["STATEMENT_TIMEOUT"] + GRACE * 1000,
         "keepalives_idle": _seconds(settings["STATEMENT_TIMEOUT"]),
         "keepalives_interval": GRACE,
@@ -32,7 +31,7 @@ def _postgresql(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _configure_postgresql(engine: Engine, settings: Mapping[str, Any]) -> None:
-    # It imports the driver, which SQLite does not need.
+    # This module imports the driver, which SQLite does not need.
     from todo.database import postgresql
 
     postgresql.configure_connections(engine, settings, _seconds(settings["STATEMENT_TIMEOUT"]) + GRACE)
@@ -40,21 +39,21 @@ def _configure_postgresql(engine: Engine, settings: Mapping[str, Any]) -> None:
 
 def _mariadb(settings: Mapping[str, Any]) -> dict[str, Any]:
     variables = {
-        # A value that does not fit is an error, never cut; an id of 0 is an id.
+        # Reject values that are too long instead of truncating them. Allow 0 as an id.
         "sql_mode": "'TRADITIONAL,NO_AUTO_VALUE_ON_ZERO'",
-        # Locks on rows that are there, not on the gaps between them.
+        # Lock existing rows only, not the gaps between rows.
         "tx_isolation": "'READ-COMMITTED'",
         "time_zone": "'+00:00'",
         "innodb_lock_wait_timeout": ceil(settings["BUSY_TIMEOUT"] / 1000),
         "lock_wait_timeout": ceil(settings["BUSY_TIMEOUT"] / 1000),
         "max_statement_time": settings["STATEMENT_TIMEOUT"] / 1000,
     }
-    patience = _seconds(settings["STATEMENT_TIMEOUT"]) + GRACE
+    timeout = _seconds(settings["STATEMENT_TIMEOUT"]) + GRACE
     return {
         "charset": "utf8mb4",
         "connect_timeout": _seconds(settings["CONNECT_TIMEOUT"]),
-        "read_timeout": patience,
-        "write_timeout": patience,
+        "read_timeout": timeout,
+        "write_timeout": timeout,
         "init_command": "SET " + ", ".join(f"SESSION {name} = {value}" for name, value in variables.items()),
     }
 
@@ -65,28 +64,28 @@ def _configure_mariadb(engine: Engine, _: Mapping[str, Any]) -> None:
         cursor = connection.cursor()
         cursor.execute("SHOW VARIABLES LIKE 'wsrep_on'")
         if (cursor.fetchone() or ("", ""))[1] == "ON":
-            # On Galera a statement first waits for the writes that other nodes have acknowledged: each read,
-            # update, delete (1 + 2) and insert (4).
+            # On Galera, reads, updates, deletes (1 + 2) and inserts (4) wait until the node has applied all
+            # acknowledged writes.
             cursor.execute("SET SESSION wsrep_sync_wait = 7")
         cursor.close()
 
 
 def _seconds(milliseconds: int) -> int:
-    """Whole seconds, and never 0, which would mean to wait for ever."""
+    """Round up to whole seconds, at least 1, because 0 would mean to wait forever."""
     return max(1, ceil(milliseconds / 1000))
 
 
 class Dialect(NamedTuple):
-    """A kind of database server; the statements are given to the driver as they are."""
+    """A database server. The statements are in the driver's SQL."""
 
-    names: tuple[str, ...]  # in a URL
+    names: tuple[str, ...]  # schemes of the URL
     driver: str
-    extra: str  # the extra of the package that installs the driver
+    extra: str  # extra of this package that installs the driver
     oldest: tuple[int, int]
     connect_args: Callable[[Mapping[str, Any]], dict[str, Any]]
-    configure: Callable[[Engine, Mapping[str, Any]], None]  # what takes more than arguments
-    begin_read: tuple[str, ...]  # statements that make a transaction see the database at one moment
-    # What must be found, and what it means where it is not.
+    configure: Callable[[Engine, Mapping[str, Any]], None]  # setup beyond `connect_args`
+    begin_read: tuple[str, ...]  # begins a transaction with one snapshot
+    # Queries that must return a row, and the requirement that each one checks.
     needs: tuple[tuple[str, str], ...] = ()
 
 
@@ -102,11 +101,11 @@ DIALECTS = {
         needs=(
             (
                 "SELECT 1 WHERE current_setting('server_encoding') = 'UTF8'",
-                "its encoding must be UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
+                "the encoding must be UTF8: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
             ),
             (
                 "SELECT 1 FROM pg_collation WHERE collname IN ('und-x-icu', 'pg_unicode_fast')",
-                "it must be built with ICU, or be version 18 or newer",
+                "PostgreSQL must be built with ICU, or be version 18 or newer",
             ),
         ),
     ),
@@ -126,7 +125,7 @@ DIALECTS = {
 
 
 def dialect_for(url: URL) -> Dialect | None:
-    """Return the kind of server that `url` names; None for SQLite. Raises StartupError for another one."""
+    """Return the dialect of `url`, or None for SQLite. Raises StartupError for an unknown scheme."""
     if url.drivername in {"sqlite", "sqlite+pysqlite"}:
         return None
     for dialect in DIALECTS.values():
@@ -134,12 +133,12 @@ def dialect_for(url: URL) -> Dialect | None:
             return dialect
     known = ", ".join(name for name in ("sqlite", *DIALECTS))
     raise StartupError(
-        f"SQLALCHEMY_DATABASE_URI starts with {url.drivername}, which is not supported. Use one of {known}."
+        f"SQLALCHEMY_DATABASE_URI has the unknown scheme {url.drivername}. Use one of {known}."
     )
 
 
 def engine_options(dialect: Dialect, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options of the engine: a bounded pool, and connections that never wait for ever."""
+    """Return the engine options: a bounded pool, and connections with timeouts."""
     return {
         "pool_size": settings["POOL_SIZE"],
         "max_overflow": 0,
@@ -150,7 +149,7 @@ def engine_options(dialect: Dialect, settings: Mapping[str, Any]) -> dict[str, A
 
 
 def configure_connections(engine: Engine, dialect: Dialect, settings: Mapping[str, Any]) -> None:
-    """Set up each new connection of `engine`, and drop all if the server is no longer the primary."""
+    """Configure each new connection of `engine`. Drop all of them if the server is no longer the primary."""
     dialect.configure(engine, settings)
 
     @event.listens_for(engine, "handle_error")
@@ -161,11 +160,11 @@ def configure_connections(engine: Engine, dialect: Dialect, settings: Mapping[st
 
 
 def check(connection: Connection, dialect: Dialect) -> None:
-    """Raise StartupError where the server, or the database on it, is none that can be used."""
+    """Raise StartupError if the server is too old or the database does not meet a requirement."""
     version = connection.dialect.server_version_info or ()
     if version[:2] < dialect.oldest:
         oldest = ".".join(map(str, dialect.oldest))
-        raise StartupError(f"The database server is too old: version {oldest} or newer is needed.")
+        raise StartupError(f"The database server is too old. Use version {oldest} or newer.")
     for statement, meaning in dialect.needs:
         if connection.exec_driver_sql(statement).first() is None:
-            raise StartupError(f"The database can't be used: {meaning}.")
+            raise StartupError(f"The database cannot be used: {meaning}.")

@@ -1,4 +1,4 @@
-"""Database errors: which ones pass, which ones are safe to retry, and what clients are told."""
+"""Database errors: temporary ones, errors that are safe to retry, and the reasons for clients."""
 
 import sqlite3
 from typing import Any
@@ -7,7 +7,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 
-class DatabaseUnavailable(Exception):  # a state of the database rather than a mistake
+class DatabaseUnavailable(Exception):  # not a programming error
     """The database cannot serve the request now. `reason` says why and what to do, for clients."""
 
     def __init__(self, reason: str) -> None:
@@ -35,7 +35,7 @@ _CONFLICT = "The request conflicted with other requests and nothing was changed.
 # Error codes of deadlocks and serialization failures, which are safe to retry:
 # PostgreSQL's serialization_failure and deadlock_detected, MariaDB's ER_LOCK_DEADLOCK and ER_CHECKREAD.
 RETRYABLE = {"40001", "40P01", 1213, 1020}
-# The server takes no writes, so that a new connection may lead to another one: PostgreSQL's
+# The server rejects writes, and a new connection may reach another server: PostgreSQL's
 # read_only_sql_transaction, MariaDB's ER_OPTION_PREVENTS_STATEMENT (--read-only) and ER_READ_ONLY_MODE, and
 # ER_UNKNOWN_COM_ERROR of a Galera node that is not part of the cluster.
 DEMOTED = {"25006", 1290, 1836, 1047}
@@ -98,7 +98,7 @@ def error_code(error: DBAPIError) -> int | str | None:
 
 
 def unavailable(error: DBAPIError | PoolTimeoutError) -> DatabaseUnavailable | None:
-    """Return the error as DatabaseUnavailable if it passes by itself or by the operator; else None."""
+    """Convert a temporary or operational error to DatabaseUnavailable. Return None for other errors."""
     if isinstance(error, PoolTimeoutError):
         return DatabaseUnavailable(_OVERLOADED)
     code = error_code(error)

@@ -1,4 +1,4 @@
-"""PostgreSQL connections that never wait forever, and that assume no session behind a pooler."""
+"""PostgreSQL connections with timeouts, which also work behind a transaction pooler."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 class BoundedConnection(psycopg.Connection[Any]):
     """A connection that is closed if the server does not respond in time.
 
-    Keepalives do not notice a server that hangs, because its kernel still acknowledges packets.
+    Keepalives do not detect a server that hangs, because its kernel still acknowledges packets.
     """
 
     response_timeout: float | None = None  # seconds
@@ -29,13 +29,13 @@ class BoundedConnection(psycopg.Connection[Any]):
 
 
 def configure_connections(engine: Engine, settings: Mapping[str, Any], response_timeout: float) -> None:
-    """Bound each wait of the connections of `engine`: for a response, a lock and a statement.
+    """Set timeouts for the connections of `engine`: for responses, locks and statements.
 
-    PgBouncer runs each transaction on any of its connections to the server. There the time-outs are set
-    anew in each transaction, and no statement is prepared.
+    PgBouncer runs each transaction on any of its connections to the server. There each
+    transaction sets the timeouts again, and no statement is prepared.
     """
     variables = {
-        # 0 would turn the time-out off.
+        # 0 would turn the timeout off.
         "lock_timeout": max(1, settings["BUSY_TIMEOUT"]),
         "statement_timeout": max(1, settings["STATEMENT_TIMEOUT"]),
         "timezone": "UTC",
@@ -51,7 +51,7 @@ def configure_connections(engine: Engine, settings: Mapping[str, Any], response_
 
     @event.listens_for(engine, "connect")
     def configure(connection: BoundedConnection, record: ConnectionPoolEntry) -> None:
-        # A pooler invents the process id that it reports at the start.
+        # A pooler reports an invented process ID at the start.
         own = connection.info.backend_pid
         is_direct = connection.execute(f"SELECT {in_session} WHERE pg_backend_pid() = {own}").fetchone()
         connection.commit()

@@ -1,4 +1,4 @@
-"""The version of the schema: told, made, and brought to that of this release by `todo.migrations`."""
+"""The schema version: read it, create the tables, and run the migrations of `todo.migrations`."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ from todo.models import db
 if TYPE_CHECKING:
     from alembic.config import Config
 
-# Alembic's table of one row. Alembic itself takes as long to import as Flask: only what migrates does.
+# Alembic's table of one row. Only migrations import Alembic, which takes as long as importing Flask.
 VERSIONS = Table(
     "alembic_version",
     MetaData(),
@@ -43,22 +43,22 @@ SCRIPTS = Path(__file__).parent.parent / "migrations" / "versions"
 
 
 class State(Enum):
-    """How the schema of a database compares with that of this release."""
+    """The schema of a database, compared with the schema of this release."""
 
     EMPTY = auto()  # no tables
-    UNVERSIONED = auto()  # tables from before there were versions
+    UNVERSIONED = auto()  # tables created before the schema had versions
     BEHIND = auto()
     HEAD = auto()
-    AHEAD = auto()  # of a later release
+    AHEAD = auto()  # created by a later release
 
 
 def state(connection: Connection) -> State:
-    """Tell how the schema compares with that of this release. Only reads."""
+    """Compare the schema with this release. Only reads."""
     tables = inspect(connection).get_table_names()
     found = None
     if VERSIONS.name in tables:
         found = connection.scalar(select(VERSIONS.c.version_num))
-    # MariaDB commits each table by itself: another process may be about to write its version.
+    # MariaDB commits each table separately, so another process may not have written its version yet.
     under_way = found is None and connection.dialect.name == "mariadb"
     if VERSIONS.name not in tables or under_way:
         return State.UNVERSIONED if "todos" in tables else State.EMPTY
@@ -95,23 +95,21 @@ def check_version(connection: Connection) -> None:
 
 
 def check(found: State) -> None:
-    """Raise StartupError, with what to do, unless the schema is that of this release."""
+    """Raise StartupError unless the schema is the one of this release."""
     if found is State.AHEAD:
         raise StartupError(
-            "The schema of the database is of a later release: install that release, or restore a backup "
-            "that this one made: flask --app todo restore FILE --overwrite."
+            "The database was upgraded by a later release. Install that release, or restore a backup of this "
+            "release: flask --app todo restore FILE --overwrite."
         )
     if found is not State.HEAD:
-        raise StartupError(
-            "The schema of the database is of an earlier release: run flask --app todo db upgrade."
-        )
+        raise StartupError("The database belongs to an earlier release. Run flask --app todo db upgrade.")
 
 
 def upgrade(connection: Connection) -> bool:
-    """Make the schema, or bring it to that of this release; return whether that was to be done.
+    """Create or upgrade the schema. Return False if the schema was current.
 
-    Of processes that do so at once one does it, and the others wait. A file of SQLite with todos is
-    copied first. Raises StartupError for the schema of a later release.
+    Concurrent processes wait for the first one. A SQLite file with todos is copied first. Raises
+    StartupError for the schema of a later release.
     """
     with _alone(connection):
         found = state(connection)
@@ -136,14 +134,14 @@ def upgrade(connection: Connection) -> bool:
 
 
 def migrate(connection: Connection) -> None:
-    """Run the migrations that the database has not had yet."""
+    """Run the pending migrations."""
     from alembic import command
 
     command.upgrade(_config(connection), "head")
 
 
 def write_revision(message: str) -> None:
-    """Write a migration of what the models have and the migrations don't, to be read and corrected."""
+    """Write a migration draft for the changes of the models since the last migration."""
     from alembic import command
 
     with create_engine("sqlite://", poolclass=StaticPool).connect() as connection:
@@ -163,13 +161,13 @@ def _config(connection: Connection) -> "Config":
 
 @cache
 def _known() -> tuple[str, ...]:
-    """The versions that this release knows, its own one first."""
+    """Return the known versions, the latest one first."""
     return tuple(sorted((file.name[1:5] for file in SCRIPTS.glob("v*.py")), reverse=True))
 
 
 @cache
 def released_ddl() -> str:
-    """Return the triggers of all releases with single spaces, among other text, to look up a trigger."""
+    """Return the DDL of all releases with normalized white space, for the lookup of triggers."""
     texts = [file.read_text() for file in SCRIPTS.glob("v*.py")]
     texts += [statement for statements in constraints.TRIGGERS.values() for statement in statements]
     return " ".join(" ".join(texts).split())
@@ -182,11 +180,11 @@ def free_name(path: Path, reason: str) -> Path:
 
 @contextmanager
 def _alone(connection: Connection) -> Iterator[None]:
-    """Keep other processes from changing the schema; on SQLite and PostgreSQL it is one transaction."""
+    """Lock the schema. On SQLite and PostgreSQL the `with` block is one transaction."""
     name = connection.dialect.name
     connection.rollback()
     if name == "sqlite":
-        # Within a transaction it can't be set, and a table that is made anew would lose what refers to it.
+        # This must precede BEGIN. Otherwise a migration that recreates a table would delete dependent rows.
         connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
         connection.exec_driver_sql("BEGIN IMMEDIATE")
     elif name == "postgresql":
@@ -208,7 +206,7 @@ def _alone(connection: Connection) -> Iterator[None]:
 
 
 def _keep_copy(connection: Connection) -> Path | None:
-    """Copy the database file, as it was before the current transaction, and return the copy."""
+    """Copy the database file without the current transaction, and return the path of the copy."""
     path = sqlite.file_of(connection.engine.url)
     if path is None:
         return None
@@ -217,7 +215,7 @@ def _keep_copy(connection: Connection) -> Path | None:
         sqlite.copy(path, copy)
     except (OSError, sqlite3.Error) as error:
         raise StartupError(
-            f"{path} can't be copied to {copy} before it is upgraded: {error}. Make room, or give this "
-            "user the right to the folder."
+            f"{path} cannot be copied to {copy} before the upgrade: {error}. Free some space, or allow this "
+            "user to write to the folder."
         ) from None
     return copy

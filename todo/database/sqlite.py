@@ -1,4 +1,4 @@
-"""SQLite: its file, what may happen to the file, and how connections to it are tuned."""
+"""SQLite: the identity of the database file, the connection options, and online copies."""
 
 import os
 import sqlite3
@@ -30,7 +30,7 @@ _Identity = tuple[int, int]  # device and inode
 
 
 class File:
-    """A database file, which may be deleted, put back or replaced while it is in use."""
+    """A database file, which may be deleted, restored or replaced while the service runs."""
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
@@ -41,17 +41,17 @@ class File:
         self._in_use: tuple[_Identity | None, ...] | None = None
 
     def identify(self) -> _Identity:
-        """Tell which file is there. Raises DatabaseUnavailable where there is none, or none to be used."""
+        """Return the identity of the file. Raises DatabaseUnavailable if the file is missing or unusable."""
         identity = _identify(self.path)
         if identity is None:
             raise DatabaseUnavailable(
-                "The database file is gone. Put it back, or restart the service to begin a new one."
+                "The database file is missing. Restore the file, or restart the service to create a new one."
             )
-        # SQLite would take the log of the file that was there for one of this file, and ruin it.
+        # SQLite would replay the old file's WAL into the new file and corrupt it.
         if identity != self._opened and self._opened_log and self._opened_log == _identify(self.log):
             raise DatabaseUnavailable(
-                f"The database file was replaced, but not its log: remove {Path(self.log).name} "
-                f"and {Path(self.path).name}-shm, or put the first file back."
+                f"The database file was replaced, but not its log. Remove {Path(self.log).name} "
+                f"and {Path(self.path).name}-shm, or restore the first file."
             )
         return identity
 
@@ -84,21 +84,21 @@ class File:
         return _identify(self.path), _identify(self.log), _identify(f"{self.path}-shm")
 
     def remember(self) -> _Identity:
-        """Take the file and its log, which a new connection has opened, for what belongs together."""
+        """Record that the file and its log, which a new connection has opened, belong together."""
         self._opened, self._opened_log = self.identify(), _identify(self.log)
         return self._opened
 
 
 def _identify(path: str) -> _Identity | None:
     try:
-        status = os.stat(path)  # noqa: PTH116 - at each request, and Path's own costs it twice
+        status = os.stat(path)  # noqa: PTH116 - runs on each request, and Path.stat() takes twice as long
     except OSError:
         return None
     return status.st_dev, status.st_ino
 
 
 def file_of(url: URL) -> Path | None:
-    """Return the file of a SQLite database; None for one in memory or on a server."""
+    """Return the file of a SQLite database, or None for a server or a database in memory."""
     if url.get_backend_name() != "sqlite" or not url.database or url.query.get("mode") == "memory":
         return None
     name = unquote(urlsplit(url.database).path) if url.database.startswith("file:") else url.database
@@ -106,9 +106,9 @@ def file_of(url: URL) -> Path | None:
 
 
 def check_place(path: Path, *, writable: bool) -> None:
-    """Raise StartupError where there is no file; one to be written is made.
+    """Create the file if it is missing and `writable`. Raises StartupError if that is not possible.
 
-    A file that is there is not opened: to close it again would take this process's locks off it.
+    Do not open an existing file, because close() would release this process's POSIX locks on the file.
     """
     try:
         if writable:
@@ -118,49 +118,49 @@ def check_place(path: Path, *, writable: bool) -> None:
             path.stat()
     except OSError as error:
         raise StartupError(
-            f"{path} can't be used: {error.strerror}. Give this user the right to it and to its folder, "
-            "or name another place in TODO_SQLALCHEMY_DATABASE_URI (sqlite:////folder/file)."
+            f"{path} cannot be used: {error.strerror}. Allow this user to write to the file and its folder, "
+            "or set TODO_SQLALCHEMY_DATABASE_URI to another file (sqlite:////folder/file)."
         ) from None
 
 
 def configure_connections(engine: Engine, file: File | None, busy_timeout: int) -> None:
-    """Have every connection to the SQLite database wait for locks, sync commits, and know its file."""
+    """Configure every connection to the SQLite database: lock timeout, synced commits, file identity."""
 
     @event.listens_for(engine, "do_connect")
-    def _refuse_to_make_a_new_file(*_: object) -> None:
+    def _refuse_to_create_a_file(*_: object) -> None:
         if file is not None:
             file.identify()
             file.check_logs()
 
     @event.listens_for(engine, "connect")
     def _configure(dbapi_connection: sqlite3.Connection, record: Any) -> None:
-        # The driver begins a transaction at its first write. A deferred one would still be a
-        # reader then, which SQLite can't always turn into a writer, however long it waits.
+        # The driver begins a transaction at the first write. SQLite cannot always upgrade a deferred
+        # transaction to a writer, even after a wait.
         dbapi_connection.isolation_level = "IMMEDIATE"
         dbapi_connection.execute(f"PRAGMA busy_timeout = {busy_timeout}")
         dbapi_connection.execute("PRAGMA synchronous = FULL")
         dbapi_connection.execute("PRAGMA foreign_keys = ON")
-        # A file stays in this mode. One that can't be switched now (another process is at it, or a
-        # program reads it; it is read-only, or not on a local disk) is used as it is.
+        # The file stays in this mode. The switch fails if another program uses the file, or if the file
+        # is read-only or on a network disk. The old mode works too.
         try:
             dbapi_connection.execute("PRAGMA journal_mode = WAL")
         except sqlite3.OperationalError:
             pass
         except sqlite3.DatabaseError as error:
             raise wrap(error, "PRAGMA journal_mode = WAL") from error
-        # Only selects call it: a table that did could not be written by another program.
+        # No table may depend on this function, or other programs could not write to the table.
         dbapi_connection.create_function("casefold", 1, _casefold, deterministic=True)
         if file is not None:
             record.info["file"] = file.remember()
 
     @event.listens_for(engine, "checkout")
-    def _leave_a_file_that_was_replaced(_: object, record: Any, __: object) -> None:
+    def _leave_replaced_file(_: object, record: Any, __: object) -> None:
         if file is not None and record.info["file"] != file.identify():
             raise DisconnectionError
 
 
 class ThreadConnections:
-    """A connection for each thread, which costs a read a third of what the pool's checkout costs."""
+    """One connection per thread. A read takes a third of the time of a checkout from the pool."""
 
     def __init__(self, engine: Engine, file: File) -> None:
         self._engine = engine
@@ -169,7 +169,7 @@ class ThreadConnections:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Yield the connection of this thread in a transaction that only reads."""
+        """Yield the connection of this thread in a read transaction."""
         connection = self._connect()
         driver_connection: Any = connection.connection.dbapi_connection
         driver_connection.execute("BEGIN")
@@ -177,7 +177,7 @@ class ThreadConnections:
             yield connection
         finally:
             connection.rollback()
-            driver_connection.rollback()  # if SQLAlchemy saw no statement
+            driver_connection.rollback()  # SQLAlchemy does not roll back if it ran no statement
 
     def _connect(self) -> Connection:
         connection: Connection | None = getattr(self._local, "connection", None)
@@ -197,17 +197,17 @@ class ThreadConnections:
 
 
 class DataVersion:
-    """A value that each commit to the file changes, whichever process made the commit."""
+    """A value that changes with every commit to the file by any process."""
 
     def __init__(self, engine: Engine, file: File) -> None:
         self._engine = engine
         self._file = file
         self._lock = threading.Lock()  # sqlite3 connections must not be used by two threads at once
-        # A commit of the connection itself would not count, so that this one never writes.
+        # The value ignores commits of its own connection, so this connection never writes.
         self._connection: Connection | None = None
 
     def read(self) -> tuple[Hashable, ...] | None:
-        """Return the identity of the file and its version; None if they cannot be read."""
+        """Return the identity and the version of the file, or None if they cannot be read."""
         try:
             identity = self._file.identify()
             with self._lock:
@@ -255,7 +255,7 @@ def is_readable_by_others(path: Path) -> bool:
 
 
 def make_folder(folder: Path) -> None:
-    """Create the folder and its missing parents, for this user alone."""
+    """Create the folder and its missing parents, accessible only to this user."""
     for missing in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
         missing.mkdir(0o700, exist_ok=True)
 
@@ -337,7 +337,7 @@ def check_integrity(file: Path) -> None:
 
 
 def copy(file: Path, path: Path, progress: Progress | None = None) -> None:
-    """Write the database in `file`, as it is at one moment, to `path`. Check the copy before it is visible.
+    """Write a snapshot of the database in `file` to `path`. Check the copy before it becomes visible.
 
     Other programs may read and write `file` meanwhile. Raises OSError and sqlite3.Error.
     """

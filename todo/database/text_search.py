@@ -1,4 +1,4 @@
-"""Search in text without regard to case, by the full case folding of Unicode on each database."""
+"""Case-insensitive text search with full Unicode case folding on each database."""
 
 import sys
 from functools import cache
@@ -11,12 +11,12 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from todo.models import COLLATION
 
-# The one letter of which the upper case is another letter's too. It stands aside as a noncharacter.
+# The dotless i shares its upper case with i, so a noncharacter replaces it.
 _DOTLESS_I = "\N{LATIN SMALL LETTER DOTLESS I}", "\ufdd0"
 
 
-class contains(FunctionElement[bool]):  # noqa: N801 - a function of SQL
-    """Whether the first text has the second one in it, both folded by the same function."""
+class contains(FunctionElement[bool]):  # noqa: N801 - named as in SQL
+    """A SQL function: True if the case-folded first text contains the case-folded second text."""
 
     type = Boolean()
     inherit_cache = True
@@ -30,21 +30,21 @@ def _compile(element: contains, compiler: SQLCompiler, **options: Any) -> str:
 
 
 def _fold_of_sqlite(text: str, _: Dialect) -> str:
-    return f"casefold({text})"  # the service's own function
+    return f"casefold({text})"  # registered by `sqlite.configure_connections`
 
 
 def _fold_of_postgresql(text: str, dialect: Dialect) -> str:
     if (dialect.server_version_info or ()) >= (18,):
         return f"casefold({text} COLLATE pg_unicode_fast)"
     letter, aside = _DOTLESS_I
-    # Of the lower case first, since ẞ has no upper case.
+    # lower() first, because upper() does not change ẞ.
     return f"upper(lower(replace({text}, '{letter}', '{aside}') COLLATE \"und-x-icu\"))"
 
 
 def _fold_of_mariadb(text: str, _: Dialect) -> str:
-    """MariaDB's cases are single characters; those that fold to several are replaced, where there are any."""
+    """Replace characters that fold to several, because MariaDB maps single characters only."""
     special = _several() | dict([_DOTLESS_I])
-    text = replaced = f"({text} COLLATE {COLLATION})"  # by which a parameter is compared too
+    text = replaced = f"({text} COLLATE {COLLATION})"  # the collation of the column, for parameters too
     for character, folded in special.items():
         replaced = f"replace({replaced}, '{character}', '{folded}')"
     text = f"if({text} REGEXP '[{''.join(special)}]', {replaced}, {text})"

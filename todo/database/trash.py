@@ -1,4 +1,4 @@
-"""Deleted todos: kept for TRASH_DAYS, restored, and then purged in bounded steps."""
+"""Deleted todos: store them for TRASH_DAYS, restore them, and purge expired rows in steps."""
 
 import time
 from collections.abc import Sequence
@@ -13,9 +13,9 @@ from todo.clock import utc_now
 from todo.models.deleted_todo import DeletedTodo
 from todo.models.todo import Todo
 
-LONGEST = 365_000  # days; more would be before the year 1
-PURGE_STEP = 500  # rows that one transaction deletes at most
-PURGE_SECONDS = 60  # each worker looks for expired rows this often
+LONGEST = 365_000  # days; a longer period would begin before the year 1
+PURGE_STEP = 500  # maximum number of rows per transaction
+PURGE_SECONDS = 60  # interval of each worker
 
 _TODOS: Table = Todo.__table__
 _DELETED: Table = DeletedTodo.__table__
@@ -35,12 +35,12 @@ _next_purge = 0.0  # by the monotonic clock
 
 
 def expiry() -> datetime:
-    """Return the time before which deleted todos are gone."""
+    """Return the time before which deletions have expired."""
     return utc_now() - timedelta(days=min(current_app.config["TRASH_DAYS"], LONGEST))
 
 
 def keep(connection: Connection, todo: Sequence[Any]) -> None:
-    """Keep a todo that was just deleted. Triggers do so, except on MariaDB."""
+    """Store a todo that was just deleted. Triggers do this, except on MariaDB."""
     keeps_none = current_app.config["TRASH_DAYS"] == 0
     if keeps_none or connection.dialect.name == "mariadb":
         connection.execute(_REMOVE, {"ids": [todo[0]]})
@@ -50,19 +50,19 @@ def keep(connection: Connection, todo: Sequence[Any]) -> None:
 
 
 def find(connection: Connection, todo_id: int | None) -> Row[Any] | None:
-    """Return and lock a deleted todo; None if there is none, or if its retention is over."""
+    """Lock and return a deleted todo, or None if it does not exist or has expired."""
     row = connection.execute(_SELECT, {"todo_id": todo_id}).first()
     return row if row is not None and row.deleted_at >= expiry() else None
 
 
 def take_back(connection: Connection, todo: Row[Any]) -> None:
-    """Insert a deleted todo again, with its id and times."""
+    """Restore a deleted todo with its id and times."""
     connection.execute(insert(_TODOS), {name: getattr(todo, name) for name in _MEMBERS})
     connection.execute(_REMOVE, {"ids": [todo.id]})
 
 
 def purge() -> None:
-    """Delete expired rows, at most PURGE_STEP of them, in a transaction of its own."""
+    """Delete at most PURGE_STEP expired rows in a separate transaction."""
     global _next_purge
     now = time.monotonic()
     if now < _next_purge:

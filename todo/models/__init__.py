@@ -1,4 +1,4 @@
-"""The database handle that every model is declared on."""
+"""The Flask-SQLAlchemy extension `db`, the base of every model."""
 
 from datetime import datetime
 from typing import Any
@@ -10,11 +10,11 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.types import TypeEngine
 
-# To the microsecond on each database.
+# With microseconds on each database.
 MOMENT = DateTime().with_variant(mysql.DATETIME(fsp=6), "mariadb")
-# Without a limit below that of a statement.
+# MariaDB's BLOB holds only 64 KiB.
 BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mariadb")
-# Text is compared by its code points: no two spellings are the same, blanks at the end count.
+# Compare text by code points. Trailing spaces are significant.
 COLLATION = "utf8mb4_nopad_bin"  # on MariaDB
 TABLE_OPTIONS = {
     "mariadb_engine": "InnoDB",
@@ -24,12 +24,12 @@ TABLE_OPTIONS = {
 
 
 def text_of(length: int) -> TypeEngine[str]:
-    """Text of at most `length` characters, compared by its code points."""
+    """Return the type of text of at most `length` characters, compared by code points."""
     return String(length).with_variant(String(length, collation="C"), "postgresql")
 
 
 class _UtcNow(ColumnElement[datetime]):
-    """The time of the database, in UTC, with microseconds."""
+    """The current time of the database in UTC, with microseconds."""
 
     inherit_cache = True
 
@@ -54,7 +54,7 @@ def _mariadb_now(*_: Any, **__: Any) -> str:
 
 
 class Base(DeclarativeBase):
-    """The declarative base; constraints and indexes get the same names on every database."""
+    """The declarative base. Constraints and indexes have the same names on every database."""
 
     metadata = MetaData(
         naming_convention={

@@ -1,4 +1,4 @@
-"""The table of deleted todos, from which they can be restored."""
+"""The table of deleted todos, which can be restored."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from todo.models.todo import DESCRIPTION_LENGTH, TITLE_LENGTH
 
 
 class DeletedTodo(db.Model):  # type: ignore[name-defined, misc]
-    """A todo as it was, and when it was deleted. A trigger writes it, except on MariaDB."""
+    """A deleted todo and the time of its deletion. A trigger inserts the row, except on MariaDB."""
 
     __tablename__ = "deleted_todos"
     __table_args__ = TABLE_OPTIONS

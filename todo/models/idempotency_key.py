@@ -1,4 +1,4 @@
-"""Answers kept for requests that may be sent again."""
+"""The table of idempotency keys and their responses."""
 
 from datetime import datetime
 
@@ -10,7 +10,7 @@ KEY_LENGTH = 255
 
 
 class IdempotencyKey(db.Model):  # type: ignore[name-defined, misc]
-    """A request that was carried out, and what it was answered."""
+    """The key and hash of a completed request, and its response."""
 
     __tablename__ = "idempotency_keys"
     __table_args__ = TABLE_OPTIONS

@@ -1,4 +1,4 @@
-"""The UIDs of todos that came from elsewhere."""
+"""The table of the UIDs of imported todos."""
 
 from collections.abc import Sequence
 
@@ -11,10 +11,10 @@ UID_LENGTH = 255
 
 
 class Imported(db.Model):  # type: ignore[name-defined, misc]
-    """The UID under which a todo came in, so that it goes out with it and comes in only once.
+    """The UID of an imported todo. Exports repeat the UID, and later imports recognize the todo by it.
 
-    A todo made here has no row: its UID is made of its `id` and `created_at`, and it is known again
-    by these. A todo that is deleted loses its row, so that an import can bring it back.
+    Other todos have no row, because their UID is derived from `id` and `created_at`. Deleting a todo
+    deletes its row, so that it can be imported again.
     """
 
     __tablename__ = "imports"
@@ -31,5 +31,5 @@ _UIDS = select(IMPORTS.c.todo_id, IMPORTS.c.uid).where(
 
 
 def stored_uids(connection: Connection, ids: Sequence[int]) -> dict[int, str]:
-    """Read the UIDs of the imported ones among these todos, by todo id."""
+    """Return the UIDs of imported todos among `ids`, by todo id."""
     return {row.todo_id: row.uid for row in connection.execute(_UIDS, {"ids": ids})}

@@ -18,14 +18,14 @@ class Todo(db.Model):  # type: ignore[name-defined, misc]
 
     __tablename__ = "todos"
     __table_args__ = (
-        # One for each sort order (`id`, which breaks ties, is part of every index), and one for `overdue`.
+        # One index per sort order (every index ends with `id`, the tie breaker), and one for `overdue`.
         Index(None, "title"),
         Index(None, "completed", "id"),
         Index(None, "completed", "deadline_at"),
         Index(None, "deadline_at"),
         Index(None, "created_at"),
         Index(None, "updated_at"),
-        # An id is never used again: a client that still holds it would change another todo.
+        # Never reuse an id: a client that still has the old id would change another todo.
         {"sqlite_autoincrement": True, **TABLE_OPTIONS},
     )
 

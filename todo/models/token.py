@@ -1,4 +1,4 @@
-"""Tokens that let clients in, of which only a hash is kept."""
+"""The table of access tokens. Only hashes of tokens are stored."""
 
 import hashlib
 import secrets
@@ -9,12 +9,12 @@ from sqlalchemy.orm import Mapped, mapped_column
 from todo.clock import utc_now
 from todo.models import MOMENT, TABLE_OPTIONS, db, text_of
 
-PREFIX = "todo_"  # by which scanners of source code tell that a secret was leaked
+PREFIX = "todo_"  # lets secret scanners recognize leaked tokens
 NAME_LENGTH = 80
 
 
 class Token(db.Model):  # type: ignore[name-defined, misc]
-    """A client's right of entry; revoking it deletes the row."""
+    """An access token of a client. Revoking the token deletes the row."""
 
     __tablename__ = "tokens"
     __table_args__ = TABLE_OPTIONS
@@ -30,10 +30,10 @@ class Token(db.Model):  # type: ignore[name-defined, misc]
 
 
 def make_secret() -> str:
-    """Make a token of 256 random bits, which need no slow hash."""
+    """Return a token of 256 random bits, which needs no slow hash."""
     return PREFIX + secrets.token_urlsafe(32)
 
 
 def hash_secret(secret: str) -> str:
-    """Hash a token as the table has it: SHA-256 in hexadecimal digits."""
+    """Return the hash of a token as stored: SHA-256 in hexadecimal digits."""
     return hashlib.sha256(secret.encode()).hexdigest()
