@@ -553,7 +553,7 @@ def _problem(status: int) -> Json:
     detail, errors = kind.detail, []
     if status == problem.ValidationFailed.code:
         detail = f"title must be {rules(TodoCreate)['title']}"
-        errors = [problem.Fault(pointer="#/title", detail=detail)]
+        errors = [problem.FieldError(pointer="#/title", detail=detail)]
     example = ProblemOut(
         type=f"/problems/{kind.name}",
         title=kind.title,

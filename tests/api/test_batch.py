@@ -13,7 +13,7 @@ PATH = "/api/v1/todos"
 BATCH = f"{PATH}/batch"
 CREATE = {"op": "create", "todo": {"title": "New"}}
 
-# A whole body, and the pointers to all of its faults.
+# A whole body, and the pointers to all of its errors.
 FAULTY_BODIES: tuple[tuple[Any, list[str]], ...] = (
     ({}, ["#/operations"]),
     ([], ["#"]),
@@ -27,7 +27,7 @@ FAULTY_BODIES: tuple[tuple[Any, list[str]], ...] = (
     ({"ops": [CREATE]}, ["#/ops", "#/operations"]),
 )
 
-# An operation that stands behind a good one, and the pointers to all of its faults, from it on.
+# An operation that stands behind a good one, and the pointers to all of its errors, from it on.
 FAULTY_OPERATIONS: tuple[tuple[Any, list[str]], ...] = (
     (None, [""]),
     ("delete", [""]),

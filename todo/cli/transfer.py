@@ -34,8 +34,8 @@ from todo.formats import (
     text,
     todotxt,
 )
-from todo.http.body import faults
-from todo.http.problem import Fault, Problem
+from todo.http.body import field_errors
+from todo.http.problem import FieldError, Problem
 from todo.listing import STREAM_CHUNK, encode_chunk
 from todo.models import db
 from todo.models.imported_uid import IMPORTS
@@ -298,8 +298,8 @@ class _Staged:
                 )
             )
         except msgspec.ValidationError:
-            found = islice(faults(TodoEntry, values, "#"), _MAX_PROBLEMS_OF_TODO)
-            return [_describe(fault, values) for fault in found]
+            found = islice(field_errors(TodoEntry, values, "#"), _MAX_PROBLEMS_OF_TODO)
+            return [_describe(error, values) for error in found]
         except UnicodeEncodeError:
             return ["The text must not contain lone surrogates (\\ud800 to \\udfff alone)."]
         todo_id = None if todo.id is UNSET else todo.id
@@ -351,10 +351,10 @@ def _iso(time: object) -> str | None:
     return time.isoformat() if isinstance(time, datetime) else None
 
 
-def _describe(fault: Fault, values: dict[str, Any]) -> str:
-    value = values.get(str(fault.pointer).removeprefix("#/"))
+def _describe(error: FieldError, values: dict[str, Any]) -> str:
+    value = values.get(str(error.pointer).removeprefix("#/"))
     shown = f" (it is {value!r:.60})" if isinstance(value, str | int | float) else ""
-    return f"{fault.detail}{shown}."
+    return f"{error.detail}{shown}."
 
 
 def _import(staged: _Staged, *, dry_run: bool) -> int:

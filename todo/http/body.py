@@ -18,14 +18,14 @@ from flask import request
 from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo
 
-from todo.http.problem import ContentTooLarge, Fault, UnsupportedMediaType, ValidationFailed
+from todo.http.problem import ContentTooLarge, FieldError, UnsupportedMediaType, ValidationFailed
 from todo.schemas import from_json, json_schema
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
 MAX_BYTES = 64 * 1024
 # Limits on the parts of a request that a response repeats.
-MAX_FAULTS = 1000
+MAX_FIELD_ERRORS = 1000
 MAX_NAME = 80
 
 # Sentinel for duplicate keys. No schema accepts it.
@@ -44,7 +44,7 @@ def read(kind: type[S], max_bytes: int = MAX_BYTES, media_types: tuple[str, ...]
     try:
         return msgspec.convert(value, kind, dec_hook=from_json)
     except msgspec.ValidationError:
-        found = list(islice(faults(kind, value, "#"), MAX_FAULTS))
+        found = list(islice(field_errors(kind, value, "#"), MAX_FIELD_ERRORS))
     raise ValidationFailed(*found)
 
 
@@ -72,10 +72,10 @@ def parse(body: bytes) -> Any:
     return value
 
 
-def faults(kind: type[Struct], value: Any, pointer: str) -> Iterator[Fault]:
+def field_errors(kind: type[Struct], value: Any, pointer: str) -> Iterator[FieldError]:
     """Yield every error of the `value` at `pointer` as a `kind`, unknown members first."""
     if not isinstance(value, dict):
-        yield Fault(detail=f"{_name(pointer)} must be a JSON object", pointer=pointer)
+        yield FieldError(detail=f"{_name(pointer)} must be a JSON object", pointer=pointer)
         return
     tag = kind.__struct_config__.tag_field
     members = fields(kind)
@@ -83,34 +83,34 @@ def faults(kind: type[Struct], value: Any, pointer: str) -> Iterator[Fault]:
         if name not in members and name != tag:
             known = ", ".join(filter(None, [tag, *members]))
             detail = f"{name[:MAX_NAME]} is not a member that can be sent: send only {known}"
-            yield Fault(detail=detail, pointer=_join(pointer, name))
+            yield FieldError(detail=detail, pointer=_join(pointer, name))
     musts = rules(kind)
     for name, field in members.items():
         if name not in value:
             if field.required:
-                yield Fault(
+                yield FieldError(
                     detail=f"{_name(_join(pointer, name))} is required: {musts[name]}",
                     pointer=_join(pointer, name),
                 )
         elif value[name] is _REPEATED:
-            yield Fault(
+            yield FieldError(
                 detail=f"{_name(_join(pointer, name))} must be sent only once", pointer=_join(pointer, name)
             )
         else:
-            yield from _member_faults(field.type, value[name], _join(pointer, name), musts[name])
+            yield from _member_errors(field.type, value[name], _join(pointer, name), musts[name])
 
 
-def _member_faults(kind: Any, value: Any, pointer: str, must: str) -> Iterator[Fault]:
+def _member_errors(kind: Any, value: Any, pointer: str, must: str) -> Iterator[FieldError]:
     inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
-    found: Iterator[Fault] = iter(())
+    found: Iterator[FieldError] = iter(())
     if isinstance(inner, type) and issubclass(inner, Struct):
-        found = faults(inner, value, pointer)
+        found = field_errors(inner, value, pointer)
     elif get_origin(inner) is list and isinstance(value, list):
         variants = get_args(get_args(inner)[0])
         found = (
-            fault
+            error
             for i, item in enumerate(value)
-            for fault in _variant_faults(variants, item, f"{pointer}/{i}")
+            for error in _variant_errors(variants, item, f"{pointer}/{i}")
         )
     first = next(found, None)
     if first is not None:
@@ -120,19 +120,19 @@ def _member_faults(kind: Any, value: Any, pointer: str, must: str) -> Iterator[F
     try:
         msgspec.convert(value, kind, dec_hook=from_json)
     except msgspec.ValidationError:
-        yield Fault(detail=f"{_name(pointer)} must be {must}", pointer=pointer)
+        yield FieldError(detail=f"{_name(pointer)} must be {must}", pointer=pointer)
 
 
-def _variant_faults(variants: Sequence[type[Struct]], value: Any, pointer: str) -> Iterator[Fault]:
+def _variant_errors(variants: Sequence[type[Struct]], value: Any, pointer: str) -> Iterator[FieldError]:
     """Yield every error of `value` as the struct that its tag selects."""
     by_tag = {str(variant.__struct_config__.tag): variant for variant in variants}
     tag_field = str(variants[0].__struct_config__.tag_field)
     tag = value.get(tag_field) if isinstance(value, dict) else None
     if isinstance(value, dict) and tag not in list(by_tag):
         detail = f"{_name(pointer)}/{tag_field} must be one of {', '.join(by_tag)}"
-        yield Fault(detail=detail, pointer=f"{pointer}/{tag_field}")
+        yield FieldError(detail=detail, pointer=f"{pointer}/{tag_field}")
     else:
-        yield from faults(by_tag.get(str(tag), variants[0]), value, pointer)
+        yield from field_errors(by_tag.get(str(tag), variants[0]), value, pointer)
 
 
 def _bytes(max_bytes: int, media_types: tuple[str, ...]) -> bytes:
@@ -156,7 +156,7 @@ def _join(pointer: str, name: str) -> str:
 
 
 def _fail(detail: str) -> NoReturn:
-    raise ValidationFailed(Fault(detail=detail, pointer="#")) from None
+    raise ValidationFailed(FieldError(detail=detail, pointer="#")) from None
 
 
 def _mark_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

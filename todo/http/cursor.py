@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 import msgspec
 from flask import request
 
-from todo.http.problem import Fault, ValidationFailed
+from todo.http.problem import FieldError, ValidationFailed
 
 DIGEST_BYTES = 9
 
@@ -33,7 +33,7 @@ def decode(cursor: str, belongs_to: str, types: Sequence[Any]) -> list[Any]:
         data, position = b"", ()
     if data[:DIGEST_BYTES] != _digest(belongs_to):
         detail = "cursor must be the one in the Link header of the previous page, with its sort and filters"
-        raise ValidationFailed(Fault(detail=detail, parameter="cursor"))
+        raise ValidationFailed(FieldError(detail=detail, parameter="cursor"))
     # Timestamps are UTC with an offset in JSON, and without one in the database.
     return [value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in position]
 

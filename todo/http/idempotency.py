@@ -21,7 +21,7 @@ from todo.clock import utc_now
 from todo.database.errors import LOCK_TIMEOUTS, error_code
 from todo.http.problem import (
     ContentTooLarge,
-    Fault,
+    FieldError,
     IdempotencyInProgress,
     IdempotencyKeyReused,
     ValidationFailed,
@@ -64,7 +64,9 @@ def run_idempotent(work: Callable[[Connection], T], represent: Callable[[T], Res
     if key is None:
         return represent(database.write(work))
     if not re.match(KEY_PATTERN, key):
-        raise ValidationFailed(Fault(detail=f"{HEADER} must be 1 to {KEY_LENGTH} visible ASCII characters"))
+        raise ValidationFailed(
+            FieldError(detail=f"{HEADER} must be 1 to {KEY_LENGTH} visible ASCII characters")
+        )
     request_hash = hashlib.sha256(f"{request.path}\n".encode() + request.get_data()).digest()
     stored_key = _stored_key(key)
 

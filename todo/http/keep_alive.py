@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from flask import Flask, Response, request
 
 from todo.http import body, problem
-from todo.http.problem import ContentTooLarge, Fault, RequestTimeout, Unavailable, ValidationFailed
+from todo.http.problem import ContentTooLarge, FieldError, RequestTimeout, Unavailable, ValidationFailed
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
@@ -81,7 +81,7 @@ def _receive() -> None:
         if _last_ended[0] > began:
             raise RequestTimeout
         detail = f"The body has {len(content)} bytes instead of the {length} of its Content-Length"
-        raise ValidationFailed(Fault(detail=detail, pointer="#"))
+        raise ValidationFailed(FieldError(detail=detail, pointer="#"))
     environ["wsgi.input"] = BytesIO(content)
     environ[_RECEIVED] = True
 

@@ -9,7 +9,7 @@ from flask import request
 from msgspec import Struct
 
 from todo.http.body import fields, rules
-from todo.http.problem import Fault, ValidationFailed
+from todo.http.problem import FieldError, ValidationFailed
 from todo.schemas import from_json
 
 S = TypeVar("S", bound=Struct)
@@ -29,22 +29,24 @@ def read(kind: type[S], *, ignore_unknown: bool = False) -> S:
     """
     known = fields(kind)
     values: dict[str, Any] = {}
-    faults: list[Fault] = []
+    errors: list[FieldError] = []
     for name, text in _pairs():
         if name not in known:
             if not ignore_unknown:
                 hint = f"Use one of {', '.join(known)}" if known else "This address has no parameters"
-                faults.append(Fault(detail=f"Unknown parameter {name[:80]}. {hint}", parameter=name[:80]))
+                errors.append(
+                    FieldError(detail=f"Unknown parameter {name[:80]}. {hint}", parameter=name[:80])
+                )
         elif name in values:
-            faults.append(Fault(detail=f"{name} must be sent only once", parameter=name))
+            errors.append(FieldError(detail=f"{name} must be sent only once", parameter=name))
         else:
             try:
                 values[name] = _convert(text, known[name].type)
             except msgspec.ValidationError:
                 values[name] = None
-                faults.append(Fault(detail=f"{name} must be {rules(kind)[name]}", parameter=name))
-    if faults:
-        raise ValidationFailed(*faults)
+                errors.append(FieldError(detail=f"{name} must be {rules(kind)[name]}", parameter=name))
+    if errors:
+        raise ValidationFailed(*errors)
     return kind(**{known[name].name: value for name, value in values.items()})
 
 
@@ -62,7 +64,7 @@ def _pairs() -> list[tuple[str, str]]:
         detail = "The query must be UTF-8, percent-encoded"
     except ValueError:
         detail = "The query must have at most 100 parameters"
-    raise ValidationFailed(Fault(detail=detail))
+    raise ValidationFailed(FieldError(detail=detail))
 
 
 def _convert(text: str, kind: Any) -> Any:

@@ -98,7 +98,7 @@ TYPES = {
 }
 
 
-class Fault(Struct, kw_only=True, omit_defaults=True):
+class FieldError(Struct, kw_only=True, omit_defaults=True):
     """An error at a `pointer` (RFC 6901) into the body, or in a `parameter` of the query."""
 
     pointer: str | UnsetType = UNSET
@@ -114,7 +114,7 @@ class ProblemOut(Struct):
     status: int
     detail: str
     error: str
-    errors: Sequence[Fault]
+    errors: Sequence[FieldError]
     request_id: str
 
 
@@ -124,7 +124,10 @@ class Problem(HTTPException):
     code = 500
 
     def __init__(
-        self, detail: str | None = None, errors: Sequence[Fault] = (), headers: Sequence[tuple[str, str]] = ()
+        self,
+        detail: str | None = None,
+        errors: Sequence[FieldError] = (),
+        headers: Sequence[tuple[str, str]] = (),
     ) -> None:
         super().__init__(TYPES[self.code].detail if detail is None else detail)
         self.errors = errors
@@ -136,8 +139,8 @@ class ValidationFailed(Problem):
 
     code = 400
 
-    def __init__(self, *errors: Fault) -> None:
-        details = [fault.detail for fault in errors]
+    def __init__(self, *errors: FieldError) -> None:
+        details = [error.detail for error in errors]
         more = [f"and {len(details) - 5} more errors"] if len(details) > 5 else []
         super().__init__("; ".join(details[:5] + more), errors)
 
@@ -256,7 +259,7 @@ def answer(error: HTTPException) -> Response:
     status = error.code or 500
     kind = TYPES.get(status) or ProblemType("", error.name, error.description or error.name)
     detail = kind.detail
-    errors: Sequence[Fault] = ()
+    errors: Sequence[FieldError] = ()
     if isinstance(error, Problem):
         detail, errors = error.description or detail, error.errors
     elif isinstance(error, BadRequest):

@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from todo.config import PREFIX, StartupError
 from todo.http import request_id
-from todo.http.problem import Fault, ValidationFailed
+from todo.http.problem import FieldError, ValidationFailed
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 ANY = "*"
@@ -157,7 +157,7 @@ def _check_host(host: str, trusted: Container[str]) -> None:
 
 
 def _reject(detail: str) -> NoReturn:
-    raise ValidationFailed(Fault(detail=detail))
+    raise ValidationFailed(FieldError(detail=detail))
 
 
 def _forbid_shared_caching(response: Response) -> Response:

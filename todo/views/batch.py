@@ -11,7 +11,7 @@ from todo.http import body, parameters
 from todo.http.conditional import Precondition
 from todo.http.converters import to_bigint
 from todo.http.idempotency import run_idempotent
-from todo.http.problem import Fault, NotFound, Problem
+from todo.http.problem import FieldError, NotFound, Problem
 from todo.models.todo import Todo
 from todo.schemas import (
     MAX_BATCH_BYTES,
@@ -86,5 +86,7 @@ def run_operation(connection: Connection, index: int, operation: UpdateOperation
         return change(connection, todo_id, operation.todo, precondition)
     except Problem as problem:
         member = "id" if isinstance(problem, NotFound) else "if_match"
-        problem.errors = [Fault(detail=problem.description or "", pointer=f"#/operations/{index}/{member}")]
+        problem.errors = [
+            FieldError(detail=problem.description or "", pointer=f"#/operations/{index}/{member}")
+        ]
         raise
