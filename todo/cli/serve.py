@@ -211,7 +211,7 @@ def _load(app: Flask, folder: Path, own_cores: Iterable[int], port: int, restart
     threading.Thread(target=_end_when_told, daemon=True).start()
     if keep_alive.CAN_WATCH:
         threading.Thread(target=keep_alive.watch, args=(port,), daemon=True).start()
-    metrics.begin()
+    metrics.init_worker()
     # From now on the worker knows the file, and notices if another file replaces it.
     with suppress(DBAPIError, DatabaseUnavailable), app.app_context():
         db.engine.connect().close()

@@ -32,21 +32,21 @@ METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 OTHER = "other"
 
 T = TypeVar("T")
-_making = threading.RLock()
+_lock = threading.RLock()
 _measured: "_Requests | None" = None
 
 
-def _made_once(make: Callable[..., T]) -> Callable[..., T]:
-    """Cache `make`, which `functools.cache` would let several threads run at the same time."""
-    made: dict[tuple[Any, ...], T] = {}
+def cache_once(function: Callable[..., T]) -> Callable[..., T]:
+    """Cache `function`, which `functools.cache` would let several threads run at the same time."""
+    results: dict[tuple[Any, ...], T] = {}
 
-    @wraps(make)
+    @wraps(function)
     def get(*arguments: Any) -> T:
-        if arguments not in made:
-            with _making:
-                if arguments not in made:
-                    made[arguments] = make(*arguments)
-        return made[arguments]
+        if arguments not in results:
+            with _lock:
+                if arguments not in results:
+                    results[arguments] = function(*arguments)
+        return results[arguments]
 
     return get
 
@@ -96,12 +96,12 @@ def register(app: Flask) -> None:
     middleware.observe(app, partial(_measure, engine))
 
 
-def begin() -> None:
+def init_worker() -> None:
     """Make the files of this process, while a disk has room for them."""
     _requests().add_series("GET", OTHER, HTTPStatus.NOT_FOUND)
 
 
-@_made_once
+@cache_once
 def counter(name: str, text: str) -> "Counter":
     """Return the counter of that name. `text` says what it counts."""
     from prometheus_client import Counter
@@ -115,13 +115,13 @@ def exposition() -> bytes:
 
     registry = _registry()
     if folder := os.environ.get(FOLDER):
-        _forget_the_dead(Path(folder))
+        drop_dead_workers(Path(folder))
         registry = CollectorRegistry()
         multiprocess.MultiProcessCollector(registry, folder)  # type: ignore[no-untyped-call]
     return generate_latest(registry)
 
 
-@_made_once
+@cache_once
 def _registry() -> "CollectorRegistry":
     from prometheus_client import CollectorRegistry, disable_created_metrics
 
@@ -129,7 +129,7 @@ def _registry() -> "CollectorRegistry":
     return CollectorRegistry()
 
 
-@_made_once
+@cache_once
 def _requests() -> _Requests:
     global _measured
     _measured = _Requests()
@@ -147,7 +147,7 @@ def _measure(engine: Engine, environ: "WSGIEnvironment", route: str, status: int
         requests.set_in_use(pool.checkedout())
 
 
-def _forget_the_dead(folder: Path) -> None:
+def drop_dead_workers(folder: Path) -> None:
     """Leave out what workers that are no more had in use; what they counted stays."""
     from prometheus_client import multiprocess
 
