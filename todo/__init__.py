@@ -23,7 +23,7 @@ def create_app(config_overrides: Mapping[str, Any] | None = None) -> "Flask":
     app = Flask(__name__, static_folder=None, instance_path=config.data_folder())
     app.url_map.merge_slashes = False
     config.configure(app, config_overrides or {})
-    database.init_app(app, check_schema=not cli.is_choosing())
+    database.init_app(app, check_schema=not cli.is_resolving_command())
 
     # The WSGI middleware wraps Flask: request ID, common headers, timing, response cache. Then each
     # request passes these checks, in this order, before it reaches its view.

@@ -38,7 +38,7 @@ class Commands(AppGroup):
         return command
 
 
-def is_choosing() -> bool:
+def is_resolving_command() -> bool:
     """Return True if `flask` creates the app only to look up a command."""
     context = click.get_current_context(silent=True)
     return context is not None and isinstance(context.command, FlaskGroup)

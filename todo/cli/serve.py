@@ -78,7 +78,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
             "127.0.0.1, or use --insecure if a proxy or firewall restricts access."
         )
     name = f"[{host}]" if ":" in host else host
-    click.echo(f"Listening on http://{name}:{port}, data in {_place(db.engine)}")
+    click.echo(f"Listening on http://{name}:{port}, data in {describe_location(db.engine)}")
     path = sqlite.file_of(db.engine.url)
     if path is not None and sqlite.is_readable_by_others(path):
         click.echo(f"Warning: other users of this machine can read {path}. Run chmod 600 on it.", err=True)
@@ -118,7 +118,9 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     with _metrics_folder() as folder:
         os.environ[metrics.FOLDER] = str(folder)
         own_cores = cores if workers == len(cores) else []
-        server.serve(target_loader=partial(_load, app, folder, own_cores, port, restarts), wrap_loader=False)
+        server.serve(
+            target_loader=partial(load_worker, app, folder, own_cores, port, restarts), wrap_loader=False
+        )
 
 
 class _Restarts(dict[int, float]):
@@ -201,7 +203,7 @@ def stop_when_told(stop: Callable[[], None]) -> None:
         time.sleep(0.1)
 
 
-def _load(app: Flask, folder: Path, own_cores: Iterable[int], port: int, restarts: _Restarts) -> Flask:
+def load_worker(app: Flask, folder: Path, own_cores: Iterable[int], port: int, restarts: _Restarts) -> Flask:
     """Start a worker."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if restarts.delay and signal.sigtimedwait({signal.SIGTERM}, restarts.delay):
@@ -263,7 +265,7 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _place(engine: Engine) -> str:
+def describe_location(engine: Engine) -> str:
     """Describe where the data is, for the start message."""
     if database.in_memory(engine):
         return "memory, until the service ends"
