@@ -441,13 +441,13 @@ def list_todos(service: Service, options: Namespace) -> int:
     if _has_colors() and not options.json and options.completed != "true":
         latest = next(service.pages({"overdue": "true", "sort": "-deadline_at"}, limit=1))
         overdue_until = latest[0]["deadline_at"] if latest else ""
-    kind = {"false": "open ", "true": "completed ", None: ""}[options.completed]
+    state = {"false": "open ", "true": "completed ", None: ""}[options.completed]
     filtered = options.find is not None or options.window is not None or options.overdue
     _print_pages(
         service.pages(sent, options.limit),
         options.json,
         overdue_until,
-        f"No {kind}todos{' match' if filtered else ''}.",
+        f"No {state}todos{' match' if filtered else ''}.",
     )
     return 0
 

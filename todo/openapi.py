@@ -69,7 +69,7 @@ OPERATIONS = {
     "api.health": Operation(Health, tag="Service"),
     "api.list_todos": Operation(
         list[TodoOut],
-        text_media_types=tuple(kind for kind in FORMATS if kind != JSON),
+        text_media_types=tuple(media_type for media_type in FORMATS if media_type != JSON),
         query=ListQuery,
         request_headers=("If-None-Match",),
         headers=("Vary",),
@@ -362,7 +362,8 @@ def describe(app: Flask) -> Json:
             # If a path has several views, the first of them responds to OPTIONS.
             item.setdefault(method.lower(), _describe_operation(app, rule, method))
     table = (
-        f"| `/problems/{kind.name}` | {status} | {kind.detail} |\n" for status, kind in problem.TYPES.items()
+        f"| `/problems/{problem_type.name}` | {status} | {problem_type.detail} |\n"
+        for status, problem_type in problem.TYPES.items()
     )
     document: Json = {
         "openapi": "3.1.1",
@@ -378,7 +379,9 @@ def describe(app: Flask) -> Json:
         "components": {
             "schemas": _COMPONENTS,
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "responses": {kind.name: _problem(status) for status, kind in problem.TYPES.items()},
+            "responses": {
+                problem_type.name: _problem(status) for status, problem_type in problem.TYPES.items()
+            },
         },
     }
     portable: Json = _with_portable_patterns(document)
@@ -546,17 +549,17 @@ EXAMPLES: dict[Any, Any] = {
 
 
 def _problem(status: int) -> Json:
-    kind = problem.TYPES[status]
+    problem_type = problem.TYPES[status]
     schema = _SCHEMAS[ProblemOut] | {
-        "properties": {"type": {"const": f"/problems/{kind.name}"}, "status": {"const": status}}
+        "properties": {"type": {"const": f"/problems/{problem_type.name}"}, "status": {"const": status}}
     }
-    detail, errors = kind.detail, []
+    detail, errors = problem_type.detail, []
     if status == problem.ValidationFailed.code:
         detail = f"title must be {rules(TodoCreate)['title']}"
         errors = [problem.FieldError(pointer="#/title", detail=detail)]
     example = ProblemOut(
-        type=f"/problems/{kind.name}",
-        title=kind.title,
+        type=f"/problems/{problem_type.name}",
+        title=problem_type.title,
         status=status,
         detail=detail,
         error=detail,
@@ -564,7 +567,7 @@ def _problem(status: int) -> Json:
         request_id="0f8fad5bd9cb469fa165",
     )
     return {
-        "description": f"{kind.title}. {kind.detail}",
+        "description": f"{problem_type.title}. {problem_type.detail}",
         "headers": _headers(*PROBLEM_HEADERS.get(status, ((), ()))),
         "content": {problem.MEDIA_TYPE: {"schema": schema, "example": msgspec.to_builtins(example)}},
     }
@@ -580,12 +583,14 @@ def _headers(headers: tuple[str, ...], may_have: tuple[str, ...]) -> Json:
 
 def _schemas() -> tuple[dict[Any, Json], dict[str, Json]]:
     """Return the schemas of all bodies, by their type, and the components that they refer to."""
-    kinds = dict.fromkeys(kind for row in OPERATIONS.values() for kind in (row.response, row.body) if kind)
-    kinds[ProblemOut] = None
-    schemas, components = msgspec.json.schema_components(
-        kinds, schema_hook=json_schema, ref_template=REF_TEMPLATE
+    types = dict.fromkeys(
+        body_type for row in OPERATIONS.values() for body_type in (row.response, row.body) if body_type
     )
-    return dict(zip(kinds, schemas, strict=True)), components
+    types[ProblemOut] = None
+    schemas, components = msgspec.json.schema_components(
+        types, schema_hook=json_schema, ref_template=REF_TEMPLATE
+    )
+    return dict(zip(types, schemas, strict=True)), components
 
 
 _SCHEMAS, _COMPONENTS = _schemas()

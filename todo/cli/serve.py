@@ -280,8 +280,8 @@ def _resolve(host: str, port: int) -> str:
     if not 0 < port < 2**16:
         raise StartupError(f"Invalid port {port}. Use a number from 1 to 65535 (make run PORT=…, or --port).")
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, kind, protocol) as probe:
+        family, socket_type, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket_type, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
     except OSError as error:

@@ -313,10 +313,11 @@ def find_foreign_object(file: Path, released_ddl: str) -> str | None:
         objects = connection.execute(
             "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('trigger', 'view')"
         )
-        for kind, name, sql in objects:
+        for object_type, name, sql in objects:
             if " ".join(sql.split()) not in released_ddl:
                 return (
-                    f"Its {kind} {name} is not part of this service. DROP {kind.upper()} {name} removes it."
+                    f"Its {object_type} {name} is not part of this service. "
+                    f"DROP {object_type.upper()} {name} removes it."
                 )
     return None
 

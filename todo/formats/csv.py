@@ -111,7 +111,7 @@ class Header(NamedTuple):
     names: list[str]
     members: list[tuple[int, str]]
     ignored: list[int]
-    kind: int | None
+    type_column: int | None
     zone: int | None
 
 
@@ -220,9 +220,9 @@ def _entry(line: int, header: Header, cells: list[str], day_first: bool | None) 
     def cell_at(index: int | None) -> str:
         return "" if index is None or index >= len(cells) else cells[index]
 
-    kind = "task" if header.kind is None else cell_at(header.kind).strip()
-    if kind != "task":
-        return Entry(line, None, (kind or "row without a type",))
+    row_type = "task" if header.type_column is None else cell_at(header.type_column).strip()
+    if row_type != "task":
+        return Entry(line, None, (row_type or "row without a type",))
     # Outlook and Excel leave out empty cells at the end.
     if any(map(str.strip, cells[len(header.names) :])):
         error = f"The row has {len(cells)} cells, and the header has {len(header.names)}."

@@ -84,15 +84,15 @@ def definition(zone: str) -> bytes:
     lines = ["BEGIN:VTIMEZONE", f"TZID:{zone}"]
     for onsets in _rules(ZoneInfo(zone)):
         first = onsets[0]
-        kind = "DAYLIGHT" if first.is_daylight else "STANDARD"
+        component = "DAYLIGHT" if first.is_daylight else "STANDARD"
         lines += [
-            f"BEGIN:{kind}",
+            f"BEGIN:{component}",
             f"DTSTART:{first.local:%Y%m%dT%H%M%S}",
             *_recurrence(onsets),
             f"TZNAME:{first.name}",
             f"TZOFFSETFROM:{_format_offset(first.offset_from)}",
             f"TZOFFSETTO:{_format_offset(first.offset_to)}",
-            f"END:{kind}",
+            f"END:{component}",
         ]
     return "".join(map(fold, [*lines, "END:VTIMEZONE"])).encode()
 

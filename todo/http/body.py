@@ -34,17 +34,17 @@ _REPEATED = object()
 S = TypeVar("S", bound=Struct)
 
 
-def read(kind: type[S], max_bytes: int = MAX_BYTES, media_types: tuple[str, ...] = (JSON,)) -> S:
-    """Parse the body of the current request into a `kind`.
+def read(struct_type: type[S], max_bytes: int = MAX_BYTES, media_types: tuple[str, ...] = (JSON,)) -> S:
+    """Parse the body of the current request into `struct_type`.
 
     Raises UnsupportedMediaType, ContentTooLarge, or ValidationFailed with an error for each missing,
     unknown or invalid member.
     """
     value = parse(_bytes(max_bytes, media_types))
     try:
-        return msgspec.convert(value, kind, dec_hook=from_json)
+        return msgspec.convert(value, struct_type, dec_hook=from_json)
     except msgspec.ValidationError:
-        found = list(islice(field_errors(kind, value, "#"), MAX_FIELD_ERRORS))
+        found = list(islice(field_errors(struct_type, value, "#"), MAX_FIELD_ERRORS))
     raise ValidationFailed(*found)
 
 
@@ -72,19 +72,19 @@ def parse(body: bytes) -> Any:
     return value
 
 
-def field_errors(kind: type[Struct], value: Any, pointer: str) -> Iterator[FieldError]:
-    """Yield every error of the `value` at `pointer` as a `kind`, unknown members first."""
+def field_errors(struct_type: type[Struct], value: Any, pointer: str) -> Iterator[FieldError]:
+    """Yield every error of the `value` at `pointer` as `struct_type`, unknown members first."""
     if not isinstance(value, dict):
         yield FieldError(detail=f"{_name(pointer)} must be a JSON object", pointer=pointer)
         return
-    tag = kind.__struct_config__.tag_field
-    members = fields(kind)
+    tag = struct_type.__struct_config__.tag_field
+    members = fields(struct_type)
     for name in value:
         if name not in members and name != tag:
             known = ", ".join(filter(None, [tag, *members]))
             detail = f"{name[:MAX_NAME]} is not a member that can be sent: send only {known}"
             yield FieldError(detail=detail, pointer=_join(pointer, name))
-    musts = rules(kind)
+    musts = rules(struct_type)
     for name, field in members.items():
         if name not in value:
             if field.required:
@@ -100,8 +100,8 @@ def field_errors(kind: type[Struct], value: Any, pointer: str) -> Iterator[Field
             yield from _member_errors(field.type, value[name], _join(pointer, name), musts[name])
 
 
-def _member_errors(kind: Any, value: Any, pointer: str, must: str) -> Iterator[FieldError]:
-    inner = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+def _member_errors(field_type: Any, value: Any, pointer: str, must: str) -> Iterator[FieldError]:
+    inner = get_args(field_type)[0] if get_origin(field_type) is Annotated else field_type
     found: Iterator[FieldError] = iter(())
     if isinstance(inner, type) and issubclass(inner, Struct):
         found = field_errors(inner, value, pointer)
@@ -118,7 +118,7 @@ def _member_errors(kind: Any, value: Any, pointer: str, must: str) -> Iterator[F
         yield from found
         return
     try:
-        msgspec.convert(value, kind, dec_hook=from_json)
+        msgspec.convert(value, field_type, dec_hook=from_json)
     except msgspec.ValidationError:
         yield FieldError(detail=f"{_name(pointer)} must be {must}", pointer=pointer)
 
@@ -185,26 +185,26 @@ DECODER = json.JSONDecoder(object_pairs_hook=_mark_repeated, parse_float=_number
 
 
 @cache
-def fields(kind: type[Struct]) -> dict[str, FieldInfo]:
-    """Return the members of `kind` by their names in requests."""
-    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
+def fields(struct_type: type[Struct]) -> dict[str, FieldInfo]:
+    """Return the members of `struct_type` by their names in requests."""
+    return {field.encode_name: field for field in msgspec.structs.fields(struct_type)}
 
 
 @cache
-def rules(kind: type[Struct]) -> dict[str, str]:
-    """Return the rule of each member of `kind`, which completes the sentence "title must be"."""
-    return {name: _rule(field.type) for name, field in fields(kind).items()}
+def rules(struct_type: type[Struct]) -> dict[str, str]:
+    """Return the rule of each member of `struct_type`, which completes the sentence "title must be"."""
+    return {name: _rule(field.type) for name, field in fields(struct_type).items()}
 
 
-def _rule(kind: Any) -> str:
-    parts = get_args(kind)
+def _rule(field_type: Any) -> str:
+    parts = get_args(field_type)
     own = (part.extra["rule"] for part in parts if isinstance(part, Meta) and part.extra)
     return next(own, "") or next(filter(None, map(_rule, parts)), "")
 
 
 @cache
-def properties(kind: type[Struct]) -> dict[str, dict[str, Any]]:
-    """Return the JSON Schema of each member of `kind`, with its description."""
-    _, components = msgspec.json.schema_components([kind], schema_hook=json_schema)
-    schemas: dict[str, dict[str, Any]] = components[kind.__name__]["properties"]
+def properties(struct_type: type[Struct]) -> dict[str, dict[str, Any]]:
+    """Return the JSON Schema of each member of `struct_type`, with its description."""
+    _, components = msgspec.json.schema_components([struct_type], schema_hook=json_schema)
+    schemas: dict[str, dict[str, Any]] = components[struct_type.__name__]["properties"]
     return schemas

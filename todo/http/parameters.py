@@ -22,12 +22,12 @@ class NoParameters(Struct):
     """The parameters of a route without parameters."""
 
 
-def read(kind: type[S], *, ignore_unknown: bool = False) -> S:
-    """Parse the query of the current request into a `kind`, whose members are the known parameters.
+def read(struct_type: type[S], *, ignore_unknown: bool = False) -> S:
+    """Parse the query of the current request into `struct_type`, whose members are the known parameters.
 
     Raises ValidationFailed with an error for each parameter that is unknown, repeated or invalid.
     """
-    known = fields(kind)
+    known = fields(struct_type)
     values: dict[str, Any] = {}
     errors: list[FieldError] = []
     for name, text in _pairs():
@@ -44,10 +44,10 @@ def read(kind: type[S], *, ignore_unknown: bool = False) -> S:
                 values[name] = _convert(text, known[name].type)
             except msgspec.ValidationError:
                 values[name] = None
-                errors.append(FieldError(detail=f"{name} must be {rules(kind)[name]}", parameter=name))
+                errors.append(FieldError(detail=f"{name} must be {rules(struct_type)[name]}", parameter=name))
     if errors:
         raise ValidationFailed(*errors)
-    return kind(**{known[name].name: value for name, value in values.items()})
+    return struct_type(**{known[name].name: value for name, value in values.items()})
 
 
 def refuse() -> None:
@@ -67,10 +67,10 @@ def _pairs() -> list[tuple[str, str]]:
     raise ValidationFailed(FieldError(detail=detail))
 
 
-def _convert(text: str, kind: Any) -> Any:
+def _convert(text: str, field_type: Any) -> Any:
     try:
-        return msgspec.convert(text, kind, dec_hook=from_json)
+        return msgspec.convert(text, field_type, dec_hook=from_json)
     except msgspec.ValidationError:
         if not _LITERAL.fullmatch(text):
             raise
-        return msgspec.convert(msgspec.json.decode(text), kind)
+        return msgspec.convert(msgspec.json.decode(text), field_type)

@@ -257,8 +257,8 @@ def register(app: Flask) -> None:
 def answer(error: HTTPException) -> Response:
     """Return `error` as a problem response."""
     status = error.code or 500
-    kind = TYPES.get(status) or ProblemType("", error.name, error.description or error.name)
-    detail = kind.detail
+    problem_type = TYPES.get(status) or ProblemType("", error.name, error.description or error.name)
+    detail = problem_type.detail
     errors: Sequence[FieldError] = ()
     if isinstance(error, Problem):
         detail, errors = error.description or detail, error.errors
@@ -270,8 +270,8 @@ def answer(error: HTTPException) -> Response:
     elif isinstance(error, UnknownAddress):
         detail = _with_suggestion(detail)
     body = ProblemOut(
-        type=f"/problems/{kind.name}" if kind.name else "about:blank",
-        title=kind.title,
+        type=f"/problems/{problem_type.name}" if problem_type.name else "about:blank",
+        title=problem_type.title,
         status=status,
         detail=detail,
         error=detail,

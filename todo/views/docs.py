@@ -32,7 +32,7 @@ _PROBLEM_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
 }
-PROBLEM_PAGES = {kind.name: status for status, kind in TYPES.items()}
+PROBLEM_PAGES = {problem_type.name: status for status, problem_type in TYPES.items()}
 
 docs = Blueprint("docs", __name__)
 
@@ -56,12 +56,12 @@ def get_asset(asset: str) -> Response:
 def show_problem(problem: str) -> Response:
     """Explain a problem type, the `type` of an error response."""
     status = PROBLEM_PAGES[problem]
-    kind = TYPES[status]
+    problem_type = TYPES[status]
     page = (
         "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n"
-        f"<meta name=viewport content='width=device-width'>\n<title>{escape(kind.title)}</title>\n"
-        f"<h1>{escape(kind.title)}</h1>\n<p>Status {status} {HTTPStatus(status).phrase}.\n"
-        f"<p>{escape(kind.detail)}\n"
+        f"<meta name=viewport content='width=device-width'>\n<title>{escape(problem_type.title)}</title>\n"
+        f"<h1>{escape(problem_type.title)}</h1>\n<p>Status {status} {HTTPStatus(status).phrase}.\n"
+        f"<p>{escape(problem_type.detail)}\n"
         "<p>The members <code>detail</code> and <code>errors</code> of the response name the cause.\n"
         "<p><a href='../docs'>Documentation of the API</a>\n"
     ).encode()
