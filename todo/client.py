@@ -67,7 +67,7 @@ class Failure(Exception):  # not every failure is an error
         self.status = status
 
 
-class Answer(NamedTuple):
+class Response(NamedTuple):
     """A response of the service, whatever its status."""
 
     status: int
@@ -142,21 +142,21 @@ class Service:
         seen = set()
         while query is not None:
             seen.add(query)
-            answer = self.send("GET", f"{path}?{query}")
-            page: list[Json] = answer.json(list)
+            response = self.send("GET", f"{path}?{query}")
+            page: list[Json] = response.json(list)
             yield page if limit is None else page[:limit]
             limit = None if limit is None else limit - len(page)
-            link = re.search(r'<([^>]*)>; *rel="?next', answer.headers.get("Link") or "")
+            link = re.search(r'<([^>]*)>; *rel="?next', response.headers.get("Link") or "")
             query = urlsplit(link[1]).query if link and (limit is None or limit > 0) else None
             if query in seen:
                 raise Failure("The service links from a page back to an earlier page.", REFUSED)
 
     def read(self, todo_id: int) -> tuple[Json, str]:
         """Return a todo and its strong entity tag."""
-        answer = self.send("GET", f"{TODOS}/{todo_id}")
-        if answer.status == 404:
+        response = self.send("GET", f"{TODOS}/{todo_id}")
+        if response.status == 404:
             raise Failure(f"Todo {todo_id} does not exist.", ABSENT)
-        return answer.json(subject=f"Todo {todo_id}: "), strong_tag(answer.headers["ETag"])
+        return response.json(subject=f"Todo {todo_id}: "), strong_tag(response.headers["ETag"])
 
     def change(self, todo_id: int, members: Json) -> Json:
         """Change a todo, unless another client changes it at the same time."""
@@ -168,18 +168,18 @@ class Service:
 
     def restore(self, todo_id: int) -> Json:
         """Bring a deleted todo back. Repeating the request is harmless."""
-        answer = self.send("POST", f"{TODOS}/{todo_id}/restore", repeatable=True)
-        todo: Json = answer.json(subject=f"Todo {todo_id}: ")
+        response = self.send("POST", f"{TODOS}/{todo_id}/restore", repeatable=True)
+        todo: Json = response.json(subject=f"Todo {todo_id}: ")
         return todo
 
     def now(self) -> datetime:
         """Return the current local time in the zone of the service, which the calendar feed names."""
         from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-        answer = self.send("GET", f"{TODOS}.ics?limit=1")
-        if answer.status != 200:
-            answer.json()
-        name = re.search(rb"^TZID:(.*?)\r?$", answer.body, re.MULTILINE)
+        response = self.send("GET", f"{TODOS}.ics?limit=1")
+        if response.status != 200:
+            response.json()
+        name = re.search(rb"^TZID:(.*?)\r?$", response.body, re.MULTILINE)
         try:
             return datetime.now(ZoneInfo(name[1].decode()) if name else UTC).replace(tzinfo=None)
         except (ZoneInfoNotFoundError, ValueError):  # this machine has no such zone
@@ -187,8 +187,8 @@ class Service:
 
     def _write(self, method: str, todo_id: int, body: Json | None) -> Json:
         _, tag = self.read(todo_id)
-        answer = self.send(method, f"{TODOS}/{todo_id}", body, {"If-Match": tag})
-        todo: Json = answer.json(subject=f"Todo {todo_id}: ")
+        response = self.send(method, f"{TODOS}/{todo_id}", body, {"If-Match": tag})
+        todo: Json = response.json(subject=f"Todo {todo_id}: ")
         return todo
 
     def send(
@@ -199,7 +199,7 @@ class Service:
         headers: dict[str, str] | None = None,
         *,
         repeatable: bool = False,
-    ) -> Answer:
+    ) -> Response:
         """Send a request. Retry, after growing pauses, if that cannot carry it out twice."""
         from http.client import HTTPException
         from urllib.request import Request
@@ -214,10 +214,10 @@ class Service:
         while True:
             asked = ""
             try:
-                answer = _receive(request)
-                if answer.status not in (_BUSY if repeatable else _NOTHING_DONE) or attempt == ATTEMPTS:
-                    return answer
-                asked = answer.headers.get("Retry-After") or ""
+                response = _receive(request)
+                if response.status not in (_BUSY if repeatable else _NOTHING_DONE) or attempt == ATTEMPTS:
+                    return response
+                asked = response.headers.get("Retry-After") or ""
             except (OSError, HTTPException) as error:
                 if not repeatable or _is_unsent(error) or attempt == ATTEMPTS:
                     raise self._unreachable(error, repeatable) from None
@@ -233,7 +233,7 @@ class Service:
         return Failure(f"No response from {self._url}: {reason}.{unknown}", UNREACHABLE)
 
 
-def _receive(request: Any) -> Answer:
+def _receive(request: Any) -> Response:
     from http.client import HTTPResponse
     from urllib.request import HTTPErrorProcessor, build_opener
 
@@ -246,7 +246,7 @@ def _receive(request: Any) -> Answer:
         https_response = http_response
 
     with build_opener(EveryResponse).open(request, timeout=TIMEOUT) as response:
-        return Answer(response.status, response.headers, response.read())
+        return Response(response.status, response.headers, response.read())
 
 
 def _is_unsent(error: Exception) -> bool:

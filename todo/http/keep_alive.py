@@ -104,7 +104,7 @@ def _finish(response: Response) -> Response:
         return response
     if len(_streams) >= MAX_STREAMS:
         response.close()
-        return problem.answer(Unavailable("Too many slow requests. Try again."))
+        return problem.to_response(Unavailable("Too many slow requests. Try again."))
     token = object()
     _streams.add(token)
     response.call_on_close(partial(_streams.discard, token))

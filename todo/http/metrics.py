@@ -59,19 +59,22 @@ class _Requests:
 
         self.series: dict[tuple[str, str, int], tuple[Any, Any]] = {}
         labels = ("method", "route")
-        self.answered = Counter(
-            "http_requests", "Requests answered.", (*labels, "status"), registry=_registry()
+        self.count = Counter(
+            "http_requests",
+            "Requests by method, route and status.",
+            (*labels, "status"),
+            registry=_registry(),
         )
         self.duration = Histogram(
             "http_request_duration_seconds",
-            "Time from the request to the end of its answer.",
+            "Time from the request to the end of its response.",
             labels,
             buckets=BUCKETS,
             registry=_registry(),
         )
         self.in_use = Gauge(
             "database_pool_connections_in_use",
-            "Connections to the database that are open.",
+            "Open connections to the database.",
             registry=_registry(),
             multiprocess_mode="livesum",
         )
@@ -79,7 +82,7 @@ class _Requests:
 
     def add_series(self, method: str, route: str, status: int) -> tuple[Any, Any]:
         labels = (method if method in METHODS else OTHER, route)
-        series = self.answered.labels(*labels, str(status)), self.duration.labels(*labels)
+        series = self.count.labels(*labels, str(status)), self.duration.labels(*labels)
         if method in METHODS:
             self.series[method, route, status] = series
         return series
@@ -139,8 +142,8 @@ def _requests() -> _Requests:
 def _measure(engine: Engine, environ: "WSGIEnvironment", route: str, status: int, duration: float) -> None:
     requests = _measured or _requests()
     key = environ["REQUEST_METHOD"], route or OTHER, status
-    answered, durations = requests.series.get(key) or requests.add_series(*key)
-    answered.inc()
+    count, durations = requests.series.get(key) or requests.add_series(*key)
+    count.inc()
     durations.observe(duration)
     pool = engine.pool
     if isinstance(pool, QueuePool) and pool.checkedout() != requests.known_in_use:

@@ -248,13 +248,13 @@ class Unavailable(Problem):
 
 def register(app: Flask) -> None:
     """Return every error of `app` as a problem."""
-    app.register_error_handler(HTTPException, answer)
-    app.register_error_handler(DBAPIError, _answer_database_error)
-    app.register_error_handler(PoolTimeoutError, _answer_database_error)
-    app.register_error_handler(DatabaseUnavailable, _answer_unavailable)
+    app.register_error_handler(HTTPException, to_response)
+    app.register_error_handler(DBAPIError, _handle_database_error)
+    app.register_error_handler(PoolTimeoutError, _handle_database_error)
+    app.register_error_handler(DatabaseUnavailable, _handle_unavailable)
 
 
-def answer(error: HTTPException) -> Response:
+def to_response(error: HTTPException) -> Response:
     """Return `error` as a problem response."""
     status = error.code or 500
     problem_type = TYPES.get(status) or ProblemType("", error.name, error.description or error.name)
@@ -294,12 +294,12 @@ def _with_suggestion(detail: str) -> str:
     return detail
 
 
-def _answer_database_error(error: DBAPIError | PoolTimeoutError) -> Response:
+def _handle_database_error(error: DBAPIError | PoolTimeoutError) -> Response:
     unavailability = unavailable(error)
     if unavailability is None:
         raise error
-    return _answer_unavailable(unavailability)
+    return _handle_unavailable(unavailability)
 
 
-def _answer_unavailable(error: DatabaseUnavailable) -> Response:
-    return answer(Unavailable(error.reason))
+def _handle_unavailable(error: DatabaseUnavailable) -> Response:
+    return to_response(Unavailable(error.reason))

@@ -53,12 +53,12 @@ def register(app: Flask) -> None:
         ) from None
     limiter.request_filter(_is_exempt)
 
-    def answer(_: Exception) -> Response:
+    def _handle_exceeded(_: Exception) -> Response:
         current = limiter.current_limit
         seconds = 1 if current is None else math.ceil(current.window.reset_time - time.time())
-        return problem.answer(problem.TooManyRequests(max(1, seconds)))
+        return problem.to_response(problem.TooManyRequests(max(1, seconds)))
 
-    app.register_error_handler(RateLimitExceeded, answer)
+    app.register_error_handler(RateLimitExceeded, _handle_exceeded)
 
 
 def _client() -> str:

@@ -115,7 +115,7 @@ def show_not_found(error: NotFound) -> Response:
     """Return a page to browsers for an unknown path. Other clients get a problem (RFC 9457)."""
     accepted = request.accept_mimetypes
     if accepted.best_match([problem.MEDIA_TYPE, "application/json", HTML]) != HTML:
-        return problem.answer(error)
+        return problem.to_response(error)
     html = render_template("not-found.html", texts=_TEXTS["page"], version=VERSION)
     response = _send(html.encode(), HTML, "no-store")
     response.status_code = 404
