@@ -99,7 +99,7 @@ class _SentTime(datetime):
     date_alone: ClassVar[timedelta] = timedelta()
 
     @classmethod
-    def from_json(cls, value: object) -> Self:
+    def parse(cls, value: object) -> Self:
         """Parse `value`, and convert a time with an offset (or `Z`) to the zone of the class.
 
         Raises ValueError if `value` is not an accepted form, or leaves the years 1 to 9999.
@@ -116,7 +116,7 @@ class _SentTime(datetime):
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema of the strings that `from_json` accepts."""
+        """Return the JSON Schema of the strings that `parse` accepts."""
         return {"type": "string", "pattern": _TIME_PATTERN}
 
     @classmethod

@@ -37,7 +37,7 @@ from todo.schemas import (
     TodoCreate,
     TodoOut,
     TodoUpdate,
-    json_schema,
+    schema_hook,
 )
 from todo.views.docs import ASSETS, PROBLEM_PAGES
 from todo.views.feeds import CalendarQuery
@@ -588,7 +588,7 @@ def _schemas() -> tuple[dict[Any, Json], dict[str, Json]]:
     )
     types[ProblemOut] = None
     schemas, components = msgspec.json.schema_components(
-        types, schema_hook=json_schema, ref_template=REF_TEMPLATE
+        types, schema_hook=schema_hook, ref_template=REF_TEMPLATE
     )
     return dict(zip(types, schemas, strict=True)), components
 

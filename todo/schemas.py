@@ -316,7 +316,7 @@ class Sort(tuple[SortKey, ...]):
     __slots__ = ()
 
     @classmethod
-    def from_json(cls, value: object) -> Self:
+    def parse(cls, value: object) -> Self:
         """Parse `-deadline_at,title`. Raises ValueError for anything but members and commas."""
         keys: dict[str, SortKey] = {}
         for term in str(value).split(",", maxsplit=len(_MEMBERS)):
@@ -335,7 +335,7 @@ class Sort(tuple[SortKey, ...]):
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:
-        """Return the JSON Schema of the strings that `from_json` accepts."""
+        """Return the JSON Schema of the strings that `parse` accepts."""
         term = f"-?(?:{'|'.join(_MEMBERS)})"
         return {"type": "string", "pattern": f"^{term}(?:,{term}){{0,{len(_MEMBERS) - 1}}}$"}
 
@@ -424,12 +424,12 @@ class DeletedQuery(Struct):
     limit: Limit = MAX_LIMIT
 
 
-def from_json(struct_type: Any, value: Any) -> Any:
-    """Convert `value` to a type with a parser of its own, such as a time. A hook of msgspec."""
-    return struct_type.from_json(value)
+def decode_hook(field_type: Any, value: Any) -> Any:
+    """Parse `value` as a type that msgspec does not know, such as a time. Called by msgspec."""
+    return field_type.parse(value)
 
 
-def json_schema(struct_type: Any) -> dict[str, Any]:
-    """Return the JSON Schema of such a type. A hook of msgspec."""
-    schema: dict[str, Any] = struct_type.json_schema()
+def schema_hook(field_type: Any) -> dict[str, Any]:
+    """Return the JSON Schema of a type that msgspec does not know. Called by msgspec."""
+    schema: dict[str, Any] = field_type.json_schema()
     return schema

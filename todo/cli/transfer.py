@@ -40,7 +40,7 @@ from todo.listing import STREAM_CHUNK, encode_chunk
 from todo.models import db
 from todo.models.imported_uid import IMPORTS
 from todo.query import TODOS, Listing
-from todo.schemas import ListQuery, TodoEntry, from_json
+from todo.schemas import ListQuery, TodoEntry, decode_hook
 
 FORMATS: dict[str, Callable[[], Format]] = {
     "json": lambda: json.FILE,
@@ -286,7 +286,7 @@ class _Staged:
         if own and "id" not in values:
             values |= dict(zip(("id", "created_at"), own, strict=True))
         try:
-            todo = msgspec.convert(values, TodoEntry, dec_hook=from_json)
+            todo = msgspec.convert(values, TodoEntry, dec_hook=decode_hook)
             members = msgspec.json.encode(
                 (
                     todo.title,

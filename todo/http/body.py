@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo
 
 from todo.http.problem import ContentTooLarge, FieldError, UnsupportedMediaType, ValidationFailed
-from todo.schemas import from_json, json_schema
+from todo.schemas import decode_hook, schema_hook
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -42,7 +42,7 @@ def read(struct_type: type[S], max_bytes: int = MAX_BYTES, media_types: tuple[st
     """
     value = parse(_bytes(max_bytes, media_types))
     try:
-        return msgspec.convert(value, struct_type, dec_hook=from_json)
+        return msgspec.convert(value, struct_type, dec_hook=decode_hook)
     except msgspec.ValidationError:
         found = list(islice(field_errors(struct_type, value, "#"), MAX_FIELD_ERRORS))
     raise ValidationFailed(*found)
@@ -118,7 +118,7 @@ def _member_errors(field_type: Any, value: Any, pointer: str, must: str) -> Iter
         yield from found
         return
     try:
-        msgspec.convert(value, field_type, dec_hook=from_json)
+        msgspec.convert(value, field_type, dec_hook=decode_hook)
     except msgspec.ValidationError:
         yield FieldError(detail=f"{_name(pointer)} must be {must}", pointer=pointer)
 
@@ -205,6 +205,6 @@ def _rule(field_type: Any) -> str:
 @cache
 def properties(struct_type: type[Struct]) -> dict[str, dict[str, Any]]:
     """Return the JSON Schema of each member of `struct_type`, with its description."""
-    _, components = msgspec.json.schema_components([struct_type], schema_hook=json_schema)
+    _, components = msgspec.json.schema_components([struct_type], schema_hook=schema_hook)
     schemas: dict[str, dict[str, Any]] = components[struct_type.__name__]["properties"]
     return schemas

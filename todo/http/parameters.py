@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from todo.http.body import fields, rules
 from todo.http.problem import FieldError, ValidationFailed
-from todo.schemas import from_json
+from todo.schemas import decode_hook
 
 S = TypeVar("S", bound=Struct)
 
@@ -69,7 +69,7 @@ def _pairs() -> list[tuple[str, str]]:
 
 def _convert(text: str, field_type: Any) -> Any:
     try:
-        return msgspec.convert(text, field_type, dec_hook=from_json)
+        return msgspec.convert(text, field_type, dec_hook=decode_hook)
     except msgspec.ValidationError:
         if not _LITERAL.fullmatch(text):
             raise
