@@ -42,9 +42,9 @@ settings.load_profile("quick")
 @pytest.fixture
 def app() -> "Flask":
     """An app on an empty database. Tests share it, so that none may change its settings."""
-    from tests.support.api import kept_app  # it imports the service, which unit tests of clients do not
+    from tests.support.api import shared_app  # it imports the service, which unit tests of clients do not
 
-    return kept_app()
+    return shared_app()
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.support.api import KeptAppTest
+from tests.support.api import SharedAppTest
 from todo.schemas import MAX_BATCH_BYTES, MAX_OPERATIONS
 
 pytestmark = pytest.mark.database
@@ -76,7 +76,7 @@ REFUSED_OPERATIONS: tuple[tuple[dict[str, Any], int, str], ...] = (
 )
 
 
-class TestBatch(KeptAppTest):
+class TestBatch(SharedAppTest):
     def setUp(self) -> None:
         super().setUp()
         response = self.client.post(PATH, json={"title": "First", "description": "kept", "completed": True})

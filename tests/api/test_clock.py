@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from tests.support.api import TODOS, ApiTest, kept_app
+from tests.support.api import TODOS, ApiTest, shared_app
 from todo.clock import timestamp
 from todo.models import db
 from todo.models.todo import Todo
@@ -97,7 +97,7 @@ class TestTimestamp(unittest.TestCase):
 class TestDeadline(ApiTest):
     def use(self, zone: str) -> None:
         if self.client.application.config["TIMEZONE"] != zone:
-            self.client = kept_app(TIMEZONE=zone).test_client()
+            self.client = shared_app(TIMEZONE=zone).test_client()
 
     def test_deadline_without_offset_is_kept(self) -> None:
         for zone in ("UTC", BRISBANE, NEW_YORK, APIA):
@@ -131,7 +131,7 @@ class TestWindow(ApiTest):
         minute, day = timedelta(minutes=1), timedelta(days=1)
         for zone in (*(f"Etc/GMT{offset:+d}" for offset in range(-14, 13, 3)), KATHMANDU):
             with self.subTest(zone):
-                self.client = kept_app(TIMEZONE=zone).test_client()
+                self.client = shared_app(TIMEZONE=zone).test_client()
                 now = datetime.now(ZoneInfo(zone)).replace(tzinfo=None)
                 for after in (-day, -minute, minute, day - minute, day + minute, 2 * day - minute):
                     self.create(title=str(after), deadline_at=(now + after).isoformat())
@@ -155,7 +155,7 @@ class TestInstants(ApiTest):
         for zone in ("UTC", BRISBANE, NEW_YORK):
             with self.subTest(zone), patch.dict(os.environ, {"TZ": zone}):
                 time.tzset()
-                self.client = kept_app(TIMEZONE=zone).test_client()
+                self.client = shared_app(TIMEZONE=zone).test_client()
                 before = datetime.now(UTC)
                 todo = self.create()
                 after = datetime.now(UTC)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 from werkzeug.test import TestResponse
 
-from tests.support.api import KeptAppTest
+from tests.support.api import SharedAppTest
 from todo import create_app
 
 pytestmark = pytest.mark.database
@@ -50,7 +50,7 @@ FAILING = (
 )
 
 
-class TestConditional(KeptAppTest):
+class TestConditional(SharedAppTest):
     def create(self, **members: Any) -> tuple[str, str]:
         """Make a todo; its address and its tag."""
         response = self.client.post(PATH, json={"title": "Milk", **members})
@@ -196,7 +196,7 @@ class TestConditional(KeptAppTest):
         return self.client.open(url, method=method, json=body, headers=headers)
 
 
-class TestRequireIfMatch(KeptAppTest):
+class TestRequireIfMatch(SharedAppTest):
     SETTINGS: ClassVar[dict[str, Any]] = {"REQUIRE_IF_MATCH": True}
 
     def setUp(self) -> None:
@@ -236,7 +236,7 @@ class TestRequireIfMatch(KeptAppTest):
         self.assertEqual(200, response.status_code)
 
 
-class TestEditsFromOutside(KeptAppTest):
+class TestEditsFromOutside(SharedAppTest):
     def setUp(self) -> None:
         folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
         self.app = create_app(

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import update
 from werkzeug.test import TestResponse
 
-from tests.support.api import KeptAppTest
+from tests.support.api import SharedAppTest
 from todo import create_app
 from todo.clock import utc_now
 from todo.models import db
@@ -21,7 +21,7 @@ MILK = {"title": "Buy milk", "description": "Zwei Liter, für Ünal"}
 BATCH_OF_TWO = {"operations": [{"op": "create", "todo": MILK}, {"op": "create", "todo": {"title": "Bread"}}]}
 
 
-class TestIdempotency(KeptAppTest):
+class TestIdempotency(SharedAppTest):
     def post(self, body: Any = MILK, *, key: str | None = "a-key", path: str = PATH) -> TestResponse:
         return self.client.post(path, json=body, headers={} if key is None else {"Idempotency-Key": key})
 

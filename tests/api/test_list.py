@@ -9,7 +9,7 @@ import pytest
 from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse
 
-from tests.support.api import KeptAppTest, kept_app
+from tests.support.api import SharedAppTest, shared_app
 from todo.models import db
 from todo.models.todo import Todo
 
@@ -158,7 +158,7 @@ BAD_VALUES = {
 }
 
 
-class TestList(KeptAppTest):
+class TestList(SharedAppTest):
     def setUp(self) -> None:
         super().setUp()
         with self.app.app_context():
@@ -367,7 +367,7 @@ class TestList(KeptAppTest):
 
     def test_overdue_and_window_compare_with_local_time(self) -> None:
         for zone in ("Pacific/Kiritimati", "Etc/GMT+12"):
-            app = kept_app(TIMEZONE=zone)
+            app = shared_app(TIMEZONE=zone)
             now = datetime.now(ZoneInfo(zone)).replace(tzinfo=None)
             with app.app_context():
                 db.session.add(Todo(id=1, title="past", deadline_at=now - timedelta(hours=1)))

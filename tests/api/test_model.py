@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from werkzeug.http import parse_options_header
 
 from tests.support.api import TODOS as PATH
-from tests.support.api import kept_app
+from tests.support.api import shared_app
 from todo import query
 
 pytestmark = [pytest.mark.database, pytest.mark.soak]
@@ -144,7 +144,7 @@ def expect(client: FlaskClient, todos: list[Todo], read: Read) -> None:
 class TestReads(unittest.TestCase):
     @given(rows=st.lists(CREATES, min_size=12, max_size=15), reads=st.lists(READS, min_size=6, max_size=8))
     def test_reads_equal_the_model(self, rows: list[Todo], reads: list[Read]) -> None:
-        client = kept_app().test_client()
+        client = shared_app().test_client()
         todos = [client.post(PATH, json=row).get_json() for row in rows]
         for read in reads:
             # Each is small enough for a table of a few rows to be larger.
@@ -158,7 +158,7 @@ class Todos(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.client = kept_app().test_client()
+        self.client = shared_app().test_client()
         self.todos: dict[int, Todo] = {}
         self.first_tags: dict[int, str] = {}
 

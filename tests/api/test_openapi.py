@@ -12,7 +12,7 @@ import openapi_spec_validator
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.support.api import KeptAppTest, kept_app
+from tests.support.api import SharedAppTest, shared_app
 from todo import create_app
 from todo.http.problem import TYPES
 from todo.openapi import OPERATIONS
@@ -71,7 +71,7 @@ def documented(app: Flask) -> Iterator[Documented]:
             yield Documented(path, method, operation["responses"])
 
 
-class TestOpenAPI(KeptAppTest):
+class TestOpenAPI(SharedAppTest):
     def test_document_is_valid_openapi(self) -> None:
         openapi_spec_validator.validate(document(self.app))
 
@@ -106,7 +106,7 @@ class TestOpenAPI(KeptAppTest):
 
     def test_document_requires_if_match_if_the_setting_does(self) -> None:
         for required in (False, True):
-            for path, item in document(kept_app(REQUIRE_IF_MATCH=required))["paths"].items():
+            for path, item in document(shared_app(REQUIRE_IF_MATCH=required))["paths"].items():
                 for method, operation in item.items():
                     headers = {
                         header["name"]: header["required"]
@@ -139,7 +139,7 @@ class TestOpenAPI(KeptAppTest):
                 self.assertEqual(status, response.status_code)
 
 
-class TestProblems(KeptAppTest):
+class TestProblems(SharedAppTest):
     """Each status of each operation in the document, brought about: its body is the one error body."""
 
     def setUp(self) -> None:
@@ -162,7 +162,7 @@ class TestProblems(KeptAppTest):
         return app
 
     def test_every_documented_error_can_be_caused(self) -> None:
-        required = kept_app(REQUIRE_IF_MATCH=True)
+        required = shared_app(REQUIRE_IF_MATCH=True)
         services: dict[int, Flask] = {}
         logging.disable()  # of failures that are meant
         self.addCleanup(logging.disable, logging.NOTSET)

@@ -8,7 +8,7 @@ import jsonschema_rs
 import pytest
 from flask.testing import FlaskClient
 
-from tests.support.api import kept_app
+from tests.support.api import shared_app
 from todo.http.problem import TYPES
 
 TODOS = "/api/v1/todos"
@@ -17,7 +17,7 @@ BATCH = "/api/v1/todos/batch"
 
 @pytest.fixture
 def client() -> FlaskClient:
-    return kept_app().test_client()
+    return shared_app().test_client()
 
 
 @pytest.fixture

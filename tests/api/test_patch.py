@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.api import KeptAppTest
+from tests.support.api import SharedAppTest
 
 pytestmark = pytest.mark.database
 
@@ -15,7 +15,7 @@ FULL = {
 }
 
 
-class TestPatch(KeptAppTest):
+class TestPatch(SharedAppTest):
     """JSON merge patch (RFC 7396)."""
 
     def setUp(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.api import JSON, TODOS, ApiTest, kept_app
+from tests.support.api import JSON, TODOS, ApiTest, shared_app
 
 pytestmark = pytest.mark.soak
 
@@ -104,7 +104,7 @@ class TestBodies(ApiTest):
 class TestDeadlines(ApiTest):
     def setUp(self) -> None:
         super().setUp()
-        self.clients = {zone: kept_app(TIMEZONE=zone).test_client() for zone in ZONES}
+        self.clients = {zone: shared_app(TIMEZONE=zone).test_client() for zone in ZONES}
 
     @given(st.sampled_from(ZONES), times | almost_times | text)
     def test_any_deadline_text_is_rejected_or_stable(self, zone: str, sent: str) -> None:

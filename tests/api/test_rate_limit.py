@@ -10,7 +10,7 @@ from typing import Any
 
 from flask import Flask
 
-from tests.support.api import TODOS, ApiTest, empty_app, kept_app
+from tests.support.api import TODOS, ApiTest, empty_app, shared_app
 from tests.support.server import PATIENCE, free_port, wait_until
 from todo import create_app
 from todo.config import StartupError
@@ -61,7 +61,7 @@ class TestLimit(RateLimitTest):
 
     def test_openapi_document_has_the_429_response(self) -> None:
         for settings, limited in (({}, False), ({"RATE_LIMIT": "9/hour"}, True)):
-            document = kept_app(**settings).test_client().get("/api/v1/openapi.json").get_json()
+            document = shared_app(**settings).test_client().get("/api/v1/openapi.json").get_json()
             self.assertEqual(limited, "429" in document["paths"][TODOS]["get"]["responses"])
             self.assertNotIn("429", document["paths"]["/api/v1/health"]["get"]["responses"])
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import request
 
-from tests.support.api import JSON, TODOS, ApiTest, empty_app, kept_app
+from tests.support.api import JSON, TODOS, ApiTest, empty_app, shared_app
 from todo import create_app
 from todo.config import StartupError
 
@@ -34,7 +34,7 @@ class TestHosts(ApiTest):
             ({"TRUSTED_HOSTS": "todo.example, .example.net"}, "notexample.net", 400),
             ({"TRUSTED_HOSTS": "*"}, "evil.example", 200),
         ):
-            client = kept_app(**settings).test_client()
+            client = shared_app(**settings).test_client()
             for path in (TODOS, "/api/v1/health", "/"):
                 with self.subTest(settings, host=host, path=path):
                     response = client.get(path, headers={"Host": host})
@@ -71,7 +71,7 @@ class TestProxies(unittest.TestCase):
         self.assertEqual("192.0.2.1", self.seen(2, **forwarded)[0])
 
     def test_unknown_forwarded_host_is_400(self) -> None:
-        client = kept_app(PROXIES=1).test_client()
+        client = shared_app(PROXIES=1).test_client()
         response = client.get(TODOS, headers={"X-Forwarded-Host": "evil.example"})
         self.assertEqual(400, response.status_code)
 
@@ -106,7 +106,7 @@ class TestHeaders(ApiTest):
 
 class TestCORS(ApiTest):
     def client_with(self, origins: str) -> Any:
-        return kept_app(CORS_ORIGINS=origins, REQUIRE_IF_MATCH=True).test_client()
+        return shared_app(CORS_ORIGINS=origins, REQUIRE_IF_MATCH=True).test_client()
 
     def test_cors_is_off_by_default(self) -> None:
         for method in ("GET", "OPTIONS"):

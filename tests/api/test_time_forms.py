@@ -5,7 +5,7 @@ import re
 import pytest
 from flask.testing import FlaskClient
 
-from tests.support.api import TODOS, kept_app
+from tests.support.api import TODOS, shared_app
 from todo.clock import Instant, WallTime
 
 # Source of the notation, the time as sent, and the time in UTC.
@@ -76,7 +76,7 @@ REFUSED = {
 
 @pytest.fixture
 def client() -> FlaskClient:
-    return kept_app().test_client()
+    return shared_app().test_client()
 
 
 @pytest.mark.parametrize(("sent", "stored"), ACCEPTED.values(), ids=ACCEPTED)

@@ -14,7 +14,7 @@ from click.testing import Result
 from hypothesis import example, given
 from sqlalchemy import delete
 
-from tests.support.api import kept_app
+from tests.support.api import shared_app
 from tests.support.server import PATIENCE, ROOT, environment
 from tests.support.transfers import MOMENT, Stored, content, fill, run, service, todos
 from todo import create_app
@@ -148,7 +148,7 @@ created_at, updated_at, uid (it is 'c').
 class TestImport(TransferTest):
     def setUp(self) -> None:
         super().setUp()
-        self.app = kept_app()
+        self.app = shared_app()
 
     def take(self, name: str, data: str | bytes, *options: str, status: int = 0) -> Result:
         """Import a file; with status 1 nothing may change."""
@@ -356,7 +356,7 @@ class TestOnATerminal(TransferTest):
 class TestExport(TransferTest):
     def setUp(self) -> None:
         super().setUp()
-        self.app = kept_app()
+        self.app = shared_app()
         fill(self.app, [Stored(id=number, title=f"Todo {number}") for number in range(1, 2502)])
 
     def test_export_of_many_chunks_is_complete(self) -> None:

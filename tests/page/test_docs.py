@@ -5,12 +5,12 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import ConsoleMessage, Page, expect
 
-from tests.support.api import KeptAppTest
+from tests.support.api import SharedAppTest
 from tests.support.browser import CHROMIUM, NONE, chromium
 from tests.support.server import Server
 
 
-class TestDocs(KeptAppTest):
+class TestDocs(SharedAppTest):
     def test_docs_files_are_revalidated_with_304(self) -> None:
         for path in ("/docs", "/docs/docs.css", "/docs/docs.js", "/docs/swagger-ui.css"):
             with self.subTest(path=path):

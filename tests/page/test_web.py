@@ -9,7 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 import todo
-from tests.support.api import kept_app
+from tests.support.api import shared_app
 
 PACKAGE = Path(todo.__file__).parent
 FOLDER = PACKAGE / "static" / "page"
@@ -51,7 +51,7 @@ class Markup(HTMLParser):
 @pytest.fixture(scope="module")
 def client() -> FlaskClient:
     """Return a client of a service without tokens."""
-    return kept_app().test_client()
+    return shared_app().test_client()
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_file_of_another_version_or_name_is_not_found(client: FlaskClient, files
 
 
 def test_page_names_the_zone_and_links_to_what_is_there() -> None:
-    client = kept_app(TIMEZONE="Asia/Kolkata").test_client()
+    client = shared_app(TIMEZONE="Asia/Kolkata").test_client()
     html = client.get("/").text
     assert 'data-zone="Asia/Kolkata" data-offset="19800"' in html
     links = re.findall(r'<a href="(/[^"]*)"', html)
@@ -152,7 +152,7 @@ def test_page_names_the_zone_and_links_to_what_is_there() -> None:
 
 
 def test_page_of_a_service_with_tokens_links_to_what_is_open(files: dict[str, str]) -> None:
-    client = kept_app(REQUIRE_TOKEN=True).test_client()
+    client = shared_app(REQUIRE_TOKEN=True).test_client()
     links = re.findall(r'<a href="(/[^"]*)"', client.get("/").text)
     assert links == ["/api/v1/todos", "/docs"]
     for path in files:

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 
-from tests.support.api import KeptAppTest
+from tests.support.api import SharedAppTest
 from tests.support.server import PATIENCE, Server
 from todo.http.body import MAX_BYTES
 from todo.http.keep_alive import MAX_RECEIVED
@@ -47,7 +47,7 @@ class TestKeepAlive(unittest.TestCase):
                 self.assertIs(kept, connection.sock)
 
 
-class TestTooLarge(KeptAppTest):
+class TestTooLarge(SharedAppTest):
     def test_incomplete_body_closes_the_connection(self) -> None:
         announced = self.client.post("/api/v1/todos", data=b" " * (MAX_RECEIVED + 1), content_type=JSON)
         unannounced = self.client.post(

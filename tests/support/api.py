@@ -24,7 +24,7 @@ def empty_app(**settings: Any) -> Flask:
     return create_app({"SQLALCHEMY_DATABASE_URI": url, "TESTING": True, **settings})
 
 
-def kept_app(**settings: Any) -> Flask:
+def shared_app(**settings: Any) -> Flask:
     """`empty_app`, for a test that changes nothing of the app itself: others with these settings share it."""
     app = _keep(**settings)
     with app.app_context():
@@ -37,17 +37,17 @@ def _keep(**settings: Any) -> Flask:
     return empty_app(**settings)
 
 
-class KeptAppTest(TodoTest):
+class SharedAppTest(TodoTest):
     """A test that changes nothing of its app, which has the settings of its class."""
 
     SETTINGS: ClassVar[dict[str, Any]] = {}
 
     def setUp(self) -> None:
-        self.app = kept_app(**self.SETTINGS)
+        self.app = shared_app(**self.SETTINGS)
         self.client = self.app.test_client()
 
 
-class ApiTest(KeptAppTest):
+class ApiTest(SharedAppTest):
     """A test that makes todos, and that reads problems."""
 
     def create(self, **members: Any) -> dict[str, Any]:
