@@ -27,17 +27,18 @@ def _day(separator: str) -> str:
     )
 
 
-# The OpenAPI document shows this pattern, so it describes exactly the accepted forms: RFC 3339, and
-# ISO 8601 as `datetime.fromisoformat` reads it. Digits beyond microseconds are cut off.
+# The OpenAPI document shows this pattern, so it describes exactly the accepted forms: RFC 3339, ISO 8601 as
+# `datetime.fromisoformat` reads it, and Ruby's and Git's space before the offset or UTC. Digits beyond
+# microseconds are cut off.
 _HOUR, _MINUTE, _FRACTION = "(?:[01][0-9]|2[0-3])", "[0-5][0-9]", "(?:[.,][0-9]{1,9})?"
 _DAY = f"(?:{_day('-')}|{_day('')})"
 _TIME = (
     f"{_HOUR}(?::{_MINUTE}(?::{_MINUTE}{_FRACTION})?|{_MINUTE}(?:{_MINUTE}{_FRACTION})?)?"
-    f"(?:[Zz]|[+-]{_HOUR}(?::?{_MINUTE})?)?"
+    f"(?: ?(?:[Zz]|[+-]{_HOUR}(?::{_MINUTE}(?::{_MINUTE})?|{_MINUTE}(?:{_MINUTE})?)?)| UTC)?"
 )
 _TIME_PATTERN = f"^{_DAY}(?:[Tt ]{_TIME})?$"
 _MATCH = re.compile(_TIME_PATTERN).fullmatch
-_DATE_LENGTH = len("2027-01-31")
+_DATE_LENGTH, _HOUR_END = len("2027-01-31"), len("20270131 18")
 LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - local time
 SQLITE_TIME_LENGTH = len("2027-01-31 18:00:00.000000")
 _END_OF_DAY = timedelta(hours=23, minutes=59, seconds=59)
@@ -93,6 +94,15 @@ def is_time(text: str) -> bool:
     return _MATCH(text) is not None
 
 
+def to_iso(text: str) -> str:
+    """Return an accepted form of a time as `fromisoformat` reads it. Raises ValueError for any other text."""
+    if not is_time(text):
+        raise ValueError("not a time")
+    # A space before the offset is behind the hour.
+    head, tail = text[:_HOUR_END], text[_HOUR_END:]
+    return (head + tail.replace(" UTC", "Z").replace(" ", "")).upper()
+
+
 class _SentTime(datetime):
     """A time in a request or a file. A date alone means midnight at its start."""
 
@@ -104,9 +114,9 @@ class _SentTime(datetime):
 
         Raises ValueError if `value` is not an accepted form, or leaves the years 1 to 9999.
         """
-        if not isinstance(value, str) or not is_time(value):
+        if not isinstance(value, str):
             raise ValueError("not a time")
-        time = cls.fromisoformat(value.upper())
+        time = cls.fromisoformat(to_iso(value))
         if time.tzinfo is None:
             return time + cls.date_alone if len(value) <= _DATE_LENGTH else time
         try:

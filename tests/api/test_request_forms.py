@@ -20,6 +20,7 @@ ORIGINS = (
     "chrome-extension://nngceckbapebfimnlniiiahkandclblb",
     "moz-extension://d1b5d4c0-8c1f-4c6b-b6ab-0d7e0e0d3a3c",
     "tauri://localhost",
+    "file://",  # Cordova apps on Android
     "http://[::1]:5173",  # a development server on IPv6
     "https://my_app.example",
     "https://app.example.org",

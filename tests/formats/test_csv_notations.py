@@ -47,6 +47,8 @@ BOOLEANS = {
     "people": ("yes", "No"),
     "short": ("y", "N"),
     "spaces": (" true ", " false "),
+    "Airtable": ("checked", "unchecked"),
+    "check marks": ("✓", "☐"),
     "Outlook": ("Completed", "Not Started"),
 }
 
@@ -87,9 +89,15 @@ DATES = {
     "the same day and month": ("3/3/2027", "2027-03-03"),
     "SQL Server's datetimeoffset": (
         "2027-01-31 18:30:00.1234567 +01:00",
-        "2027-01-31T18:30:00.1234567+01:00",
+        "2027-01-31 18:30:00.1234567 +01:00",
     ),
-    "Ruby and Git": ("2027-01-31 18:30:00 +0100", "2027-01-31T18:30:00+0100"),
+    "Ruby and Git": ("2027-01-31 18:30:00 +0100", "2027-01-31 18:30:00 +0100"),
+    "Ruby in UTC": ("2027-01-31 18:30:00 UTC", "2027-01-31 18:30:00 UTC"),
+    "Excel's long date": ("Sunday, January 31, 2027", "2027-01-31"),
+    "Windows' long date in the United Kingdom": ("Sunday, 31 January 2027", "2027-01-31"),
+    "a short day of the week": ("Sun 31.1.2027", "2027-01-31"),
+    "Email (RFC 5322)": ("Sun, 31 Jan 2027 18:30:00 +0100", "2027-01-31T18:30:00+0100"),
+    "HTTP (RFC 9110)": ("Sun, 31 Jan 2027 18:30:00 GMT", "2027-01-31T18:30:00Z"),
     "SQLite": ("2027-01-31 18:30:00.000000", "2027-01-31 18:30:00.000000"),
     "iCalendar": ("20270131T183000Z", "20270131T183000Z"),
     "spaces around": (" 2027-01-31 ", "2027-01-31"),
@@ -128,6 +136,9 @@ def test_ambiguous_date_needs_an_option(cell: str) -> None:
         "31.1.2027 24:00",
         "tomorrow",
         "31-1/2027",
+        "Monday, January 31, 2027",
+        "Sun 30 Feb 2027",
+        "Thunday 31 Jan 2027",
     ],
 )
 def test_other_date_is_left_to_be_refused(cell: str) -> None:
@@ -194,6 +205,38 @@ TABLES: dict[str, tuple[str, list[Entry]]] = {
     "Todoist, a repeated DATE and a DEADLINE": (
         "CONTENT,DATE,DEADLINE\na,every day,2027-02-01\n",
         [Entry(2, A | {"deadline_at": "2027-02-01"}, ("DATE",))],
+    ),
+    "Asana": (
+        "Task ID,Created At,Completed At,Last Modified,Name,Assignee,Due Date,Notes\n"
+        "1,2026-12-01,,2026-12-02,a,Ann,2027-01-31,Two litres\n"
+        "2,2026-12-01,2026-12-03,2026-12-03,b,,,\n",
+        [
+            Entry(
+                2,
+                A
+                | {"description": "Two litres", "completed": False, "deadline_at": "2027-01-31"}
+                | {"created_at": "2026-12-01", "updated_at": "2026-12-02"},
+                ("Assignee",),
+            ),
+            Entry(3, B | {"completed": True, "created_at": "2026-12-01", "updated_at": "2026-12-03"}),
+        ],
+    ),
+    "Trello": (
+        "Card ID,Card Name,Card Description,Due Date,Last Activity Date,List Name,Due Complete\n"
+        "5f,a,,2027-01-31T18:00:00.000Z,2026-12-24T10:00:00.000Z,To do,true\n",
+        [
+            Entry(
+                2,
+                A
+                | {"completed": True, "deadline_at": "2027-01-31T18:00:00.000Z"}
+                | {"updated_at": "2026-12-24T10:00:00.000Z"},
+                ("List Name",),
+            )
+        ],
+    ),
+    "a description of white space": (
+        "title,description\na, \nb,\n",
+        [Entry(2, A | {"description": " "}), Entry(3, B)],
     ),
     "names with spaces or in camel case": (
         "Title,Deadline at,createdAt\na,2027-01-31,2027-01-01\n",

@@ -68,6 +68,10 @@ DEADLINES = {
         ["DUE;TZID=/freeassociation.sourceforge.net/Europe/Berlin:20270701T120000"],
         "2027-07-01T12:00:00",
     ),
+    "an IANA name behind a slash": (
+        ["DUE;TZID=/Europe/Berlin:20270701T120000"],
+        "2027-07-01T12:00:00",
+    ),
     "old Evolution's TZID": (
         ["DUE;TZID=/softwarestudio.org/Olson_20011030_5/America/New_York:20270131T180000"],
         "2027-01-31T23:00:00+00:00",

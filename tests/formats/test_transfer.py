@@ -56,8 +56,7 @@ def keep(todo: Stored) -> Stored:
 
 
 def lose_in_csv(todo: Stored) -> Stored:
-    blank = todo.description is None or not todo.description.strip()
-    return todo._replace(description=None if blank else todo.description, uid=None)
+    return todo._replace(description=todo.description or None, uid=None)
 
 
 def lose_in_todotxt(todo: Stored) -> Stored:

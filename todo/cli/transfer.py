@@ -174,7 +174,8 @@ def import_todos(
 ) -> None:
     """Import the todos of FILE (- for the standard input): all or none, and none twice.
 
-    JSON and NDJSON, also of Taskwarrior; CSV, also of Todoist and Outlook; iCalendar; todo.txt.
+    JSON and NDJSON, also of Taskwarrior; CSV, also of Todoist, Outlook, Asana and Trello; iCalendar;
+    todo.txt.
     """
     name = _format(file, chosen)
     read = READERS[name](day_first)

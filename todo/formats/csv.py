@@ -1,4 +1,4 @@
-"""CSV (RFC 4180): a table with the members as columns, and the files of Todoist and of Outlook's tasks."""
+"""CSV (RFC 4180): a table with the members as columns, and the files of other programs (DIALECTS)."""
 
 import csv
 import io
@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from itertools import chain
 from typing import Any, NamedTuple
 
-from todo.clock import is_time
+from todo.clock import is_time, to_iso
 from todo.formats import Entry, Format, ParseError, Todos, Uids, time_zones
 from todo.formats.text import MAX_LINE, lines, to_boolean
 from todo.schemas import TodoOut
@@ -54,7 +54,7 @@ FORMAT = Format(
     head=f"{','.join(MEMBERS)}\r\n".encode(),
     # An open quote.
     truncation_marker=b'"INCOMPLETE: the service failed midway. Ask again.',
-    limitations="CSV does not distinguish a blank description from none, and has no UIDs of imported todos.",
+    limitations="CSV does not distinguish an empty description from none, and has no UIDs of imported todos.",
 )
 
 
@@ -65,6 +65,8 @@ class Dialect(NamedTuple):
     # If two columns name one member, the first one that is not empty counts.
     members: dict[str, str]
     silent: frozenset[str] = frozenset()
+    # A column that no other program with this title has.
+    sign: str = ""
 
 
 # Names are in lower case, with spaces between the words.
@@ -81,6 +83,28 @@ DIALECTS = (
         "subject",
         {"notes": "description", "due date": "deadline_at", "status": "completed"},
         frozenset({"% complete", "date completed", "reminder on/off"}),
+    ),
+    Dialect(  # Asana
+        "name",
+        {
+            "notes": "description",
+            "completed at": "completed",
+            "due date": "deadline_at",
+            "created at": "created_at",
+            "last modified": "updated_at",
+        },
+        frozenset({"task id"}),
+        sign="task id",
+    ),
+    Dialect(  # Trello
+        "card name",
+        {
+            "card description": "description",
+            "due complete": "completed",
+            "due date": "deadline_at",
+            "last activity date": "updated_at",
+        },
+        frozenset({"card id"}),
     ),
 )
 _ZONE = "timezone"
@@ -182,7 +206,7 @@ def _header(line: int, cells: list[str]) -> Header:
         raise ParseError(line, f"The header has more than {_MAX_COLUMNS} columns.")
     # `deadline_at`, `Deadline at` and `deadlineAt` are one name.
     keys = [re.sub("[ _-]+|(?<=[a-z])(?=[A-Z])", " ", name).casefold() for name in names]
-    dialect = next((dialect for dialect in DIALECTS if dialect.title in keys), None)
+    dialect = next((each for each in DIALECTS if {each.title, each.sign or each.title} <= {*keys}), None)
     columns = {} if dialect is None else {dialect.title: "title", **dialect.members}
     for key in columns:
         if keys.count(key) > 1:
@@ -198,7 +222,7 @@ def _header(line: int, cells: list[str]) -> Header:
                 f"The column {names[index][:80]} is unknown. Rename the column to {member}, or remove it.",
             )
     if dialect is None:
-        titles = ", ".join(dialect.title for dialect in DIALECTS)
+        titles = ", ".join(dialect.title for dialect in DIALECTS if not dialect.sign)
         shown = ", ".join(names)[:200] or "nothing"
         raise ParseError(line, f"The first line must name the columns, one of them {titles}. It has {shown}.")
     return Header(
@@ -234,9 +258,8 @@ def _entry(line: int, header: Header, cells: list[str], day_first: bool | None) 
             cell = cell_at(index)
             if member == "deadline_at" and (_RECURRING.match(cell) or (cell.strip() and member in values)):
                 ignored.append(header.names[index])
-            elif member in {"title", "completed"} or cell.strip():
-                value = _READ[member](cell, day_first)
-                values |= {} if value is None else {member: value}
+            elif (value := _READ[member](cell, day_first)) is not None:
+                values[member] = value
         values |= _in_zone(values, cell_at(header.zone).strip())
     except ValueError as error:
         return Entry(line, values, tuple(ignored), str(error))
@@ -247,11 +270,13 @@ _RECURRING = re.compile("(?i) *(?:every|ev |after )")
 _NUMBERS = r"(?P<first>\d\d?|\d{4})(?P<mark>[./-]) ?(?P<second>\d\d?)(?P=mark) ?(?P<third>\d\d?|\d{4})\.?"
 _MONTH = r"(?P<month>[a-z]{3,9})\.?"
 _ORDINAL = r"(?P<day>\d\d?)(?:st|nd|rd|th|\.)?"
+_WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 _NUMBERS_AND_TIME, _DAY_AND_TIME, _MONTH_AND_TIME = (
     re.compile(
-        rf"{date}(?:(?:T|,? (?:at )?)(?P<hour>\d\d?)(?:[:.](?P<minute>\d\d)"
+        rf"(?:(?P<weekday>{'|'.join(_WEEKDAYS)})[a-z]*\.?,? )?{date}"
+        r"(?:(?:T|,? (?:at )?)(?P<hour>\d\d?)(?:[:.](?P<minute>\d\d)"
         r"(?P<rest>[:.]\d\d(?:[.,]\d{1,9})?)?)?(?: ?(?P<half>[ap])\.? ?m\.?)?"
-        r"(?: ?(?P<offset>Z|[+-]\d\d(?::?\d\d)?))?)?",
+        r"(?: ?(?P<offset>Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?)?",
         re.ASCII | re.IGNORECASE,
     )
     for date in (
@@ -269,7 +294,7 @@ def _time(cell: str, day_first: bool | None) -> str | None:
     Raises ValueError if the cell can be read in two ways.
     """
     text = " ".join(cell.split())  # also the narrow spaces before AM and PM
-    if text in {"NULL", "\\N"}:  # MariaDB and PostgreSQL
+    if text in {"", "NULL", "\\N"}:  # MariaDB and PostgreSQL
         return None
     if is_time(text):
         return text
@@ -280,8 +305,10 @@ def _time(cell: str, day_first: bool | None) -> str | None:
         name = found["month"].casefold()
         month = next((number for number, month in enumerate(_MONTHS, 1) if month.startswith(name)), 0)
         date = f"{found['year']}-{month:02}-{int(found['day']):02}"
-    if found and (result := date + _clock(found)) and is_time(result):
-        return result
+    if found and is_time(result := date + _clock(found)):
+        weekday = (found["weekday"] or "")[:3].casefold()
+        if not weekday or weekday == _WEEKDAYS[datetime.fromisoformat(date).weekday()]:
+            return result
     return cell
 
 
@@ -301,6 +328,9 @@ def _date(found: re.Match[str], day_first: bool | None) -> str:
     return f"{found['third']}-{month:02}-{day:02}"
 
 
+_OFFSETS = {"UTC": "Z", "GMT": "Z"}
+
+
 def _clock(found: re.Match[str]) -> str:
     """Return the time of day as ISO 8601, or an empty string."""
     if found["hour"] is None:
@@ -311,7 +341,8 @@ def _clock(found: re.Match[str]) -> str:
             return "T"
         hour = hour % 12 + (12 if half == "p" else 0)
     rest = f":{found['rest'][1:]}" if found["rest"] else ""
-    return f"T{hour:02}:{found['minute'] or '00'}{rest}{(found['offset'] or '').upper()}"
+    offset = (found["offset"] or "").upper()
+    return f"T{hour:02}:{found['minute'] or '00'}{rest}{_OFFSETS.get(offset, offset)}"
 
 
 def _in_zone(values: dict[str, Any], zone: str) -> dict[str, Any]:
@@ -322,7 +353,7 @@ def _in_zone(values: dict[str, Any], zone: str) -> dict[str, Any]:
     found = time_zones.find(zone)
     if found is None:
         raise ValueError(f"The time zone {zone[:80]} is unknown. Use a name such as Europe/Berlin.")
-    local = datetime.fromisoformat(deadline.upper())
+    local = datetime.fromisoformat(to_iso(deadline))
     if local.tzinfo or len(deadline) <= len("2027-01-31"):
         return {}
     try:
@@ -332,21 +363,26 @@ def _in_zone(values: dict[str, Any], zone: str) -> dict[str, Any]:
 
 
 def _number(cell: str, _: bool | None) -> Any:
-    return int(cell) if re.fullmatch(" *-?[0-9]{1,19} *", cell) else cell
+    return int(cell) if re.fullmatch(" *-?[0-9]{1,19} *", cell) else cell if cell.strip() else None
 
 
 def _text(cell: str, _: bool | None) -> str:
     return _RESTORE.sub("", cell)
 
 
+def _description(cell: str, _: bool | None) -> str | None:
+    return _text(cell, None) or None
+
+
 def _boolean(cell: str, _: bool | None) -> Any:
-    return to_boolean(cell) if cell.strip() else False
+    # In the column of a time of completion, a time means true.
+    return bool(cell.strip()) and (is_time(cell.strip()) or to_boolean(cell))
 
 
 _READ: dict[str, Callable[[str, bool | None], Any]] = {
     "id": _number,
     "title": _text,
-    "description": _text,
+    "description": _description,
     "completed": _boolean,
     "deadline_at": _time,
     "created_at": _time,

@@ -11,9 +11,9 @@ _MAX_OCTETS = 75  # in a line of a calendar
 
 # Databases, spreadsheets in their larger languages, and Outlook.
 _TRUE = """1 t y yes on true wahr vrai verdadero verdadeiro vero waar sant sand sann tosi prawda pravda igaz
-adevărat doğru истина істина completed done"""
+adevărat doğru истина істина completed done checked x ✓ ✔ ☑"""
 _FALSE = """0 f n no off false falsch faux falso onwaar falskt falsk usann epätosi fałsz nepravda hamis
-fals yanliş yanl\u0131ş ложь хибність open"""
+fals yanliş yanl\u0131ş ложь хибність open unchecked ☐"""
 _BOOLEANS = {
     **dict.fromkeys(_TRUE.split(), True),
     **dict.fromkeys(_FALSE.split(), False),

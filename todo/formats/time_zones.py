@@ -232,7 +232,7 @@ class Definitions:
         """
         if name not in self._found:
             parts = name.split("/") if name.startswith("/") else []
-            ends = ["/".join(parts[-length:]) for length in (3, 2) if len(parts) > length + 1]
+            ends = ["/".join(parts[-length:]) for length in (3, 2) if len(parts) > length]
             found = next(filter(None, map(_of_database, [name, *ends])), None)
             self._found[name] = found or self._define(name) or find(parts[-1] if parts else name)
         return self._found[name]

@@ -68,7 +68,8 @@ _PARSED = {
 _LABELS = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?"
 _NAME = re.compile(rf"\.?{_LABELS}|\[[0-9a-f:.]+\]")
 _HOST = re.compile(rf"({_LABELS}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
-_ORIGIN = re.compile(rf"[a-z][a-z0-9+.-]*://(?:{_LABELS}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
+# Android's WebView sends `file://`.
+_ORIGIN = re.compile(rf"file://|[a-z][a-z0-9+.-]*://(?:{_LABELS}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
 _URL_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
 _EXTENSION = "todo.trusted_hosts"
 
