@@ -2,15 +2,12 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from playwright.sync_api import Route, expect
-from werkzeug.middleware.dispatcher import DispatcherMiddleware
 
-from tests.support.api import empty_app
 from tests.support.nginx import nginx
-from tests.support.page import Site, add, before_next, expect_shown, retitle, row, serve
+from tests.support.page import Site, before_next, expect_shown, retitle, row
 from tests.support.server import Server
 
 pytestmark = pytest.mark.browser
@@ -81,29 +78,3 @@ def test_write_refused_again_and_again_is_repeated_with_pauses(site: Site) -> No
     page.unroute(re.compile(r"/todos/\d+$"))
     page.get_by_role("button", name="Try now").click()
     site.expect_saved({"completed": True})
-
-
-def test_page_below_a_prefix_works(site: Site) -> None:
-    """A proxy serves the page at /todo/: its files, the API and the links are found there."""
-    app = empty_app()
-    mounted = DispatcherMiddleware(_refuse, {"/todo": app})
-    with serve(mounted) as address:
-        page = site.open("/todo/", url=address)
-        add(page, "Buy milk")
-        expect_shown(page, "Buy milk")
-        expect(page.get_by_text("Not saved yet").filter(visible=True)).to_have_count(0)
-        page.reload()
-        expect_shown(page, "Buy milk")
-        page.get_by_role("button", name="More actions").click()
-        for link in page.locator("#menu a").all():
-            href = link.get_attribute("href") or ""
-            assert href.startswith(("/todo/", "#/")), href
-        manifest = page.request.get(f"{address}/todo/manifest.webmanifest").json()
-        assert (manifest["start_url"], manifest["scope"]) == ("/todo/", "/todo/")
-        assert page.request.get(address + manifest["icons"][0]["src"]).status == 200
-        assert page.request.get(f"{address}/todo/service-worker.js").status == 200
-
-
-def _refuse(_: object, start_response: Any) -> list[bytes]:
-    start_response("404 Not Found", [])
-    return []
