@@ -74,14 +74,16 @@ def days_from_now(days: int) -> datetime:
 def format_instant(instant: datetime | str) -> str:
     """Format an instant, a datetime or text as stored by SQLite, as `2023-02-27T12:00:00.000000Z`.
 
-    Raises ValueError for text that is not a time.
+    Raises ValueError for text that is not a time, or that has an offset. Raises TypeError for other types.
     """
     if isinstance(instant, str):
         parsed = datetime.fromisoformat(instant)
         if len(instant) == SQLITE_TIME_LENGTH:  # editing is three times as fast as formatting
             return instant.replace(" ", "T") + "Z"
+        if parsed.tzinfo is not None:
+            raise ValueError(f"not UTC without an offset: {instant!r}")
         instant = parsed
-    return instant.isoformat(timespec="microseconds") + "Z"
+    return datetime.isoformat(instant, timespec="microseconds") + "Z"
 
 
 def format_wall_time(wall_time: datetime) -> str:

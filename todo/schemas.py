@@ -1,12 +1,12 @@
 """Schemas of requests and responses: validation, error texts and OpenAPI from one definition."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import product
 from typing import Annotated, Any, Literal, NamedTuple, Self
 
-from flask import current_app
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
-from sqlalchemy import Column, Row, String, type_coerce
+from sqlalchemy import Column, String, type_coerce
 
 from todo.clock import ImportedWallTime, Instant, WallTime, format_instant
 from todo.models.imported_uid import UID_LENGTH
@@ -170,6 +170,10 @@ WallTimeOut = Annotated[
 ]
 
 
+# Of title, description, completed and deadline_at. One lookup is faster than four comparisons.
+_TYPES = set(product([str], [str, type(None)], [bool], [datetime, type(None)]))
+
+
 class TodoOut(Struct, gc=False):
     """A todo in a response."""
 
@@ -192,10 +196,15 @@ class TodoOut(Struct, gc=False):
 
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> Self:
-        """Represent a row of COLUMNS. Raises ValueError for a stored time that does not exist."""
+        """Represent a row of COLUMNS.
+
+        Raises ValueError or TypeError for a value that the constraints of the database do not allow.
+        """
         todo_id, title, description, completed, deadline_at, created_at, updated_at = row
         if isinstance(deadline_at, str):
             deadline_at = datetime.fromisoformat(deadline_at)
+        if (type(title), type(description), type(completed), type(deadline_at)) not in _TYPES:
+            raise TypeError("a value has the wrong type")
         times = deadline_at, format_instant(created_at), format_instant(updated_at)
         return cls(todo_id, title, description, completed, *times)
 
@@ -212,22 +221,6 @@ COLUMNS: tuple[Any, ...] = (
         for column in (Todo.deadline_at, Todo.created_at, Todo.updated_at)
     ),
 )
-
-
-def represent(rows: Iterable[Row[Any]]) -> list[TodoOut]:
-    """Represent rows of COLUMNS. Skip and log rows with an invalid value."""
-    try:
-        return [TodoOut.from_row(row) for row in rows]
-    except ValueError:
-        return list(_readable(rows))
-
-
-def _readable(rows: Iterable[Row[Any]]) -> Iterator[TodoOut]:
-    for row in rows:
-        try:
-            yield TodoOut.from_row(row)
-        except ValueError:
-            current_app.logger.exception("Todo %s has an invalid value. Correct it in the database.", row.id)
 
 
 class DeletedOut(TodoOut):

@@ -1,16 +1,19 @@
 """The database refuses in a shell what the API refuses, and upgrades convert or report old values."""
 
+import json
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
+from itertools import product
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
 from flask import Flask
-from sqlalchemy import create_engine, text
+from flask.testing import FlaskClient
+from sqlalchemy import DDL, Connection, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -81,6 +84,112 @@ def test_row_that_the_api_accepts_is_accepted_in_a_shell(app: Flask, column: str
     if column in {"title", "description", "id"}:
         assert todo[column] == value
     assert app.test_client().post(TODOS, json={"title": "next"}).status_code == 201
+
+
+# SQL values that only a table without its constraints accepts.
+UNREADABLE = {
+    "sqlite": [
+        *product(("title", "description", "deadline_at", "completed"), ["CAST(x'ff' AS TEXT)"]),
+        *product(("title", "description", "deadline_at", "created_at", "updated_at"), ["x'ff'"]),
+        *product(("deadline_at", "created_at"), ["5", "5.5", "'now'", "'2027-02-30 00:00:00.000000'"]),
+        *product(("deadline_at", "updated_at"), ["'10000-01-01 00:00:00.000000'"]),
+        ("created_at", "'2027-01-01 00:00:00+02:00'"),
+    ],
+    "postgresql": [
+        *product(
+            ("deadline_at", "created_at", "updated_at"),
+            ["'infinity'", "'-infinity'", "'0044-03-15 BC'", "'10000-01-01'"],
+        )
+    ],
+    "mariadb": [
+        *product(
+            ("deadline_at", "created_at", "updated_at"), ["'0000-00-00'", "'0000-01-01'", "'2027-02-30'"]
+        )
+    ],
+}
+
+
+@contextmanager
+def without_constraints(app: Flask) -> Iterator[Connection]:
+    """Open a shell in which todos have no constraints, and bring them back for later rows."""
+    with app.app_context(), db.engine.begin() as shell:
+        dialect = shell.dialect.name
+        drop, restore = [], []
+        if dialect == "sqlite":
+            triggers = "SELECT name, sql FROM sqlite_schema WHERE name LIKE 'todos_text%'"
+            drop = ["PRAGMA ignore_check_constraints = ON"]
+            restore = ["PRAGMA ignore_check_constraints = OFF"]
+            for name, sql in shell.exec_driver_sql(triggers).all():
+                drop.append(f"DROP TRIGGER {name}")
+                restore.append(sql)
+        elif dialect == "postgresql":
+            checks = (
+                "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
+                "WHERE conrelid = 'todos'::regclass AND contype = 'c'"
+            )
+            for name, definition in shell.exec_driver_sql(checks).all():
+                drop.append(f"ALTER TABLE todos DROP CONSTRAINT {name}")
+                restore.append(f"ALTER TABLE todos ADD CONSTRAINT {name} {definition} NOT VALID")
+        else:
+            drop = ["SET SESSION check_constraint_checks = OFF, sql_mode = ''"]
+            restore = ["SET SESSION check_constraint_checks = ON, sql_mode = DEFAULT"]
+        for statement in drop:
+            shell.execute(DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
+        yield shell
+        for statement in restore:
+            shell.execute(DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.database
+def test_unreadable_row_costs_its_own_request_a_500_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    app = empty_app(TESTING=False)
+    client = app.test_client()
+    good = [client.post(TODOS, json={"title": f"good {number}"}).get_json()["id"] for number in range(2)]
+    with app.app_context():
+        values = UNREADABLE[db.engine.dialect.name]
+    time = "'2027-01-01 00:00:00.000000'"
+    row = {"title": "'bad'", "completed": "false", "created_at": time, "updated_at": time}
+    for column, value in values:
+        with without_constraints(app) as shell:
+            columns = row | {column: value}
+            names = ", ".join(columns)
+            shell.exec_driver_sql(f"INSERT INTO todos ({names}) VALUES ({', '.join(columns.values())})")
+            bad = shell.scalar(text("SELECT max(id) FROM todos"))
+        case = f"{column} = {value}"
+        last = client.post(TODOS, json={"title": "good, too"}).get_json()["id"]
+        expected = [*good, last]
+        caplog.clear()
+        assert client.get(f"{TODOS}/{bad}").status_code == 500, case
+        assert f"/todos/{bad}" in caplog.text, case
+        for sort in ("id", "title,-id", "-deadline_at", "created_at", "-updated_at"):
+            caplog.clear()
+            listed = client.get(f"{TODOS}?sort={sort}").get_json()
+            assert sorted(todo["id"] for todo in listed) == expected, f"{case}, sort={sort}"
+            assert f"Todo {bad} is not listed" in caplog.text
+            assert walk(client, f"{TODOS}?sort={sort}&limit=1") == [todo["id"] for todo in listed]
+            assert walk(client, f"{TODOS}?sort={sort}&limit=3") == [todo["id"] for todo in listed]
+        assert [todo["id"] for todo in client.get(f"{TODOS}?q=GOOD").get_json()] == expected, case
+        for path in (f"{TODOS}.csv", f"{TODOS}.ics"):
+            assert client.get(path).text.count("good") == 3, f"{case}, {path}"
+        lines = client.get(TODOS, headers={"Accept": "application/x-ndjson"}).text.splitlines()
+        assert [json.loads(line)["id"] for line in lines] == expected
+        with without_constraints(app) as shell:
+            shell.execute(text("DELETE FROM todos WHERE id IN (:bad, :last)"), {"bad": bad, "last": last})
+            is_kept = shell.scalar(text("SELECT count(*) FROM deleted_todos")) == 2
+        if is_kept:  # a trigger copied the row
+            assert [todo["id"] for todo in client.get(f"{TODOS}/deleted").get_json()] == [last], case
+        with app.app_context(), db.engine.begin() as shell:
+            shell.execute(text("DELETE FROM deleted_todos"))
+
+
+def walk(client: FlaskClient, url: str) -> list[int]:
+    """Follow the pages from `url`, and return the ids of all todos."""
+    ids = []
+    while url:
+        response = client.get(url)
+        ids += [todo["id"] for todo in response.get_json()]
+        url = response.headers.get("Link", "").partition(">")[0].removeprefix("<")
+    return ids
 
 
 @pytest.fixture

@@ -393,5 +393,5 @@ def _check_integrity(connection: sqlite3.Connection) -> None:
         raise error
 
 
-def _casefold(text: str | None) -> str | None:
-    return None if text is None else text.casefold()
+def _casefold(text: bytes | None) -> str | None:
+    return None if text is None else text.decode(errors="replace").casefold()

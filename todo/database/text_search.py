@@ -30,7 +30,8 @@ def _compile(element: contains, compiler: SQLCompiler, **options: Any) -> str:
 
 
 def _fold_of_sqlite(text: str, _: Dialect) -> str:
-    return f"casefold({text})"  # registered by `sqlite.configure_connections`
+    # Registered by `sqlite.configure_connections`. The driver fails on text arguments that are not UTF-8.
+    return f"casefold(CAST({text} AS BLOB))"
 
 
 def _fold_of_postgresql(text: str, dialect: Dialect) -> str:

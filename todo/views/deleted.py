@@ -3,7 +3,7 @@
 from flask import Blueprint, Response
 from sqlalchemy import Connection, String, Table, bindparam, select, type_coerce
 
-from todo import database
+from todo import database, listing
 from todo.database import trash
 from todo.http import parameters, response_cache
 from todo.http.idempotency import run_idempotent
@@ -16,17 +16,18 @@ from todo.views.routes import SELECT, find, json_response, todo_response
 deleted = Blueprint("deleted", __name__, url_prefix="/api/v1")
 
 _DELETED: Table = DeletedTodo.__table__
-_LIST = (
-    select(
-        *(
-            type_coerce(column, String).label(column.key) if column.type is MOMENT else column
-            for column in _DELETED.columns
-        )
-    )
+_IDS = (
+    select(_DELETED.c.id)
     .where(_DELETED.c.deleted_at >= bindparam("after"))
     .order_by(_DELETED.c.deleted_at.desc(), _DELETED.c.id.desc())
     .limit(bindparam("size"))
 )
+_BY_IDS = select(
+    *(
+        type_coerce(column, String).label(column.key) if column.type is MOMENT else column
+        for column in _DELETED.columns
+    )
+).where(_DELETED.c.id.in_(bindparam("ids", expanding=True)))
 
 
 @deleted.get("/todos/deleted")
@@ -35,8 +36,9 @@ def list_deleted() -> Response:
     query = parameters.read(DeletedQuery)
     response_cache.skip()  # todos expire without a commit
     with database.read() as connection:
-        rows = connection.execute(_LIST, {"after": trash.expiry(), "size": query.limit}).all()
-    return json_response([DeletedOut.from_deleted(row) for row in rows])
+        ids = connection.scalars(_IDS, {"after": trash.expiry(), "size": query.limit}).all()
+        todos = listing.read_readable(connection, _BY_IDS, ids, DeletedOut.from_deleted)
+    return json_response(todos)
 
 
 @deleted.post("/todos/<id:todo_id>/restore")
