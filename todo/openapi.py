@@ -65,6 +65,19 @@ class Operation(NamedTuple):
     examples: Json = {}  # no row changes it
 
 
+# What several operations have in common.
+_FEED = Operation(
+    str,
+    request_headers=("If-None-Match",),
+    headers=("ETag",),
+    may_have=("Link", "X-Total-Count"),
+    problems=(400, 500, 503),
+)
+_PAGE = Operation(
+    str, media_types=("text/html",), request_headers=("If-None-Match",), headers=("ETag",), tag="Pages"
+)
+_FILE = _PAGE._replace(problems=(400, 404, 500))
+
 OPERATIONS = {
     "api.health": Operation(Health, tag="Service"),
     "api.list_todos": Operation(
@@ -76,24 +89,8 @@ OPERATIONS = {
         may_have=("ETag", "Link", "X-Total-Count"),
         problems=(400, 406, 500, 503),
     ),
-    "feeds.get_calendar": Operation(
-        str,
-        media_types=("text/calendar",),
-        query=CalendarQuery,
-        request_headers=("If-None-Match",),
-        headers=("ETag",),
-        may_have=("Link", "X-Total-Count"),
-        problems=(400, 500, 503),
-    ),
-    "feeds.get_table": Operation(
-        str,
-        media_types=("text/csv",),
-        query=ListQuery,
-        request_headers=("If-None-Match",),
-        headers=("ETag",),
-        may_have=("Link", "X-Total-Count"),
-        problems=(400, 500, 503),
-    ),
+    "feeds.get_calendar": _FEED._replace(media_types=("text/calendar",), query=CalendarQuery),
+    "feeds.get_table": _FEED._replace(media_types=("text/csv",), query=ListQuery),
     "api.get_todo": Operation(
         TodoOut, request_headers=("If-None-Match",), headers=("ETag",), problems=(400, 404, 500, 503)
     ),
@@ -156,50 +153,13 @@ OPERATIONS = {
     ),
     "system.show_readiness": Operation(Ready, problems=(400, 503), tag="Service"),
     "system.show_metrics": Operation(str, media_types=(metrics.MEDIA_TYPE,), tag="Service"),
-    "docs.show_docs": Operation(
-        str, media_types=("text/html",), request_headers=("If-None-Match",), headers=("ETag",), tag="Pages"
-    ),
-    "docs.get_asset": Operation(
-        str,
-        media_types=("text/css", "text/javascript"),
-        request_headers=("If-None-Match",),
-        headers=("ETag",),
-        problems=(400, 404, 500),
-        tag="Pages",
-    ),
-    "docs.show_problem": Operation(
-        str,
-        media_types=("text/html",),
-        request_headers=("If-None-Match",),
-        headers=("ETag",),
-        problems=(400, 404, 500),
-        tag="Pages",
-    ),
-    "web.show_page": Operation(
-        str, media_types=("text/html",), request_headers=("If-None-Match",), headers=("ETag",), tag="Pages"
-    ),
-    "web.show_manifest": Operation(
-        dict[str, Any],
-        media_types=("application/manifest+json",),
-        request_headers=("If-None-Match",),
-        headers=("ETag",),
-        tag="Pages",
-    ),
-    "web.get_worker": Operation(
-        str,
-        media_types=("text/javascript",),
-        request_headers=("If-None-Match",),
-        headers=("ETag",),
-        tag="Pages",
-    ),
-    "web.get_file": Operation(
-        str,
-        media_types=("text/css", "text/javascript", "image/png", "image/svg+xml"),
-        request_headers=("If-None-Match",),
-        headers=("ETag",),
-        problems=(400, 404, 500),
-        tag="Pages",
-    ),
+    "docs.show_docs": _PAGE,
+    "docs.get_asset": _FILE._replace(media_types=("text/css", "text/javascript")),
+    "docs.show_problem": _FILE._replace(media_types=("text/html",)),
+    "web.show_page": _PAGE,
+    "web.show_manifest": _PAGE._replace(response=dict[str, Any], media_types=("application/manifest+json",)),
+    "web.get_worker": _PAGE._replace(media_types=("text/javascript",)),
+    "web.get_file": _FILE._replace(media_types=("text/css", "text/javascript", "image/png", "image/svg+xml")),
 }
 
 _TEXT: Json = {"type": "string"}
@@ -539,9 +499,8 @@ def _example(row: Operation, media_type: str) -> Json:
 EXAMPLES: dict[Any, Any] = {
     TodoOut: TODO,
     list[TodoOut]: [TODO],
-    list[DeletedOut]: [DeletedOut(**structs.asdict(TODO), deleted_at="2026-11-28T09:45:00.000000Z")],
     Deleted: TODO,
-    list[DeletedOut]: [msgspec.to_builtins(TODO) | {"deleted_at": TODO.updated_at}],
+    list[DeletedOut]: [DeletedOut(**structs.asdict(TODO), deleted_at="2026-11-28T09:45:00.000000Z")],
     BatchOut: {"results": [TODO, {}]},
     Health: Health("ok"),
     Ready: Ready("ready"),
