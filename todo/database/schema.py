@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum, auto
 from functools import cache
+from importlib import import_module
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import StaticPool
 
 from todo.config import StartupError
-from todo.database import constraints, sqlite
+from todo.database import (
+    constraints,  # noqa: F401 - the tables get them
+    sqlite,
+)
 from todo.database.errors import NO_TABLE, DatabaseUnavailable, error_code
 from todo.models import db
 
@@ -167,9 +171,12 @@ def _known() -> tuple[str, ...]:
 
 @cache
 def released_ddl() -> str:
-    """Return the DDL of all releases with normalized white space, for the lookup of triggers."""
-    texts = [file.read_text() for file in SCRIPTS.glob("v*.py")]
-    texts += [statement for statements in constraints.TRIGGERS.values() for statement in statements]
+    """Return the triggers of all releases with normalized white space, for the lookup of triggers."""
+    texts: list[str] = []
+    for file in sorted(SCRIPTS.glob("v*.py")):
+        triggers = getattr(import_module(f"todo.migrations.versions.{file.stem}"), "TRIGGERS", {})
+        for statements in triggers.values():
+            texts += statements
     return " ".join(" ".join(texts).split())
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import mysql
 
-from todo.migrations import rows
+from todo.migrations import rows, strict_rows
 
 revision = "0001"
 down_revision = None
@@ -49,11 +49,14 @@ CHECKS = {
     "mariadb": {"title_not_blank": "title REGEXP '[^[:space:]]'", "completed_0_or_1": "completed IN (0, 1)"},
 }
 TRIGGERS = {
-    "sqlite": """
+    "sqlite": (
+        """
         CREATE TRIGGER todos_updated_at AFTER UPDATE ON todos WHEN NEW.updated_at IS OLD.updated_at
         BEGIN UPDATE todos SET updated_at = (strftime('%Y-%m-%d %H:%M:%f000', 'now')) WHERE id = NEW.id; END
-    """,
-    "postgresql": """
+        """,
+    ),
+    "postgresql": (
+        """
         CREATE OR REPLACE FUNCTION todos_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
         BEGIN
             NEW.updated_at := timezone('utc', statement_timestamp());
@@ -61,20 +64,10 @@ TRIGGERS = {
         END $$;
         CREATE TRIGGER todos_updated_at BEFORE UPDATE ON todos FOR EACH ROW
         WHEN (NEW.updated_at IS NOT DISTINCT FROM OLD.updated_at)
-        EXECUTE FUNCTION todos_updated_at();
-
-        CREATE OR REPLACE FUNCTION todos_id_seq() RETURNS trigger LANGUAGE plpgsql AS $$
-        DECLARE
-            ids constant regclass := pg_get_serial_sequence(TG_RELID::regclass::text, 'id');
-        BEGIN
-            PERFORM pg_advisory_xact_lock(ids::oid::bigint);
-            PERFORM setval(ids, greatest(NEW.id, pg_sequence_last_value(ids)));
-            RETURN NULL;
-        END $$;
-        CREATE TRIGGER todos_id_seq AFTER INSERT ON todos FOR EACH ROW
-        WHEN (NEW.id > coalesce(pg_sequence_last_value('todos_id_seq'), 0))
-        EXECUTE FUNCTION todos_id_seq()
-    """,
+        EXECUTE FUNCTION todos_updated_at()
+        """,
+        strict_rows.todos_id_seq(),
+    ),
 }
 
 
@@ -96,7 +89,7 @@ def upgrade() -> None:
         checks = {name: check for name, check in checks.items() if not _is_broken(connection, check)}
         op.execute("CREATE TEMPORARY TABLE first_release AS SELECT * FROM todos")
         op.execute("DROP TABLE todos")
-    tables = _tables(dialect, checks)
+    tables = define_tables(dialect, checks)
     tables.create_all(connection)
     for table in tables.tables.values():
         for index in table.indexes:
@@ -105,15 +98,17 @@ def upgrade() -> None:
         columns = "id, title, description, completed, deadline_at, created_at, updated_at"
         op.execute(f"INSERT INTO todos ({columns}) SELECT {columns} FROM first_release ORDER BY id")
         op.execute("DROP TABLE first_release")
-    if dialect in TRIGGERS and (is_first_release or not there):
-        connection.exec_driver_sql(TRIGGERS[dialect])
+    if is_first_release or not there:
+        for statement in TRIGGERS.get(dialect, ()):
+            connection.exec_driver_sql(statement)
 
 
 def _is_broken(connection: sa.Connection, check: str) -> bool:
     return connection.exec_driver_sql(f"SELECT 1 FROM todos WHERE NOT ({check}) LIMIT 1").first() is not None
 
 
-def _tables(dialect: str, checks: dict[str, str]) -> sa.MetaData:
+def define_tables(dialect: str, checks: dict[str, str]) -> sa.MetaData:
+    """Return the tables of this version, `todos` with these checks."""
     metadata = sa.MetaData(
         naming_convention={
             "ix": "ix_%(table_name)s_%(column_0_N_name)s",
