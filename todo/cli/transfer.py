@@ -40,7 +40,7 @@ from todo.listing import STREAM_CHUNK, encode_chunk
 from todo.models import db
 from todo.models.imported_uid import IMPORTS
 from todo.query import TODOS, Listing
-from todo.schemas import ListQuery, TodoEntry, decode_hook
+from todo.schemas import ListQuery, TodoCreate, TodoEntry, decode_hook
 
 FORMATS: dict[str, Callable[[], Format]] = {
     "json": lambda: json.FILE,
@@ -245,15 +245,12 @@ def _opened(file: str) -> Iterator[Iterator[bytes]]:
             yield pieces()
 
 
-class _Members(msgspec.Struct, array_like=True):
-    """The members of a staged todo."""
+class _Members(TodoCreate, kw_only=True):
+    """The members of a staged todo. Times have no offset."""
 
-    title: str
-    description: str | None
-    completed: bool
-    deadline_at: datetime | None
-    created_at: datetime | None
-    updated_at: datetime | None
+    deadline_at: datetime | None = None  # type: ignore[assignment]
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
 
 
 class _Row(NamedTuple):
@@ -289,14 +286,11 @@ class _Staged:
         try:
             todo = msgspec.convert(values, TodoEntry, dec_hook=decode_hook)
             members = msgspec.json.encode(
-                (
-                    todo.title,
-                    todo.description,
-                    todo.completed,
-                    _iso(todo.deadline_at),
-                    _iso(todo.created_at),
-                    _iso(todo.updated_at),
-                )
+                {
+                    name: value.isoformat() if isinstance(value, datetime) else value
+                    for name, value in structs.asdict(todo).items()
+                    if name in _Members.__struct_fields__ and value is not UNSET
+                }
             )
         except msgspec.ValidationError:
             found = islice(field_errors(TodoEntry, values, "#"), _MAX_PROBLEMS_OF_TODO)

@@ -9,6 +9,8 @@ from difflib import get_close_matches
 from itertools import chain
 from typing import Any, NamedTuple
 
+from msgspec import structs
+
 from todo.clock import is_time, to_iso
 from todo.formats import Entry, Format, ParseError, Todos, Uids, time_zones
 from todo.formats.text import MAX_LINE, lines, to_boolean
@@ -26,25 +28,21 @@ _STARTS = rf"^{{0}}(?=[ ']*[{_FORMULA}\t\r\n])|(?<=[,;|\t\r\n]){{0}}(?=[ ']*[{_F
 _DEFUSE, _RESTORE = re.compile(_STARTS.format("")), re.compile(_STARTS.format("'"))
 
 
-def _defuse(text: str | None) -> str | None:
-    return _DEFUSE.sub("'", text) if text else text
+def _defuse(text: str) -> str:
+    return _DEFUSE.sub("'", text)
+
+
+def _cell(value: Any) -> Any:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return _defuse(value) if isinstance(value, str) else value
 
 
 def _encode(todos: Todos, _: Uids) -> bytes:
     text = io.StringIO()
-    write = csv.writer(text).writerow
-    for todo in todos:
-        write(
-            (
-                todo.id,
-                _defuse(todo.title),
-                _defuse(todo.description),
-                "true" if todo.completed else "false",
-                None if todo.deadline_at is None else todo.deadline_at.isoformat(),
-                todo.created_at,
-                todo.updated_at,
-            )
-        )
+    csv.writer(text).writerows(map(_cell, structs.astuple(todo)) for todo in todos)
     return text.getvalue().encode()
 
 
@@ -258,7 +256,7 @@ def _entry(line: int, header: Header, cells: list[str], day_first: bool | None) 
             cell = cell_at(index)
             if member == "deadline_at" and (_RECURRING.match(cell) or (cell.strip() and member in values)):
                 ignored.append(header.names[index])
-            elif (value := _READ[member](cell, day_first)) is not None:
+            elif (value := _READ.get(member, _number)(cell, day_first)) is not None:
                 values[member] = value
         values |= _in_zone(values, cell_at(header.zone).strip())
     except ValueError as error:
@@ -380,7 +378,6 @@ def _boolean(cell: str, _: bool | None) -> Any:
 
 
 _READ: dict[str, Callable[[str, bool | None], Any]] = {
-    "id": _number,
     "title": _text,
     "description": _description,
     "completed": _boolean,

@@ -15,8 +15,6 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from msgspec import structs
-
 from todo.clock import is_end_of_day
 from todo.formats import Entry, Format, ParseError, Todos, Uids, own_uid, time_zones
 from todo.formats.text import MAX_LINE, fold, lines, octets
@@ -76,19 +74,19 @@ def _vevent(zone: str, todo: TodoOut, uids: Uids) -> str:
 
 def _shared(todo: TodoOut, uids: Uids) -> str:
     """Return the properties of both components. DTSTAMP is the last change: the calendar has no METHOD."""
-    todo_id, title, description, _, _, created_at, updated_at = structs.astuple(todo)
-    stored_uid = uids.get(todo_id)
-    uid = _text("UID", own_uid(todo_id, created_at))
+    stored_uid = uids.get(todo.id)
+    uid = _text("UID", own_uid(todo.id, todo.created_at))
     if stored_uid is not None:
-        uid = _text(f"UID;{_ID}={todo_id}", stored_uid)
+        uid = _text(f"UID;{_ID}={todo.id}", stored_uid)
     # SEQUENCE must not decrease, and the lifetime needs no column of its own.
-    lifetime = datetime.fromisoformat(updated_at) - datetime.fromisoformat(created_at)
+    lifetime = datetime.fromisoformat(todo.updated_at) - datetime.fromisoformat(todo.created_at)
     sequence = min(max(0, int(lifetime.total_seconds())), _MAX_SEQUENCE)
     return (
-        f"{uid}{_text('SUMMARY', title)}"
-        f"{'' if description is None else _text('DESCRIPTION', description)}"
-        f"{_instant('DTSTAMP', updated_at)}"
-        f"{_instant('CREATED', created_at, exact=True)}{_instant('LAST-MODIFIED', updated_at, exact=True)}"
+        f"{uid}{_text('SUMMARY', todo.title)}"
+        f"{'' if todo.description is None else _text('DESCRIPTION', todo.description)}"
+        f"{_instant('DTSTAMP', todo.updated_at)}"
+        f"{_instant('CREATED', todo.created_at, exact=True)}"
+        f"{_instant('LAST-MODIFIED', todo.updated_at, exact=True)}"
         f"SEQUENCE:{sequence}\r\n"
     )
 

@@ -8,7 +8,6 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import msgspec
-from msgspec import structs
 
 from todo.formats import Entry, Format, Todos, Uids, own_uid
 from todo.schemas import TodoOut
@@ -41,24 +40,23 @@ def _encode(zone: ZoneInfo, todos: Todos, uids: Uids) -> bytes:
 
 
 def _task(zone: ZoneInfo, todo: TodoOut, uids: Uids) -> dict[str, Any]:
-    todo_id, title, description, completed, deadline_at, created_at, updated_at = structs.astuple(todo)
-    uid = uids.get(todo_id) or own_uid(todo_id, created_at)
-    modified = _basic(updated_at)
-    task = {
+    uid = uids.get(todo.id) or own_uid(todo.id, todo.created_at)
+    modified = _basic(todo.updated_at)
+    task: dict[str, Any] = {
         "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, uid)),
-        "description": title,
-        "status": "completed" if completed else "pending",
-        "entry": _basic(created_at),
+        "description": todo.title,
+        "status": "completed" if todo.completed else "pending",
+        "entry": _basic(todo.created_at),
         "modified": modified,
         UID: uid,
     }
-    if completed:
+    if todo.completed:
         task["end"] = modified
-    if deadline_at is not None:
+    if todo.deadline_at is not None:
         with suppress(OverflowError):  # in the first and last hours of the calendar
-            task["due"] = _basic(deadline_at.replace(tzinfo=zone).astimezone(UTC).isoformat())
-    if description:
-        task["annotations"] = [{"entry": task["entry"], "description": description}]
+            task["due"] = _basic(todo.deadline_at.replace(tzinfo=zone).astimezone(UTC).isoformat())
+    if todo.description:
+        task["annotations"] = [{"entry": task["entry"], "description": todo.description}]
     return task
 
 

@@ -8,8 +8,6 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote
 
-from msgspec import structs
-
 from todo.clock import is_time
 from todo.formats import Entry, Format, Todos, Uids, own_uid
 from todo.formats.text import lines
@@ -28,13 +26,12 @@ def _encode(todos: Todos, uids: Uids) -> bytes:
 
 
 def _line(todo: TodoOut, uids: Uids) -> str:
-    todo_id, title, _, completed, deadline_at, created_at, updated_at = structs.astuple(todo)
-    done = f"x {updated_at[:10]} " if completed else ""
-    due = deadline_at.isoformat().removesuffix("T23:59:59") if deadline_at else ""
+    done = f"x {todo.updated_at[:10]} " if todo.completed else ""
+    due = todo.deadline_at.isoformat().removesuffix("T23:59:59") if todo.deadline_at else ""
     # The last `due:` counts, so a `due:` in the title must not be the last.
-    due = f" due:{due}" if due or _find_due(title) else ""
-    uid = quote(uids.get(todo_id) or own_uid(todo_id, created_at), safe="!#$&'()*+,/:;=?@[]")
-    return f"{done}{created_at[:10]} {title}{due} uid:{uid}\n"
+    due = f" due:{due}" if due or _find_due(todo.title) else ""
+    uid = quote(uids.get(todo.id) or own_uid(todo.id, todo.created_at), safe="!#$&'()*+,/:;=?@[]")
+    return f"{done}{todo.created_at[:10]} {todo.title}{due} uid:{uid}\n"
 
 
 FORMAT = Format(

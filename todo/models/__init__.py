@@ -16,7 +16,7 @@ MOMENT = DateTime().with_variant(mysql.DATETIME(fsp=6), "mariadb")
 BYTES = LargeBinary().with_variant(mysql.LONGBLOB(), "mariadb")
 # Compare text by code points. Trailing spaces are significant.
 COLLATION = "utf8mb4_nopad_bin"  # on MariaDB
-TABLE_OPTIONS = {
+TABLE_OPTIONS: dict[str, Any] = {
     "mariadb_engine": "InnoDB",
     "mariadb_charset": "utf8mb4",
     "mariadb_collate": COLLATION,
