@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -310,24 +311,33 @@ def test_view_that_is_chosen_offline_shows_its_own_todos(site: Site) -> None:
         expect(page.get_by_text("1 change is kept here")).to_be_visible()
 
 
+NOTE_READS = """
+const send = window.fetch;
+window.reads = [];
+window.fetch = (url, request) => {
+  if (String(url).includes("limit=1000")) reads.push(Date.now());
+  return send(url, request);
+};
+"""
+
+
 def test_failed_reads_are_repeated_with_growing_pauses(site: Site) -> None:
     site.given("Buy milk")
-    page = site.open("about:blank", url="about:blank")
+    page = site.open("about:blank", url="about:blank", script=NOTE_READS)
     page.clock.install()
     page.goto(site.server.url)
     expect_shown(page, "Buy milk")
-    requests: list[str] = []
-
-    def fail(route: Route) -> None:
-        requests.append(route.request.url)
-        route.abort()
-
-    page.route("**/api/**", fail)
+    page.route("**/api/**", lambda route: route.abort())
     page.clock.run_for(5000)
     expect(page.get_by_text(UNREACHABLE)).to_be_visible()
-    for _ in range(60):
+    page.evaluate("reads.splice(0, reads.length - 1)")
+    times: list[int] = []
+    while len(times) < 5:
         page.clock.run_for(1000)
-    assert 3 <= len([url for url in requests if "total=true" in url and "limit=1000" in url]) <= 8
+        times = page.evaluate("reads")
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    least = (3000, 6000, 12_000, 24_000)
+    assert [max(pair) for pair in zip(pauses, least, strict=True)] == pauses
     page.unroute("**/api/**")
     page.get_by_role("button", name="Try now").click()
     expect(page.get_by_text(UNREACHABLE)).to_be_hidden()
