@@ -99,6 +99,18 @@ def ask_about_an_empty_title(page: Page) -> None:
     expect(page.get_by_role("alert")).to_be_visible()
 
 
+def show_deleted(page: Page) -> None:
+    offer_undo(page)
+    choose(page, "Recently deleted")
+    expect(page.get_by_role("heading", name="Recently deleted")).to_be_visible()
+
+
+def choose_a_day(page: Page) -> None:
+    new_todo(page).fill("Call Ann")
+    page.get_by_role("button", name="Tomorrow", exact=True).click()
+    expect(page.locator("#add [aria-pressed=true]")).to_have_text("Tomorrow")
+
+
 def list_keys(page: Page) -> None:
     page.get_by_role("heading", name="Todos").click()
     page.keyboard.press("?")
@@ -113,6 +125,8 @@ STATES: dict[str, Callable[[Page], object]] = {
     "an empty title": ask_about_an_empty_title,
     "a form with an error": show_error,
     "a chip": show_chip,
+    "a day": choose_a_day,
+    "recently deleted": show_deleted,
     "nothing found": find_nothing,
     "undo": offer_undo,
     "a notice": lose_connection,

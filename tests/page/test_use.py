@@ -407,6 +407,15 @@ def test_first_view_is_ordered_and_grouped_by_deadline(site: Site) -> None:
     expect_shown(page, *open_titles)
 
 
+def test_group_that_is_not_loaded_whole_has_no_count(site: Site) -> None:
+    site.given(*[{"title": f"Todo {number}", "deadline_at": "2099-01-31"} for number in range(1100)])
+    page = site.open()
+    heading = page.locator("[data-group=laterOn] h2")
+    expect(heading).to_have_text("Later")
+    page.locator("#more").scroll_into_view_if_needed()
+    expect(heading).to_have_text("Later 1,100")
+
+
 def test_new_todo_takes_its_place_by_deadline(site: Site) -> None:
     site.given(
         {"title": "First", "deadline_at": wall_time(hours=1)}, {"title": "Last", "deadline_at": "2099-01-01"}

@@ -191,6 +191,10 @@ def test_unknown_path_is_explained_as_the_client_accepts(
         assert "Accept" in response.headers["Vary"]
 
 
+def test_page_shows_texts_and_nothing_of_python(html: str) -> None:
+    assert not re.search(r"built-in|&lt;|Undefined", html)
+
+
 def test_every_text_is_in_one_place_and_used() -> None:
     texts = json.loads((PACKAGE / "templates" / "texts.json").read_text())
     sources = [(FOLDER / name).read_text() for name in NAMES if name.endswith(".js")]

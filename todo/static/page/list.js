@@ -4,7 +4,7 @@
  */
 
 import { isComposing, TodoForm } from "./form.js";
-import { ago, describe, isOverdue, language, text } from "./words.js";
+import { ago, describe, isOverdue, language, number, text } from "./words.js";
 
 const CHUNK = 40; // todos
 const USUAL_HEIGHT = 60; // pixels, of a row that was never shown
@@ -311,7 +311,7 @@ class Group {
 		button.hidden = heading !== button;
 		button.ariaExpanded = String(!isFolded);
 		heading.querySelector(".label").textContent = label;
-		heading.querySelector(".count").textContent = label && text("count", { n: total });
+		heading.querySelector(".count").textContent = label && total >= 0 ? number(total) : "";
 		this.section.querySelector("h2").hidden = !label;
 		this.box.ariaLabel = label || text("list");
 		this.box.hidden = isFolded ?? false;

@@ -477,7 +477,7 @@ function groupsOf(shown, counts) {
 	};
 	for (const todo of shown) {
 		const isDone = name === "all" && todo.completed;
-		groupFor(hasDays || isDone ? groupOf(todo) : "undated").todos.push(todo);
+		groupFor(name === "deleted" ? name : hasDays || isDone ? groupOf(todo) : "undated").todos.push(todo);
 	}
 	if (!isComplete() && pages.length && groups.size) [...groups.values()].at(-1).total = -1;
 	if (name === "all" && !q && counts?.completed) groupFor("completed").total = counts.completed;
