@@ -15,9 +15,9 @@ const dated = [
 	"(?<y3>\\d{4})-(?<m3>\\d{2})-(?<d3>\\d{2})",
 ];
 const day = `(?:(?:on|by|due) )?(?:(?<word>today|tomorrow|next week)|in (?<n>\\d{1,3}) (?<unit>day|week)s?|${weekday}|${dated.join("|")})`;
-const time = (i) =>
-	`(?:at )?(?:(?<h${i}>\\d{1,2})(?:[:.](?<min${i}>\\d{2}))? ?(?<half${i}>[ap]m)|(?<hour${i}>\\d{1,2}):(?<minute${i}>\\d{2})|(?<noon${i}>noon))`;
-const PHRASE = new RegExp(`^(?<title>.*?\\S) (?:${day}(?:,? ${time(1)})?|${time(2)},? ${day.replace(/\?<(\w+)>/g, "?<$1x>")})$`, "i");
+const time =
+	"(?:at )?(?:(?<h>\\d{1,2})(?:[:.](?<min>\\d{2}))? ?(?<half>[ap]m)|(?<hour>\\d{1,2}):(?<minute>\\d{2})|(?<noon>noon))";
+const PHRASES = [`${time},? ${day}`, `${day}(?:,? ${time})?`].map((phrase) => new RegExp(`^(?<title>.*?\\S) ${phrase}$`, "i"));
 /** "The sun" and "every Friday" are no dates. */
 const UNFIT = /(?:^|\s)(?:a|an|the|this|next|last|every|each|all|of|in|since|until|till|before|after|from|to|black|good)$/i;
 
@@ -26,24 +26,23 @@ const UNFIT = /(?:^|\s)(?:a|an|the|this|next|last|every|each|all|of|in|since|unt
  * @returns {{title: string, deadline_at: string} | null} null if no date is there
  */
 export function findDate(typed) {
-	const found = PHRASE.exec(typed.trim().replace(/\s+/g, " "))?.groups;
+	const words = typed.trim().replace(/\s+/g, " ");
+	const found = PHRASES.map((phrase) => phrase.exec(words)?.groups).find(Boolean);
 	if (!found || UNFIT.test(found.title)) return null;
-	const get = (name) => found[name] ?? found[`${name}x`];
-	const date = dayOf(get);
+	const date = dayOf(found);
 	const at = timeOf(found);
 	return date && at && { title: found.title, deadline_at: `${date}T${at}` };
 }
 
-function dayOf(get) {
-	const word = get("word")?.toLowerCase();
-	if (word) return { today: today(), tomorrow: today(1), "next week": nextWeek() }[word];
-	if (get("n")) return today(get("n") * (get("unit").toLowerCase() === "week" ? 7 : 1));
-	if (get("weekday")) {
-		const wanted = WEEKDAYS.indexOf(get("weekday").slice(0, 3).toLowerCase());
+function dayOf({ word, n, unit, weekday, ...found }) {
+	if (word) return { today: today(), tomorrow: today(1), "next week": nextWeek() }[word.toLowerCase()];
+	if (n) return today(n * (unit.toLowerCase() === "week" ? 7 : 1));
+	if (weekday) {
+		const wanted = WEEKDAYS.indexOf(weekday.slice(0, 3).toLowerCase());
 		const current = new Date(`${today()}T00:00Z`).getUTCDay();
 		return today((wanted - current + 7) % 7 || 7);
 	}
-	const [d, m, y] = ["d", "m", "y"].map((part) => [1, 2, 3].map((i) => get(part + i)).find(Boolean));
+	const [d, m, y] = ["d", "m", "y"].map((part) => found[`${part}1`] ?? found[`${part}2`] ?? found[`${part}3`]);
 	const monthNumber = /^\d/.test(m) ? Number(m) : MONTHS.indexOf(m.slice(0, 3).toLowerCase()) + 1;
 	const asDate = (year) => {
 		const date = `${year}-${String(monthNumber).padStart(2, "0")}-${d.padStart(2, "0")}`;
@@ -57,16 +56,10 @@ function dayOf(get) {
 }
 
 /** Null if no clock shows the time. */
-function timeOf(found) {
-	for (const i of [1, 2]) {
-		if (found[`noon${i}`]) return "12:00:00";
-		const half = found[`half${i}`]?.toLowerCase();
-		let hour = found[`h${i}`] ?? found[`hour${i}`];
-		if (hour === undefined) continue;
-		if (half && (hour < 1 || hour > 12)) return null;
-		if (half) hour = (hour % 12) + (half === "pm" ? 12 : 0);
-		const minute = found[`min${i}`] ?? found[`minute${i}`] ?? "00";
-		return hour < 24 && minute < 60 ? `${String(hour).padStart(2, "0")}:${minute}:00` : null;
-	}
-	return END_OF_DAY;
+function timeOf({ noon, h, min, half, hour = h, minute = min ?? "00" }) {
+	if (noon) return "12:00:00";
+	if (!hour) return END_OF_DAY;
+	if (half && (h < 1 || h > 12)) return null;
+	const hours = half ? (h % 12) + (half.toLowerCase() === "pm" ? 12 : 0) : hour;
+	return hours < 24 && minute < 60 ? `${String(hours).padStart(2, "0")}:${minute}:00` : null;
 }
