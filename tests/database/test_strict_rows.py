@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from sqlalchemy import DDL, Connection, create_engine, text
+from sqlalchemy import DDL, create_engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
@@ -86,6 +86,42 @@ def test_row_that_the_api_accepts_is_accepted_in_a_shell(app: Flask, column: str
     assert app.test_client().post(TODOS, json={"title": "next"}).status_code == 201
 
 
+@pytest.mark.database
+@pytest.mark.parametrize("todo_id", [1000, 2**53 - 1, -1])
+def test_id_changed_in_a_shell_is_refused(app: Flask, todo_id: int) -> None:
+    with app.app_context(), db.engine.connect() as shell:
+        if shell.dialect.name == "mariadb":
+            pytest.skip("few users of MariaDB have the right to create triggers")
+        shell.execute(text("INSERT INTO todos (title) VALUES ('x')"))
+        with pytest.raises(DBAPIError, match="id must not change"):
+            shell.execute(text("UPDATE todos SET id = :id"), {"id": todo_id})
+        shell.rollback()
+        shell.execute(text("INSERT INTO todos (title) VALUES ('x')"))
+        shell.execute(text("UPDATE todos SET id = id, title = 'y'"))
+        shell.rollback()
+
+
+@pytest.mark.database
+@pytest.mark.parametrize("largest", [2**53 - 1, 2**53, 2**63 - 1])
+def test_no_id_left_on_mariadb_is_503_and_says_what_to_do(largest: int) -> None:
+    app = empty_app()
+    client = app.test_client()
+    with app.app_context(), db.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as shell:
+        if shell.dialect.name != "mariadb":
+            pytest.skip("the other databases refuse the row")
+        shell.execute(text("INSERT INTO todos (id, title) VALUES (:id, 'x')"), {"id": largest})
+        create = {"op": "create", "todo": {"title": "x"}}
+        for path, body in ((TODOS, {"title": "x"}), (f"{TODOS}/batch", {"operations": [create] * 2})):
+            response = client.post(path, json=body)
+            assert response.status_code == 503
+            advice = response.get_json()["detail"]
+            assert "No id is left" in advice
+        assert [todo["id"] for todo in client.get(TODOS).get_json()] == [largest]
+        assert client.delete(f"{TODOS}/{largest}").status_code == 200
+        shell.execute(text(advice.partition("run ")[2].rstrip(".")))
+    assert client.post(TODOS, json={"title": "x"}).get_json()["id"] == 1
+
+
 # SQL values that only a table without its constraints accepts.
 UNREADABLE = {
     "sqlite": [
@@ -110,34 +146,47 @@ UNREADABLE = {
 
 
 @contextmanager
-def without_constraints(app: Flask) -> Iterator[Connection]:
-    """Open a shell in which todos have no constraints, and bring them back for later rows."""
-    with app.app_context(), db.engine.begin() as shell:
-        dialect = shell.dialect.name
-        drop, restore = [], []
-        if dialect == "sqlite":
-            triggers = "SELECT name, sql FROM sqlite_schema WHERE name LIKE 'todos_text%'"
-            drop = ["PRAGMA ignore_check_constraints = ON"]
-            restore = ["PRAGMA ignore_check_constraints = OFF"]
-            for name, sql in shell.exec_driver_sql(triggers).all():
-                drop.append(f"DROP TRIGGER {name}")
-                restore.append(sql)
-        elif dialect == "postgresql":
-            checks = (
-                "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
-                "WHERE conrelid = 'todos'::regclass AND contype = 'c'"
-            )
-            for name, definition in shell.exec_driver_sql(checks).all():
-                drop.append(f"ALTER TABLE todos DROP CONSTRAINT {name}")
-                restore.append(f"ALTER TABLE todos ADD CONSTRAINT {name} {definition} NOT VALID")
-        else:
-            drop = ["SET SESSION check_constraint_checks = OFF, sql_mode = ''"]
-            restore = ["SET SESSION check_constraint_checks = ON, sql_mode = DEFAULT"]
-        for statement in drop:
-            shell.execute(DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
-        yield shell
-        for statement in restore:
-            shell.execute(DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
+def unreadable_todo(app: Flask, column: str, value: str) -> Iterator[int]:
+    """Insert a todo without the constraints, yield its id, and delete it in a shell."""
+    time = "'2027-01-01 00:00:00.000000'"
+    row = {"title": "'bad'", "completed": "false", "created_at": time, "updated_at": time, column: value}
+    with app.app_context():
+        url = db.engine.url
+        drop, restore, validate = list[str](), list[str](), list[str]()
+        with db.engine.begin() as shell:
+            if url.get_backend_name() == "sqlite":
+                drop.append("PRAGMA ignore_check_constraints = ON")
+                restore.append("PRAGMA ignore_check_constraints = OFF")
+                triggers = "SELECT name, sql FROM sqlite_schema WHERE name LIKE 'todos_text%'"
+                for name, sql in shell.exec_driver_sql(triggers).all():
+                    drop.append(f"DROP TRIGGER {name}")
+                    restore.append(sql)
+            elif url.get_backend_name() == "postgresql":
+                checks = (
+                    "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint "
+                    "WHERE conrelid = 'todos'::regclass AND contype = 'c'"
+                )
+                for name, definition in shell.exec_driver_sql(checks).all():
+                    drop.append(f"ALTER TABLE todos DROP CONSTRAINT {name}")
+                    restore.append(f"ALTER TABLE todos ADD CONSTRAINT {name} {definition} NOT VALID")
+                    validate.append(f"ALTER TABLE todos VALIDATE CONSTRAINT {name}")
+            else:
+                drop.append("SET SESSION check_constraint_checks = OFF, sql_mode = ''")
+                restore.append("SET SESSION check_constraint_checks = ON, sql_mode = DEFAULT")
+            for statement in (
+                *drop,
+                f"INSERT INTO todos ({', '.join(row)}) VALUES ({', '.join(row.values())})",
+            ):
+                shell.execute(DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
+            todo_id = shell.scalar(text("SELECT max(id) FROM todos"))
+            for statement in restore:
+                shell.execute(DDL(statement.replace("%", "%%")))  # type: ignore[no-untyped-call]
+        yield todo_id
+        with db.engine.begin() as shell:
+            shell.execute(text("DELETE FROM todos WHERE id = :id"), {"id": todo_id})
+            shell.execute(text("DELETE FROM deleted_todos"))
+            for statement in validate:
+                shell.execute(text(statement))
 
 
 @pytest.mark.database
@@ -147,39 +196,31 @@ def test_unreadable_row_costs_its_own_request_a_500_and_is_logged(caplog: pytest
     good = [client.post(TODOS, json={"title": f"good {number}"}).get_json()["id"] for number in range(2)]
     with app.app_context():
         values = UNREADABLE[db.engine.dialect.name]
-    time = "'2027-01-01 00:00:00.000000'"
-    row = {"title": "'bad'", "completed": "false", "created_at": time, "updated_at": time}
     for column, value in values:
-        with without_constraints(app) as shell:
-            columns = row | {column: value}
-            names = ", ".join(columns)
-            shell.exec_driver_sql(f"INSERT INTO todos ({names}) VALUES ({', '.join(columns.values())})")
-            bad = shell.scalar(text("SELECT max(id) FROM todos"))
-        case = f"{column} = {value}"
-        last = client.post(TODOS, json={"title": "good, too"}).get_json()["id"]
-        expected = [*good, last]
-        caplog.clear()
-        assert client.get(f"{TODOS}/{bad}").status_code == 500, case
-        assert f"/todos/{bad}" in caplog.text, case
-        for sort in ("id", "title,-id", "-deadline_at", "created_at", "-updated_at"):
+        with unreadable_todo(app, column, value) as bad:
+            case = f"{column} = {value}"
+            last = client.post(TODOS, json={"title": "good, too"}).get_json()["id"]
+            expected = [*good, last]
             caplog.clear()
-            listed = client.get(f"{TODOS}?sort={sort}").get_json()
-            assert sorted(todo["id"] for todo in listed) == expected, f"{case}, sort={sort}"
-            assert f"Todo {bad} is not listed" in caplog.text
-            assert walk(client, f"{TODOS}?sort={sort}&limit=1") == [todo["id"] for todo in listed]
-            assert walk(client, f"{TODOS}?sort={sort}&limit=3") == [todo["id"] for todo in listed]
-        assert [todo["id"] for todo in client.get(f"{TODOS}?q=GOOD").get_json()] == expected, case
-        for path in (f"{TODOS}.csv", f"{TODOS}.ics"):
-            assert client.get(path).text.count("good") == 3, f"{case}, {path}"
-        lines = client.get(TODOS, headers={"Accept": "application/x-ndjson"}).text.splitlines()
-        assert [json.loads(line)["id"] for line in lines] == expected
-        with without_constraints(app) as shell:
-            shell.execute(text("DELETE FROM todos WHERE id IN (:bad, :last)"), {"bad": bad, "last": last})
-            is_kept = shell.scalar(text("SELECT count(*) FROM deleted_todos")) == 2
-        if is_kept:  # a trigger copied the row
-            assert [todo["id"] for todo in client.get(f"{TODOS}/deleted").get_json()] == [last], case
-        with app.app_context(), db.engine.begin() as shell:
-            shell.execute(text("DELETE FROM deleted_todos"))
+            assert client.get(f"{TODOS}/{bad}").status_code == 500, case
+            assert f"/todos/{bad}" in caplog.text, case
+            for sort in ("id", "title,-id", "-deadline_at", "created_at", "-updated_at"):
+                caplog.clear()
+                listed = client.get(f"{TODOS}?sort={sort}").get_json()
+                assert sorted(todo["id"] for todo in listed) == expected, f"{case}, sort={sort}"
+                assert f"Todo {bad} is not listed" in caplog.text
+                assert walk(client, f"{TODOS}?sort={sort}&limit=1") == [todo["id"] for todo in listed]
+                assert walk(client, f"{TODOS}?sort={sort}&limit=3") == [todo["id"] for todo in listed]
+            assert [todo["id"] for todo in client.get(f"{TODOS}?q=GOOD").get_json()] == expected, case
+            for path in (f"{TODOS}.csv", f"{TODOS}.ics"):
+                assert client.get(path).text.count("good") == 3, f"{case}, {path}"
+            lines = client.get(TODOS, headers={"Accept": "application/x-ndjson"}).text.splitlines()
+            assert [json.loads(line)["id"] for line in lines] == expected
+            with app.app_context(), db.engine.begin() as shell:
+                shell.execute(text("DELETE FROM todos WHERE id > :id"), {"id": good[-1]})
+                is_kept = shell.scalar(text("SELECT count(*) FROM deleted_todos")) == 2
+            if is_kept:  # a trigger copied both rows
+                assert [todo["id"] for todo in client.get(f"{TODOS}/deleted").get_json()] == [last], case
 
 
 def walk(client: FlaskClient, url: str) -> list[int]:

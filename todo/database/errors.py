@@ -28,6 +28,10 @@ _UNKNOWN = (
     "The database failed during the commit, so it is unknown whether the change was made. Read it again, or "
     "retry with the same Idempotency-Key."
 )
+NO_ID = (
+    "No id is left for a new todo, because a row has an id that is too large. Delete that row, then run "
+    "ALTER TABLE todos AUTO_INCREMENT = 1."
+)
 _OVERLOADED = "The database has no free connection. Try again."
 _TOO_SLOW = "The database took too long, so nothing was changed. Try again, or request less."
 _CONFLICT = "The request conflicted with other requests and nothing was changed. Try again."
@@ -65,6 +69,7 @@ _REASONS: dict[int | str, str] = {
     "57014": _TOO_SLOW,
     "58": _FAILED,
     **dict.fromkeys((1020, 1205, 1213), _CONFLICT),
+    167: NO_ID,
     **dict.fromkeys((1021, 1114), _FULL),
     **dict.fromkeys((1026, 1030), _FAILED),
     **dict.fromkeys((1037, 1038, 1040, 1041, 1203, 1226), _OVERLOADED),

@@ -76,6 +76,7 @@ CHECKS = (
 # - todos_text_insert, todos_text_update: only UTF-8. A constraint cannot look at each character, because it
 #   cannot contain a subquery. ASCII is skipped. Other text takes 1 us per character.
 # - todos_id: the limit of an explicit id leaves room for the next ids.
+# - todos_id_update: ids never change. A changed id could be assigned to a second todo.
 # - todos_id_seq: an INSERT with an explicit id does not advance PostgreSQL's sequence, which would then
 #   reach that id again. The other databases continue from the largest id.
 # On MariaDB few users have the right to create triggers.
@@ -105,6 +106,10 @@ _SQLITE = (
     CREATE TRIGGER todos_id BEFORE INSERT ON todos WHEN NEW.id > {LARGEST_EXPLICIT_ID}
     BEGIN SELECT RAISE(ABORT, 'id must be at most {LARGEST_EXPLICIT_ID}'); END
     """,
+    """
+    CREATE TRIGGER todos_id_update BEFORE UPDATE OF id ON todos WHEN NEW.id IS NOT OLD.id
+    BEGIN SELECT RAISE(ABORT, 'id must not change'); END
+    """,
 )
 _POSTGRESQL = """
     CREATE OR REPLACE FUNCTION todos_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -114,7 +119,15 @@ _POSTGRESQL = """
     END $$;
     CREATE OR REPLACE TRIGGER todos_updated_at BEFORE UPDATE ON todos FOR EACH ROW
     WHEN (NEW.updated_at <= OLD.updated_at)
-    EXECUTE FUNCTION todos_updated_at()
+    EXECUTE FUNCTION todos_updated_at();
+
+    CREATE OR REPLACE FUNCTION todos_id_update() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        RAISE check_violation USING MESSAGE = 'id must not change';
+    END $$;
+    CREATE OR REPLACE TRIGGER todos_id_update BEFORE UPDATE OF id ON todos FOR EACH ROW
+    WHEN (NEW.id <> OLD.id)
+    EXECUTE FUNCTION todos_id_update()
 """
 
 

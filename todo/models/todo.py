@@ -11,6 +11,7 @@ from todo.models import MOMENT, TABLE_OPTIONS, UTC_NOW, db, text_of
 
 TITLE_LENGTH = 80
 DESCRIPTION_LENGTH = 120
+LARGEST_ID = 2**53 - 1  # larger integers lose digits in JavaScript
 
 
 class Todo(db.Model):  # type: ignore[name-defined, misc]

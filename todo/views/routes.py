@@ -10,12 +10,13 @@ from sqlalchemy import Connection, bindparam, case, delete, insert, select, upda
 from todo import database, listing
 from todo.clock import utc_now
 from todo.database import trash
+from todo.database.errors import NO_ID, DatabaseUnavailable
 from todo.http import auth, body, converters, metrics, parameters
 from todo.http.conditional import Precondition, entity_tag, with_etag
 from todo.http.idempotency import REPLAYED, run_idempotent
 from todo.http.problem import NotFound
 from todo.models import MOMENT
-from todo.models.todo import Todo
+from todo.models.todo import LARGEST_ID, Todo
 from todo.schemas import COLUMNS, Health, ListQuery, TodoCreate, TodoOut, TodoUpdate
 
 api = Blueprint("api", __name__, url_prefix="/api/v1")
@@ -107,14 +108,17 @@ def find(connection: Connection, todo_id: int | None, *, lock: bool = False) -> 
 
 
 def create(connection: Connection, todos: list[TodoCreate]) -> list[TodoOut]:
-    """Insert todos and return them, in their order."""
+    """Insert todos and return them, in their order. Raises DatabaseUnavailable if no id is left."""
     now = utc_now()
     values = list(map(asdict, todos))
     for columns in values:
         columns.update(created_at=now, updated_at=now)
     rows = connection.execute(INSERT, values if len(values) > 1 else values[0])
     # Databases may return rows in any order, but number them in the order of the values.
-    return sorted(map(TodoOut.from_row, rows), key=attrgetter("id"))
+    created = sorted(map(TodoOut.from_row, rows), key=attrgetter("id"))
+    if created[-1].id > LARGEST_ID:  # MariaDB has no constraint on ids
+        raise DatabaseUnavailable(NO_ID)
+    return created
 
 
 def change(
