@@ -1,3 +1,4 @@
+import base64
 import sqlite3
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from werkzeug.http import parse_options_header
 from werkzeug.test import TestResponse
 
 from tests.support.api import SharedAppTest, shared_app
+from todo.http import cursor as cursors
 from todo.models import db
 from todo.models.todo import Todo
 
@@ -292,6 +294,43 @@ class TestList(SharedAppTest):
         for query in others:
             with self.subTest(query):
                 self.assertFaults(["cursor"], self.get(400, cursor=cursor, limit="1", **query))
+
+    def test_broken_cursor_is_400(self) -> None:
+        digest = base64.urlsafe_b64decode(self.cursor(limit="1") + "==")[: cursors.DIGEST_BYTES]
+        positions = (
+            b"", b"null", b"1", b"[]", b"[1,2]", b'["1"]', b"[null]", b"[true]", b"[1.5]", b"{}", b"[1",
+            b"[1]x", b"[1e400]", b"[NaN]", b"[-]", b"\xff", b'["\xff"]', b"\xef\xbb\xbf[1]", b"[%d]" % 2**63,
+            b"[-%d]" % (2**63 + 1), b"[" + b"9" * 5000 + b"]", b"[" * 20_000,
+            b"[" * 5000 + b"1" + b"]" * 5000, b'{"a":' * 4000, b'[{"a":' * 2000 + b"1" + b"}]" * 2000,
+        )  # fmt: skip
+        texts = ["", "=", "A", "AAAAA", "!", "\x00", "\ud7ff", "A" * 50_000, "+/", "%41", "-", "_" * 12]
+        texts += [base64.urlsafe_b64encode(digest + position).decode() for position in positions]
+        for text in texts:
+            for cursor in (text, text.rstrip("=")):
+                with self.subTest(cursor[:40], size=len(cursor)):
+                    self.assertFaults(["cursor"], self.get(400, cursor=cursor, limit="1"))
+
+    def test_broken_value_in_a_cursor_is_400(self) -> None:
+        for sort, values in {
+            "title": ['"a\\u0000"', '"\\ud800"', "null", "1", '["x"]', '"' + "x" * 10],
+            "description": ['"a\\u0000"', "1", "[]"],
+            "completed": ["0", '"true"', "null"],
+            "deadline_at": [
+                '"2027-02-30T00:00:00"',
+                '"0000-01-01T00:00:00"',
+                '"10000-01-01T00:00:00"',
+                "5",
+                '"x"',
+            ],
+            "created_at": ["null", '"infinity"', '"2027-01-01"', '""'],
+        }.items():
+            digest = base64.urlsafe_b64decode(self.cursor(sort=sort, limit="1") + "==")[
+                : cursors.DIGEST_BYTES
+            ]
+            for value in values:
+                with self.subTest(value, sort=sort):
+                    cursor = base64.urlsafe_b64encode(digest + f"[{value},1]".encode()).decode()
+                    self.assertFaults(["cursor"], self.get(400, cursor=cursor, sort=sort, limit="1"))
 
     def test_cursor_is_valid_across_processes_and_releases(self) -> None:
         """Its value depends on the query and the row alone."""
