@@ -12,7 +12,7 @@ from sqlalchemy.pool import NullPool
 
 from tests.support import galera, nginx, patroni
 from tests.support.failover import TODOS, Load, load
-from tests.support.programs import wait_for
+from tests.support.programs import running, wait_for
 from tests.support.server import Server, request, wait_until
 
 ROUNDS = 5
@@ -50,7 +50,7 @@ def test_lost_primary_loses_no_acknowledged_todo(
     figures = []
     deposed = []
     with (
-        patroni.patroni() as cluster,
+        running(patroni.Cluster) as cluster,
         _instances(cluster.url, cluster.url) as port,
         load(port) as clients,
     ):
@@ -78,7 +78,7 @@ def test_lost_primary_loses_no_acknowledged_todo(
 @pytest.mark.skipif(bool(galera.MISSING), reason=galera.MISSING)
 def test_lost_galera_node_loses_no_acknowledged_todo(capsys: pytest.CaptureFixture[str]) -> None:
     figures = []
-    with galera.galera() as cluster:
+    with running(galera.Cluster) as cluster:
         _create_database(cluster.nodes[0].server)
         # One instance for each node, and one that HAProxy leads to any of them.
         servers = [*(node.server for node in cluster.nodes), cluster.server]

@@ -54,8 +54,9 @@ def pgbouncer() -> Iterator[URL]:
 def galera() -> Iterator[URL]:
     """Run three nodes of Galera, and use the first."""
     from tests.support import galera
+    from tests.support.programs import running
 
-    with galera.galera() as cluster:
+    with running(galera.Cluster) as cluster:
         yield cluster.nodes[0].server
 
 

@@ -1,16 +1,13 @@
 """A MariaDB Galera cluster of three nodes for tests, and HAProxy, with the configuration of deploy/."""
 
 import shutil
-import signal
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import URL, create_engine, make_url
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from tests.support import programs
 from tests.support.nginx import replace
 from tests.support.programs import Program, missing, wait_for
 from tests.support.server import ROOT, free_port
@@ -69,7 +66,7 @@ pid_file = {self.folder}/pid
         return self.status("wsrep_local_state_comment") == "Synced"
 
 
-class Cluster:
+class Cluster(programs.Cluster):
     """Three nodes, and HAProxy in front of them."""
 
     def __init__(self, folder: Path) -> None:
@@ -83,6 +80,7 @@ class Cluster:
             text = replace(rf"server node{number} .*", f"server node{number} 127.0.0.1:{node.port}", text)
         self.haproxy = Program(folder / "haproxy", ["haproxy", "-f", f"{folder}/haproxy.cfg"])
         (folder / "haproxy.cfg").write_text(text)
+        self.programs = (self.haproxy, *self.nodes)
 
     @property
     def server(self) -> URL:
@@ -131,26 +129,3 @@ class Cluster:
     def wait_until_complete(self) -> float:
         """Wait until all nodes are synced; return the time that it took."""
         return wait_for(lambda: all(node.is_synced() for node in self.nodes), "all nodes are synced")
-
-    def kill(self) -> None:
-        for program in (self.haproxy, *self.nodes):
-            program.send(signal.SIGCONT)
-            program.kill()
-
-
-@contextmanager
-def galera() -> Iterator[Cluster]:
-    """Run a cluster in a temporary folder."""
-    folder = Path(tempfile.mkdtemp(prefix="galera"))
-    folder.chmod(0o755)  # MariaDB is another user
-    cluster = Cluster(folder)
-    try:
-        cluster.start()
-        yield cluster
-    except BaseException as error:
-        for program in (*cluster.nodes, cluster.haproxy):
-            error.add_note(program.log)
-        raise
-    finally:
-        cluster.kill()
-        shutil.rmtree(folder)

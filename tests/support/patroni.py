@@ -1,17 +1,15 @@
 """A PostgreSQL cluster for tests, with the configuration of deploy/: Patroni, a primary and a standby."""
 
 import shutil
-import signal
-import tempfile
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from tests.support import programs
 from tests.support.programs import Program, descendants, missing, wait_for
 from tests.support.server import ROOT, free_port
 
@@ -74,7 +72,7 @@ class Node(Program):
         return False
 
 
-class Cluster:
+class Cluster(programs.Cluster):
     """Two nodes and the etcd in which they agree which of them is the primary."""
 
     def __init__(self, folder: Path) -> None:
@@ -102,6 +100,7 @@ class Cluster:
             raise LookupError("patroni.yml does not name create-database")
         (folder / "patroni.yml").write_text(text.replace("/etc/patroni/create-database", str(create)))
         self.nodes = [Node(folder / name, name, client) for name in ("one", "two")]
+        self.programs = (*self.nodes, self.etcd)
 
     @property
     def url(self) -> str:
@@ -130,26 +129,3 @@ class Cluster:
     def primary(self) -> Node:
         """Return the primary. Raises StopIteration if there is none."""
         return next(node for node in self.nodes if node.is_healthy("/primary"))
-
-    def kill(self) -> None:
-        for program in (*self.nodes, self.etcd):
-            program.send(signal.SIGCONT)
-            program.kill()
-
-
-@contextmanager
-def patroni() -> Iterator[Cluster]:
-    """Run a cluster in a temporary folder."""
-    folder = Path(tempfile.mkdtemp(prefix="patroni"))
-    folder.chmod(0o755)  # PostgreSQL is another user
-    cluster = Cluster(folder)
-    try:
-        cluster.start()
-        yield cluster
-    except BaseException as error:
-        for program in (*cluster.nodes, cluster.etcd):
-            error.add_note(program.log)
-        raise
-    finally:
-        cluster.kill()
-        shutil.rmtree(folder)

@@ -4,10 +4,12 @@ import os
 import shutil
 import signal
 import subprocess
+import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TypeVar
 
 FOLDERS = ("/usr/sbin", "/usr/lib/postgresql/15/bin")  # where Debian installs what is not on every PATH
 PATIENCE = 60  # seconds
@@ -119,3 +121,39 @@ class Program:
     def log(self) -> str:
         """Return the end of its output."""
         return (self.folder / "log").read_text(errors="replace")[-5000:]
+
+
+class Cluster:
+    """Programs that form one service."""
+
+    programs: Sequence[Program]
+
+    def start(self) -> None:
+        """Start the programs, and wait until the service is complete."""
+        raise NotImplementedError
+
+    def kill(self) -> None:
+        for program in self.programs:
+            program.send(signal.SIGCONT)
+            program.kill()
+
+
+AnyCluster = TypeVar("AnyCluster", bound=Cluster)
+
+
+@contextmanager
+def running(make: Callable[[Path], AnyCluster]) -> Iterator[AnyCluster]:
+    """Run a cluster in a temporary folder. An error gets the logs of its programs as notes."""
+    folder = Path(tempfile.mkdtemp(prefix="cluster"))
+    folder.chmod(0o755)  # programs that refuse to run as root are other users
+    cluster = make(folder)
+    try:
+        cluster.start()
+        yield cluster
+    except BaseException as error:
+        for program in cluster.programs:
+            error.add_note(program.log)
+        raise
+    finally:
+        cluster.kill()
+        shutil.rmtree(folder)
