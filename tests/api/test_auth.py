@@ -1,11 +1,11 @@
 import re
-import unittest
 from datetime import timedelta
 from typing import Any, ClassVar
 
 import pytest
 
 from tests.support.api import JSON, TODOS, ApiTest, empty_app
+from tests.support.cases import label
 from todo.clock import utc_now
 from todo.models import db
 from todo.models.token import Token
@@ -65,7 +65,7 @@ class AuthTest(ApiTest):
 
     def run_command(self, *arguments: str, exit_code: int = 0) -> str:
         result = self.app.test_cli_runner().invoke(args=["token", *arguments])
-        self.assertEqual(exit_code, result.exit_code, result.output)
+        assert exit_code == result.exit_code, result.output
         return result.output
 
     def make(self, *arguments: str) -> str:
@@ -75,8 +75,8 @@ class AuthTest(ApiTest):
 
 
 class TestAccess(AuthTest):
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         secrets = {
             "wrong": "todo_" + "x" * 43,
             "revoked": self.make("revoked"),
@@ -95,15 +95,14 @@ class TestAccess(AuthTest):
         self.client.post(TODOS, json={"title": "x"}, headers=self.headers["writer"])
 
     def assert_answers(self, status: int, client: str, method: str, path: str, **more: Any) -> None:
-        with self.subTest(client=client, method=method, path=path):
-            response = self.client.open(path, method=method, headers=self.headers[client], **more)
-            if status == 200:
-                self.assertIn(response.status_code, (200, 201))
-                return
-            self.assertEqual(status, response.status_code)
-            self.assertTrue(response.headers["WWW-Authenticate"].startswith("Bearer"))
-            if method != "HEAD":
-                self.assertProblem(status, response)
+        response = self.client.open(path, method=method, headers=self.headers[client], **more)
+        if status == 200:
+            assert response.status_code in (200, 201)
+            return
+        assert status == response.status_code
+        assert response.headers["WWW-Authenticate"].startswith("Bearer")
+        if method != "HEAD":
+            self.assertProblem(status, response)
 
     def test_token_decides_reads_and_writes(self) -> None:
         for client, (read, write) in CLIENTS.items():
@@ -129,43 +128,43 @@ class TestAccess(AuthTest):
             }:  # one of their files stands for all
                 continue
             for method in (rule.methods or set()) - {"OPTIONS"}:
-                self.assertIn((method, rule.rule.replace("<id:todo_id>", "1")), tried)
+                assert (method, rule.rule.replace("<id:todo_id>", "1")) in tried
 
     def test_every_private_route_needs_a_token(self) -> None:
         for rule in self.app.url_map.iter_rules():
             address = re.sub(r"<any\('(.*?)'.*?>", r"\1", re.sub("<id:.*?>", "1", rule.rule))
             for method in (rule.methods or set()) - {"OPTIONS"}:
-                with self.subTest(method=method, address=address):
-                    response = self.client.open(address, method=method, data="{}", content_type=JSON)
-                    self.assertEqual(200 if address in OPEN else 401, response.status_code)
+                response = self.client.open(address, method=method, data="{}", content_type=JSON)
+                assert (200 if address in OPEN else 401) == response.status_code
 
-    def test_feed_token_opens_only_the_feed(self) -> None:
-        for client, status in (("feed", 200), ("writer", 401), ("wrong", 401), ("revoked", 401)):
-            with self.subTest(client=client):
-                secret = self.headers[client]["Authorization"].removeprefix("Bearer ")
-                self.assertEqual(status, self.client.get(f"{CALENDAR}?token={secret}").status_code)
-                self.assertNotEqual(200, self.client.get(f"/api/v1/todos.csv?token={secret}").status_code)
-        self.assertEqual(200, self.client.get(CALENDAR, headers=self.headers["reader"]).status_code)
-        self.assertEqual(401, self.client.get(CALENDAR).status_code)
+    @pytest.mark.parametrize(
+        ("client", "status"), [("feed", 200), ("writer", 401), ("wrong", 401), ("revoked", 401)]
+    )
+    def test_feed_token_opens_only_the_feed(self, client: str, status: int) -> None:
+        secret = self.headers[client]["Authorization"].removeprefix("Bearer ")
+        assert status == self.client.get(f"{CALENDAR}?token={secret}").status_code
+        assert self.client.get(f"/api/v1/todos.csv?token={secret}").status_code != 200
+        assert self.client.get(CALENDAR, headers=self.headers["reader"]).status_code == 200
+        assert self.client.get(CALENDAR).status_code == 401
         self.run_command("revoke", "feed")
         secret = self.headers["feed"]["Authorization"].removeprefix("Bearer ")
-        self.assertEqual(401, self.client.get(f"{CALENDAR}?token={secret}").status_code)
+        assert self.client.get(f"{CALENDAR}?token={secret}").status_code == 401
 
     def test_challenge_distinguishes_invalid_from_missing_token(self) -> None:
         for client, error in (("no token", None), ("expired", "invalid_token")):
             response = self.client.get(TODOS, headers=self.headers[client])
             challenge = "Bearer" if error is None else f'Bearer error="{error}"'
-            self.assertEqual(challenge, response.headers["WWW-Authenticate"])
+            assert challenge == response.headers["WWW-Authenticate"]
         refused = self.client.post(TODOS, json={}, headers=self.headers["reader"])
-        self.assertEqual('Bearer error="insufficient_scope"', refused.headers["WWW-Authenticate"])
+        assert refused.headers["WWW-Authenticate"] == 'Bearer error="insufficient_scope"'
 
     def test_openapi_document_has_the_security_scheme(self) -> None:
         document = self.client.get("/api/v1/openapi.json").get_json()
         listing, creation = (document["paths"][TODOS][method] for method in ("get", "post"))
-        self.assertEqual([{"token": []}], listing["security"])
-        self.assertIn("401", listing["responses"])
-        self.assertLess({"401", "403"}, set(creation["responses"]))
-        self.assertEqual([], document["paths"]["/api/v1/health"]["get"]["security"])
+        assert listing["security"] == [{"token": []}]
+        assert "401" in listing["responses"]
+        assert {"401", "403"} < set(creation["responses"])
+        assert document["paths"]["/api/v1/health"]["get"]["security"] == []
 
 
 class TestCommands(AuthTest):
@@ -175,30 +174,33 @@ class TestCommands(AuthTest):
         self.client.get(TODOS, headers={"Authorization": f"Bearer {secret}"})
         heading, calendar, phone = self.run_command("list").splitlines()
         time = r"\d{4}-\d\d-\d\d \d\d:\d\dZ"
-        self.assertRegex(heading, r"^NAME +MAY +CREATED +LAST USED +EXPIRES$")
-        self.assertRegex(calendar, rf"^calendar +feed +{time} +never +never$")
-        self.assertRegex(phone, rf"^phone +read, write +{time} +{time} +{time}$")
+        assert re.search(r"^NAME +MAY +CREATED +LAST USED +EXPIRES$", heading)
+        assert re.search(rf"^calendar +feed +{time} +never +never$", calendar)
+        assert re.search(rf"^phone +read, write +{time} +{time} +{time}$", phone)
 
     def test_database_stores_only_the_token_hash(self) -> None:
         secret = self.make("phone")
         with self.app.app_context():
             row = db.session.execute(db.select(*Token.__table__.c)).one()
-        self.assertNotIn(secret.removeprefix("todo_"), repr(row))
+        assert secret.removeprefix("todo_") not in repr(row)
 
-    def test_token_command_reports_mistakes(self) -> None:
-        self.make("phone")
-        for arguments, exit_code, message in (
+    @pytest.mark.parametrize(
+        ("arguments", "exit_code", "message"),
+        [
             (("create", "phone"), 1, "The token phone exists already"),
             (("revoke", "tablet"), 1, "The token tablet does not exist"),
             (("create", " "), 2, "printable characters"),
             (("create", "x" * 81), 2, "printable characters"),
             (("create", "tablet", "--expires", "0"), 2, "--expires"),
-        ):
-            with self.subTest(arguments=arguments):
-                self.assertIn(message, self.run_command(*arguments, exit_code=exit_code))
+        ],
+        ids=label,
+    )
+    def test_token_command_reports_mistakes(self, arguments: Any, exit_code: int, message: str) -> None:
+        self.make("phone")
+        assert message in self.run_command(*arguments, exit_code=exit_code)
 
 
-class TestOff(unittest.TestCase):
+class TestOff:
     def test_no_token_is_needed_by_default(self) -> None:
         client = empty_app().test_client()
-        self.assertEqual(201, client.post(TODOS, json={"title": "x"}).status_code)
+        assert client.post(TODOS, json={"title": "x"}).status_code == 201

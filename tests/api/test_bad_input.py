@@ -11,12 +11,14 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.api import JSON, TODOS, ApiTest
+from tests.support.cases import label
 from todo.models import db
 from todo.models.todo import Todo
 
 pytestmark = pytest.mark.database
 
 GOOD = b'{"title": "Buy milk"}'
+LIMIT = 64 * 1024  # bytes
 
 MALFORMED = {
     "no body": b"",
@@ -224,52 +226,46 @@ NO_NUMBERS = [
 
 
 class TestBody(ApiTest):
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         self.todo = self.create(title="As it was")
 
     def send(self, body: bytes, pointers: list[str]) -> None:
         for method, path in (("POST", TODOS), ("PUT", f"{TODOS}/{self.todo['id']}")):
-            with self.subTest(method):
-                response = self.client.open(path, method=method, data=body, content_type=JSON)
-                self.assertFaults("pointer", pointers, response)
+            response = self.client.open(path, method=method, data=body, content_type=JSON)
+            self.assertFaults("pointer", pointers, response)
 
-    def tearDown(self) -> None:
-        self.assertEqual([self.todo], self.read_all())
+    def teardown_method(self) -> None:
+        assert [self.todo] == self.read_all()
 
-    def test_malformed_body_is_400(self) -> None:
-        for scenario, body in MALFORMED.items():
-            with self.subTest(scenario):
-                self.send(body, ["#"])
+    @pytest.mark.parametrize("body", MALFORMED.values(), ids=MALFORMED)
+    def test_malformed_body_is_400(self, body: Any) -> None:
+        self.send(body, ["#"])
 
-    def test_deeply_nested_body_is_400(self) -> None:
-        for scenario, body in NESTED.items():
-            for method, path in (("POST", TODOS), ("PUT", f"{TODOS}/{self.todo['id']}")):
-                with self.subTest(scenario, method=method):
-                    response = self.client.open(path, method=method, data=body, content_type=JSON)
-                    self.assertEqual(1, len(self.assertProblem(400, response)["errors"]))
+    @pytest.mark.parametrize("body", NESTED.values(), ids=NESTED)
+    def test_deeply_nested_body_is_400(self, body: bytes) -> None:
+        for method, path in (("POST", TODOS), ("PUT", f"{TODOS}/{self.todo['id']}")):
+            response = self.client.open(path, method=method, data=body, content_type=JSON)
+            assert len(self.assertProblem(400, response)["errors"]) == 1
 
-    def test_duplicate_member_is_400(self) -> None:
-        for scenario, (body, pointers) in REPEATED.items():
-            with self.subTest(scenario):
-                self.send(body, pointers)
+    @pytest.mark.parametrize(("body", "pointers"), REPEATED.values(), ids=REPEATED)
+    def test_duplicate_member_is_400(self, body: Any, pointers: Any) -> None:
+        self.send(body, pointers)
 
-    def test_invalid_member_is_400(self) -> None:
-        for name, values in WRONG.items():
-            for value in values:
-                with self.subTest(name, value=repr(value)[:80]):
-                    self.send(json.dumps({"title": "x", name: value}).encode(), [f"#/{name}"])
+    @pytest.mark.parametrize(
+        ("name", "value"), [(name, value) for name, values in WRONG.items() for value in values], ids=label
+    )
+    def test_invalid_member_is_400(self, name: str, value: Any) -> None:
+        self.send(json.dumps({"title": "x", name: value}).encode(), [f"#/{name}"])
 
-    def test_unknown_member_is_400(self) -> None:
-        for name in UNKNOWN:
-            for value in (1, "x", None):
-                with self.subTest(name, value=value):
-                    self.send(json.dumps({"title": "x", name: value}).encode(), [f"#/{quote(name)}"])
+    @pytest.mark.parametrize("name", UNKNOWN, ids=label)
+    @pytest.mark.parametrize("value", [1, "x", None], ids=label)
+    def test_unknown_member_is_400(self, name: Any, value: Any) -> None:
+        self.send(json.dumps({"title": "x", name: value}).encode(), [f"#/{quote(name)}"])
 
-    def test_pointer_escapes_the_member_name(self) -> None:
-        for name, pointer in POINTERS.items():
-            with self.subTest(name):
-                self.send(json.dumps({"title": "x", name: 1}).encode(), [pointer])
+    @pytest.mark.parametrize(("name", "pointer"), POINTERS.items(), ids=POINTERS)
+    def test_pointer_escapes_the_member_name(self, name: Any, pointer: Any) -> None:
+        self.send(json.dumps({"title": "x", name: 1}).encode(), [pointer])
 
     def test_every_invalid_member_is_named(self) -> None:
         members = {
@@ -282,18 +278,22 @@ class TestBody(ApiTest):
         }
         self.send(json.dumps(members).encode(), [f"#/{name}" for name in members])
 
-    def test_missing_title_is_400(self) -> None:
-        for members, pointers in (
+    @pytest.mark.parametrize(
+        ("members", "pointers"),
+        [
             ({}, ["#/title"]),
             ({"description": "x"}, ["#/title"]),
             ({"completed": 1}, ["#/title", "#/completed"]),
             ({"colour": "red"}, ["#/title", "#/colour"]),
-        ):
-            with self.subTest(members):
-                self.assertFaults("pointer", pointers, self.client.post(TODOS, json=members))
+        ],
+        ids=label,
+    )
+    def test_missing_title_is_400(self, members: Any, pointers: Any) -> None:
+        self.assertFaults("pointer", pointers, self.client.post(TODOS, json=members))
 
-    def test_malformed_body_message_says_why(self) -> None:
-        for scenario, words in (
+    @pytest.mark.parametrize(
+        ("scenario", "words"),
+        [
             ("no body", "is empty"),
             ("an array", "must be a JSON object"),
             ("a trailing comma", "line 1 column"),
@@ -302,40 +302,43 @@ class TestBody(ApiTest):
             ("a lone surrogate", "surrogates"),
             ("a lone surrogate as a name twice", "surrogates"),
             ("an integer of 5,000 digits", "digits"),
-        ):
-            with self.subTest(scenario):
-                response = self.client.post(TODOS, data=MALFORMED[scenario], content_type=JSON)
-                self.assertIn(words, self.assertProblem(400, response)["detail"])
+        ],
+    )
+    def test_malformed_body_message_says_why(self, scenario: str, words: str) -> None:
+        response = self.client.post(TODOS, data=MALFORMED[scenario], content_type=JSON)
+        assert words in self.assertProblem(400, response)["detail"]
 
     def test_duplicate_member_message_says_so(self) -> None:
         response = self.client.post(TODOS, data=REPEATED["a member"][0], content_type=JSON)
-        self.assertEqual("title must be sent only once", self.assertProblem(400, response)["detail"])
+        assert self.assertProblem(400, response)["detail"] == "title must be sent only once"
 
-    def test_invalid_member_message_says_what_to_send(self) -> None:
-        for members, words in (
+    @pytest.mark.parametrize(
+        ("members", "words"),
+        [
             ({"title": "x" * 81}, "title must be a string of 1 to 80 characters"),
             ({"title": "x", "description": "x" * 121}, "at most 120 characters"),
             ({"title": "x", "completed": 1}, "completed must be true or false"),
             ({"title": "x", "deadline_at": "soon"}, "2027-01-31T18:00:00"),
             ({"title": "x", "colour": 1}, "title, description, completed, deadline_at"),
-        ):
-            with self.subTest(words):
-                problem = self.assertProblem(400, self.client.post(TODOS, json=members))
-                self.assertIn(words, problem["detail"])
-                self.assertIn(words, problem["errors"][0]["detail"])
+        ],
+        ids=label,
+    )
+    def test_invalid_member_message_says_what_to_send(self, members: Any, words: str) -> None:
+        problem = self.assertProblem(400, self.client.post(TODOS, json=members))
+        assert words in problem["detail"]
+        assert words in problem["errors"][0]["detail"]
 
 
 class TestMediaTypeAndSize(ApiTest):
-    def test_other_media_type_is_415(self) -> None:
-        for media_type, status in MEDIA_TYPES.items():
-            with self.subTest(media_type):
-                response = self.client.post(TODOS, data=GOOD, content_type=media_type)
-                if status == 201:
-                    self.assertEqual(201, response.status_code, response.text)
-                else:
-                    problem = self.assertProblem(status, response)
-                    self.assertEqual("/problems/unsupported-media-type", problem["type"])
-                    self.assertIn("application/json", problem["detail"])
+    @pytest.mark.parametrize(("media_type", "status"), MEDIA_TYPES.items(), ids=MEDIA_TYPES)
+    def test_other_media_type_is_415(self, media_type: Any, status: Any) -> None:
+        response = self.client.post(TODOS, data=GOOD, content_type=media_type)
+        if status == 201:
+            assert response.status_code == 201, response.text
+        else:
+            problem = self.assertProblem(status, response)
+            assert problem["type"] == "/problems/unsupported-media-type"
+            assert "application/json" in problem["detail"]
 
     def test_form_body_is_415(self) -> None:
         file = (io.BytesIO(b"milk"), "milk.txt")
@@ -345,57 +348,60 @@ class TestMediaTypeAndSize(ApiTest):
     def test_missing_body_is_400(self) -> None:
         self.assertProblem(415, self.client.post(TODOS))
 
-    def test_body_over_the_limit_is_413(self) -> None:
-        limit = 64 * 1024
-        for scenario, body, status in (
-            ("just at the limit", GOOD.ljust(limit), 201),
-            ("a byte more", GOOD.ljust(limit + 1), 413),
-            ("a title of 1 MB", json.dumps({"title": "x" * 1_000_000}).encode(), 413),
-        ):
-            for announced in (True, False):
-                with self.subTest(scenario, announced=announced):
-                    if announced:
-                        response = self.client.post(TODOS, data=body, content_type=JSON)
-                    else:
-                        response = self.client.post(
-                            TODOS,
-                            input_stream=io.BytesIO(body),
-                            content_type=JSON,
-                            headers={"Transfer-Encoding": "chunked"},
-                            environ_overrides={"wsgi.input_terminated": True},
-                        )
-                    if status == 201:
-                        self.assertEqual(201, response.status_code, response.text)
-                    else:
-                        problem = self.assertProblem(status, response)
-                        self.assertEqual("/problems/content-too-large", problem["type"])
-                        self.assertIn(str(limit), problem["detail"])
+    @pytest.mark.parametrize("announced", [True, False])
+    @pytest.mark.parametrize(
+        ("body", "status"),
+        [
+            pytest.param(GOOD.ljust(LIMIT), 201, id="at-the-limit"),
+            pytest.param(GOOD.ljust(LIMIT + 1), 413, id="a-byte-more"),
+            pytest.param(json.dumps({"title": "x" * 1_000_000}).encode(), 413, id="a-title-of-1-MB"),
+        ],
+    )
+    def test_body_over_the_limit_is_413(self, body: bytes, status: int, announced: bool) -> None:
+        if announced:
+            response = self.client.post(TODOS, data=body, content_type=JSON)
+        else:
+            response = self.client.post(
+                TODOS,
+                input_stream=io.BytesIO(body),
+                content_type=JSON,
+                headers={"Transfer-Encoding": "chunked"},
+                environ_overrides={"wsgi.input_terminated": True},
+            )
+        if status == 201:
+            assert response.status_code == 201, response.text
+        else:
+            problem = self.assertProblem(status, response)
+            assert problem["type"] == "/problems/content-too-large"
+            assert str(LIMIT) in problem["detail"]
 
 
 class TestQuery(ApiTest):
-    def test_invalid_query_parameter_is_400(self) -> None:
-        for query, parameters in QUERIES.items():
-            with self.subTest(query[:80]):
-                self.assertFaults("parameter", parameters, self.client.get(f"{TODOS}?{query}"))
+    @pytest.mark.parametrize(("query", "parameters"), QUERIES.items(), ids=QUERIES)
+    def test_invalid_query_parameter_is_400(self, query: Any, parameters: Any) -> None:
+        self.assertFaults("parameter", parameters, self.client.get(f"{TODOS}?{query}"))
 
-    def test_malformed_query_is_400(self) -> None:
-        for query, words in (
+    @pytest.mark.parametrize(
+        ("query", "words"),
+        [
             ("%FF=1", "UTF-8"),
             ("completed=%FF", "UTF-8"),
             ("completed=%ED%A0%80", "UTF-8"),
             ("completed=\xff", "UTF-8"),
             ("&".join(["colour=red"] * 1000), "at most 100 parameters"),
-        ):
-            with self.subTest(query[:80]):
-                response = self.client.get(TODOS, environ_overrides={"QUERY_STRING": query})
-                problem = self.assertProblem(400, response)
-                self.assertIn(words, problem["detail"])
-                self.assertEqual([{"detail": problem["detail"]}], problem["errors"])
+        ],
+        ids=label,
+    )
+    def test_malformed_query_is_400(self, query: Any, words: str) -> None:
+        response = self.client.get(TODOS, environ_overrides={"QUERY_STRING": query})
+        problem = self.assertProblem(400, response)
+        assert words in problem["detail"]
+        assert [{"detail": problem["detail"]}] == problem["errors"]
 
     def test_unknown_parameter_message_names_the_known_ones(self) -> None:
         problem = self.assertProblem(400, self.client.get(f"{TODOS}?colour=red"))
         for words in ("colour", "completed", "window"):
-            self.assertIn(words, problem["detail"])
+            assert words in problem["detail"]
 
     def test_other_routes_reject_parameters(self) -> None:
         todo = self.create()
@@ -407,21 +413,19 @@ class TestQuery(ApiTest):
             ("PUT", one, {"title": "x"}),
             ("DELETE", one, None),
         ):
-            with self.subTest(method, path=path):
-                response = self.client.open(f"{path}?completed=true", method=method, json=body)
-                self.assertFaults("parameter", ["completed"], response)
-        self.assertEqual([todo], self.read_all())
+            response = self.client.open(f"{path}?completed=true", method=method, json=body)
+            self.assertFaults("parameter", ["completed"], response)
+        assert [todo] == self.read_all()
 
 
 class TestId(ApiTest):
-    def test_unused_id_is_404(self) -> None:
-        for number in NUMBERS:
-            with self.subTest(number):
-                path = f"{TODOS}/{number}"
-                for response in (self.client.get(path), self.client.put(path, json={"title": "x"})):
-                    self.assertEqual("Todo not found", self.assertProblem(404, response)["error"])
-                response = self.client.delete(path)
-                self.assertEqual((200, {}), (response.status_code, response.json))
+    @pytest.mark.parametrize("number", NUMBERS, ids=label)
+    def test_unused_id_is_404(self, number: Any) -> None:
+        path = f"{TODOS}/{number}"
+        for response in (self.client.get(path), self.client.put(path, json={"title": "x"})):
+            assert self.assertProblem(404, response)["error"] == "Todo not found"
+        response = self.client.delete(path)
+        assert (response.status_code, response.json) == (200, {})
 
     def test_id_with_a_valid_prefix_is_404(self) -> None:
         least, greatest = -(10**15), 10**15
@@ -429,15 +433,14 @@ class TestId(ApiTest):
             db.session.add_all(Todo(id=number, title="x") for number in (least, greatest))
             db.session.commit()
         for number in (least, greatest):
-            self.assertEqual(number, self.client.get(f"{TODOS}/{number}").get_json()["id"])
+            assert number == self.client.get(f"{TODOS}/{number}").get_json()["id"]
             for more in ("0", "00", "0" * 10):
                 self.assertProblem(404, self.client.get(f"{TODOS}/{number}{more}"))
 
-    def test_invalid_id_is_rejected(self) -> None:
+    @pytest.mark.parametrize("text", NO_NUMBERS, ids=label)
+    @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+    def test_invalid_id_is_rejected(self, text: Any, method: str) -> None:
         self.create()
-        for text in NO_NUMBERS:
-            for method in ("GET", "PUT", "DELETE"):
-                with self.subTest(text, method=method):
-                    body = {"title": "x"} if method == "PUT" else None
-                    self.assertProblem(404, self.client.open(f"{TODOS}/{text}", method=method, json=body))
-        self.assertEqual("Buy milk", self.read_all()[0]["title"])
+        body = {"title": "x"} if method == "PUT" else None
+        self.assertProblem(404, self.client.open(f"{TODOS}/{text}", method=method, json=body))
+        assert self.read_all()[0]["title"] == "Buy milk"

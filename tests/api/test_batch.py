@@ -5,6 +5,7 @@ import pytest
 from werkzeug.test import TestResponse
 
 from tests.support.api import SharedAppTest
+from tests.support.cases import label
 from todo.schemas import MAX_BATCH_BYTES, MAX_OPERATIONS
 
 pytestmark = pytest.mark.database
@@ -77,8 +78,8 @@ REFUSED_OPERATIONS: tuple[tuple[dict[str, Any], int, str], ...] = (
 
 
 class TestBatch(SharedAppTest):
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         response = self.client.post(PATH, json={"title": "First", "description": "kept", "completed": True})
         self.first: dict[str, Any] = response.get_json()
         self.tag = response.headers["ETag"]
@@ -87,7 +88,7 @@ class TestBatch(SharedAppTest):
         return self.client.post(BATCH, json={"operations": operations})
 
     def assertUntouched(self) -> None:
-        self.assertEqual([self.first], self.client.get(PATH).get_json())
+        assert [self.first] == self.client.get(PATH).get_json()
 
     def test_batch_runs_operations_in_order(self) -> None:
         response = self.run_batch(
@@ -99,51 +100,48 @@ class TestBatch(SharedAppTest):
             {"op": "delete", "id": 1},
             {"op": "create", "todo": {"title": "Drei"}},
         )
-        self.assertEqual((200, "application/json"), (response.status_code, response.content_type))
-        self.assertEqual(["results"], list(response.get_json()))
+        assert (response.status_code, response.content_type) == (200, "application/json")
+        assert list(response.get_json()) == ["results"]
         two, renamed, cleared, same, deleted, nothing, three = response.get_json()["results"]
-        self.assertEqual(("Eins", "kept"), (renamed["title"], renamed["description"]))
-        self.assertEqual(renamed | {"description": None, "updated_at": cleared["updated_at"]}, cleared)
-        self.assertEqual((2, "2030-01-01T00:00:00"), (two["id"], two["deadline_at"]))
-        self.assertEqual((two, cleared, {}), (same, deleted, nothing))
-        self.assertEqual([two, three], self.client.get(PATH).get_json())
+        assert (renamed["title"], renamed["description"]) == ("Eins", "kept")
+        assert renamed | {"description": None, "updated_at": cleared["updated_at"]} == cleared
+        assert (two["id"], two["deadline_at"]) == (2, "2030-01-01T00:00:00")
+        assert (two, cleared, {}) == (same, deleted, nothing)
+        assert [two, three] == self.client.get(PATH).get_json()
 
-    def test_invalid_batch_body_is_400(self) -> None:
-        for body, expected in FAULTY_BODIES:
-            with self.subTest(str(body)[:80]):
-                response = self.client.post(BATCH, data=json.dumps(body), content_type="application/json")
-                self.assertEqual(400, response.status_code)
-                self.assertEqual(expected, pointers(response))
-                self.assertUntouched()
+    @pytest.mark.parametrize(("body", "expected"), FAULTY_BODIES, ids=label)
+    def test_invalid_batch_body_is_400(self, body: Any, expected: Any) -> None:
+        response = self.client.post(BATCH, data=json.dumps(body), content_type="application/json")
+        assert response.status_code == 400
+        assert expected == pointers(response)
+        self.assertUntouched()
 
-    def test_invalid_operation_is_400_with_its_pointer(self) -> None:
-        for operation, expected in FAULTY_OPERATIONS:
-            with self.subTest(operation):
-                response = self.run_batch(CREATE, operation)
-                self.assertEqual(400, response.status_code)
-                self.assertEqual([f"#/operations/1{pointer}" for pointer in expected], pointers(response))
-                self.assertUntouched()
+    @pytest.mark.parametrize(("operation", "expected"), FAULTY_OPERATIONS, ids=label)
+    def test_invalid_operation_is_400_with_its_pointer(self, operation: Any, expected: Any) -> None:
+        response = self.run_batch(CREATE, operation)
+        assert response.status_code == 400
+        assert [f"#/operations/1{pointer}" for pointer in expected] == pointers(response)
+        self.assertUntouched()
 
     def test_every_invalid_operation_is_named(self) -> None:
         faulty = {"op": "create", "todo": {"title": ""}}
         response = self.run_batch(faulty, CREATE, faulty, {"op": "delete"})
         expected = ["#/operations/0/todo/title", "#/operations/2/todo/title", "#/operations/3/id"]
-        self.assertEqual(expected, pointers(response))
+        assert expected == pointers(response)
         self.assertUntouched()
 
-    def test_failed_operation_rolls_back_the_batch(self) -> None:
-        for operation, status, pointer in REFUSED_OPERATIONS:
-            with self.subTest(operation):
-                before = ({"op": "update", "id": 1, "todo": {"title": "Other"}}, CREATE)
-                response = self.run_batch(*before, operation, CREATE)
-                self.assertEqual(status, response.status_code)
-                self.assertEqual([f"#/operations/2{pointer}"], pointers(response))
-                self.assertUntouched()
+    @pytest.mark.parametrize(("operation", "status", "pointer"), REFUSED_OPERATIONS, ids=label)
+    def test_failed_operation_rolls_back_the_batch(self, operation: Any, status: Any, pointer: Any) -> None:
+        before = ({"op": "update", "id": 1, "todo": {"title": "Other"}}, CREATE)
+        response = self.run_batch(*before, operation, CREATE)
+        assert status == response.status_code
+        assert [f"#/operations/2{pointer}"] == pointers(response)
+        self.assertUntouched()
 
     def test_etag_can_become_stale_within_a_batch(self) -> None:
         update = {"op": "update", "id": 1, "todo": {"title": "Other"}, "if_match": self.tag}
         response = self.run_batch(update, update)
-        self.assertEqual((412, ["#/operations/1/if_match"]), (response.status_code, pointers(response)))
+        assert (response.status_code, pointers(response)) == (412, ["#/operations/1/if_match"])
         self.assertUntouched()
 
     def test_error_in_operation_1000_changes_nothing(self) -> None:
@@ -155,37 +153,40 @@ class TestBatch(SharedAppTest):
         good = [kinds[i % 3] for i in range(MAX_OPERATIONS - 1)]
         too_long = {"op": "create", "todo": {"title": "x" * 81}}
         for last, status, pointer in ((too_long, 400, "/todo/title"), *REFUSED_OPERATIONS[::3]):
-            with self.subTest(last):
-                response = self.run_batch(*good, last)
-                self.assertEqual(status, response.status_code)
-                self.assertEqual([f"#/operations/{MAX_OPERATIONS - 1}{pointer}"], pointers(response))
-                self.assertUntouched()
+            response = self.run_batch(*good, last)
+            assert status == response.status_code
+            assert [f"#/operations/{MAX_OPERATIONS - 1}{pointer}"] == pointers(response)
+            self.assertUntouched()
         response = self.run_batch(*good, CREATE)
-        self.assertEqual(200, response.status_code)
+        assert response.status_code == 200
         # Ids that were undone may be given again or not.
         found = sum(result != {} for result in response.get_json()["results"][2::3])
-        self.assertEqual(1 + 333 - found + 1, len(self.client.get(PATH).get_json()))
+        assert 1 + 333 - found + 1 == len(self.client.get(PATH).get_json())
 
-    def test_batch_over_1_mib_is_413(self) -> None:
+    @pytest.mark.parametrize(
+        ("size", "expected"), [(MAX_BATCH_BYTES, 200), (MAX_BATCH_BYTES + 1, 413)], ids=label
+    )
+    def test_batch_over_1_mib_is_413(self, size: Any, expected: int) -> None:
         body = json.dumps({"operations": [CREATE]}).encode()
-        for size, expected in ((MAX_BATCH_BYTES, 200), (MAX_BATCH_BYTES + 1, 413)):
-            with self.subTest(size):
-                response = self.client.post(BATCH, data=body.ljust(size), content_type="application/json")
-                self.assertEqual(expected, response.status_code)
-        self.assertEqual(2, len(self.client.get(PATH).get_json()))
+        response = self.client.post(BATCH, data=body.ljust(size), content_type="application/json")
+        assert response.status_code == expected
+        assert len(self.client.get(PATH).get_json()) == (2 if expected == 200 else 1)
 
-    def test_batch_accepts_only_post(self) -> None:
-        for method, path in (
+    @pytest.mark.parametrize(
+        ("method", "path"),
+        [
             ("GET", BATCH),
             ("DELETE", PATH),
             ("PUT", PATH),
             ("PATCH", PATH),
             ("DELETE", BATCH),
-        ):
-            with self.subTest(method=method, path=path):
-                response = self.client.open(path, method=method, json={"operations": [CREATE]})
-                self.assertEqual(405, response.status_code)
-                self.assertIn("POST", response.headers["Allow"])
+        ],
+        ids=label,
+    )
+    def test_batch_accepts_only_post(self, method: str, path: Any) -> None:
+        response = self.client.open(path, method=method, json={"operations": [CREATE]})
+        assert response.status_code == 405
+        assert "POST" in response.headers["Allow"]
         self.assertUntouched()
 
 

@@ -1,15 +1,17 @@
 """Times: what `deadline_at` takes and gives back in each zone, and which instants are written."""
 
 import os
+import re
 import time
-import unittest
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 from unittest.mock import patch
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from tests.support.api import TODOS, ApiTest, shared_app
+from tests.support.cases import label
 from todo.clock import timestamp
 from todo.models import db
 from todo.models.todo import Todo
@@ -82,16 +84,19 @@ OUT_OF_THE_CALENDAR = (
 )
 
 
-class TestTimestamp(unittest.TestCase):
-    def test_timestamp_is_utc_with_milliseconds(self) -> None:
-        for now, text in (
+class TestTimestamp:
+    @pytest.mark.parametrize(
+        ("now", "text"),
+        [
             (0, "1970-01-01T00:00:00.000Z"),
             (1_999_999_999, "1970-01-01T00:00:01.999Z"),
             (1_803_837_600_012_345_678, "2027-02-28T18:00:00.012Z"),
-            (0, "1970-01-01T00:00:00.000Z"),  # the clock was set
-        ):
-            with self.subTest(now), patch("time.time_ns", return_value=now):
-                self.assertEqual(text, timestamp())
+            pytest.param(0, "1970-01-01T00:00:00.000Z", id="the clock was set"),
+        ],
+    )
+    def test_timestamp_is_utc_with_milliseconds(self, now: int, text: str) -> None:
+        with patch("time.time_ns", return_value=now):
+            assert text == timestamp()
 
 
 class TestDeadline(ApiTest):
@@ -99,44 +104,40 @@ class TestDeadline(ApiTest):
         if self.client.application.config["TIMEZONE"] != zone:
             self.client = shared_app(TIMEZONE=zone).test_client()
 
-    def test_deadline_without_offset_is_kept(self) -> None:
-        for zone in ("UTC", BRISBANE, NEW_YORK, APIA):
-            self.use(zone)
-            for sent, answered in AS_SENT.items():
-                with self.subTest(sent, zone=zone):
-                    todo = self.create(deadline_at=sent)
-                    self.assertEqual(answered, todo["deadline_at"])
-                    self.assertEqual(todo, self.client.get(f"{TODOS}/{todo['id']}").json)
+    @pytest.mark.parametrize("zone", ["UTC", BRISBANE, NEW_YORK, APIA])
+    @pytest.mark.parametrize(("sent", "answered"), AS_SENT.items(), ids=label)
+    def test_deadline_without_offset_is_kept(self, zone: str, sent: str, answered: str) -> None:
+        self.use(zone)
+        todo = self.create(deadline_at=sent)
+        assert todo["deadline_at"] == answered
+        assert self.client.get(f"{TODOS}/{todo['id']}").json == todo
 
-    def test_deadline_with_offset_is_converted_to_the_zone(self) -> None:
-        for zone, sent, answered in CONVERTED:
-            with self.subTest(sent, zone=zone):
-                self.use(zone)
-                todo = self.create(deadline_at=sent)
-                self.assertEqual(answered, todo["deadline_at"])
-                response = self.client.put(f"{TODOS}/{todo['id']}", json={"deadline_at": sent})
-                self.assertEqual(answered, response.get_json()["deadline_at"])
+    @pytest.mark.parametrize(("zone", "sent", "answered"), CONVERTED, ids=label)
+    def test_deadline_with_offset_is_converted_to_the_zone(self, zone: Any, sent: Any, answered: Any) -> None:
+        self.use(zone)
+        todo = self.create(deadline_at=sent)
+        assert answered == todo["deadline_at"]
+        response = self.client.put(f"{TODOS}/{todo['id']}", json={"deadline_at": sent})
+        assert answered == response.get_json()["deadline_at"]
 
-    def test_deadline_outside_years_1_to_9999_is_400(self) -> None:
-        for zone, sent in OUT_OF_THE_CALENDAR:
-            with self.subTest(sent, zone=zone):
-                self.use(zone)
-                response = self.client.post(TODOS, json={"title": "x", "deadline_at": sent})
-                self.assertFaults("pointer", ["#/deadline_at"], response)
+    @pytest.mark.parametrize(("zone", "sent"), OUT_OF_THE_CALENDAR, ids=label)
+    def test_deadline_outside_years_1_to_9999_is_400(self, zone: Any, sent: Any) -> None:
+        self.use(zone)
+        response = self.client.post(TODOS, json={"title": "x", "deadline_at": sent})
+        self.assertFaults("pointer", ["#/deadline_at"], response)
 
 
 class TestWindow(ApiTest):
-    def test_window_uses_now_in_the_zone(self) -> None:
+    @pytest.mark.parametrize("zone", [*(f"Etc/GMT{offset:+d}" for offset in range(-14, 13, 3)), KATHMANDU])
+    def test_window_uses_now_in_the_zone(self, zone: Any) -> None:
         """Zones three hours apart: it is near midnight in one of them, whenever this runs."""
         minute, day = timedelta(minutes=1), timedelta(days=1)
-        for zone in (*(f"Etc/GMT{offset:+d}" for offset in range(-14, 13, 3)), KATHMANDU):
-            with self.subTest(zone):
-                self.client = shared_app(TIMEZONE=zone).test_client()
-                now = datetime.now(ZoneInfo(zone)).replace(tzinfo=None)
-                for after in (-day, -minute, minute, day - minute, day + minute, 2 * day - minute):
-                    self.create(title=str(after), deadline_at=(now + after).isoformat())
-                for days, expected in ((0, 2), (1, 4), (2, 6)):
-                    self.assertEqual(expected, len(self.read_all(f"window={days}")), f"window={days}")
+        self.client = shared_app(TIMEZONE=zone).test_client()
+        now = datetime.now(ZoneInfo(zone)).replace(tzinfo=None)
+        for after in (-day, -minute, minute, day - minute, day + minute, 2 * day - minute):
+            self.create(title=str(after), deadline_at=(now + after).isoformat())
+        for days, expected in ((0, 2), (1, 4), (2, 6)):
+            assert expected == len(self.read_all(f"window={days}")), f"window={days}"
 
     def test_window_covers_the_whole_calendar(self) -> None:
         self.create(deadline_at="0001-01-01")
@@ -144,25 +145,24 @@ class TestWindow(ApiTest):
         self.create()
         days_left = (date.max - datetime.now(UTC).date()).days
         for days, expected in ((0, 1), (days_left - 2, 1), (days_left + 2, 2), (3_652_058, 2)):
-            with self.subTest(days):
-                self.assertEqual(expected, len(self.read_all(f"window={days}")))
+            assert expected == len(self.read_all(f"window={days}"))
 
 
-@unittest.skipUnless(hasattr(time, "tzset"), "the zone of a process can't be changed here")
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the zone of a process can't be changed here")
 class TestInstants(ApiTest):
-    def test_timestamps_are_utc_in_any_zone(self) -> None:
-        self.addCleanup(time.tzset)
-        for zone in ("UTC", BRISBANE, NEW_YORK):
-            with self.subTest(zone), patch.dict(os.environ, {"TZ": zone}):
-                time.tzset()
-                self.client = shared_app(TIMEZONE=zone).test_client()
-                before = datetime.now(UTC)
-                todo = self.create()
-                after = datetime.now(UTC)
-                for member in ("created_at", "updated_at"):
-                    self.assertRegex(todo[member], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
-                    self.assertLessEqual(before, datetime.fromisoformat(todo[member]))
-                    self.assertGreaterEqual(after, datetime.fromisoformat(todo[member]))
+    @pytest.mark.parametrize("zone", ["UTC", BRISBANE, NEW_YORK], ids=label)
+    def test_timestamps_are_utc_in_any_zone(self, zone: Any) -> None:
+        self.stack.callback(time.tzset)
+        with patch.dict(os.environ, {"TZ": zone}):
+            time.tzset()
+            self.client = shared_app(TIMEZONE=zone).test_client()
+            before = datetime.now(UTC)
+            todo = self.create()
+            after = datetime.now(UTC)
+            for member in ("created_at", "updated_at"):
+                assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$", todo[member])
+                assert before <= datetime.fromisoformat(todo[member])
+                assert after >= datetime.fromisoformat(todo[member])
 
     def test_timestamps_have_six_fraction_digits(self) -> None:
         on_the_second = datetime(2023, 2, 27, 12)
@@ -171,15 +171,13 @@ class TestInstants(ApiTest):
             db.session.commit()
         todo = self.client.get(f"{TODOS}/1").get_json()
         for member in ("created_at", "updated_at"):
-            self.assertEqual("2023-02-27T12:00:00.000000Z", todo[member])
+            assert todo[member] == "2023-02-27T12:00:00.000000Z"
 
     def test_process_zone_does_not_change_the_service_zone(self) -> None:
-        self.addCleanup(time.tzset)
+        self.stack.callback(time.tzset)
         with patch.dict(os.environ, {"TZ": BRISBANE}):
             time.tzset()
-            self.assertEqual(
-                "2023-02-27T12:00:00", self.create(deadline_at="2023-02-27T12:00:00Z")["deadline_at"]
-            )
+            assert self.create(deadline_at="2023-02-27T12:00:00Z")["deadline_at"] == "2023-02-27T12:00:00"
             in_an_hour = datetime.now(UTC) + timedelta(hours=1)
             self.create(deadline_at=in_an_hour.replace(tzinfo=None).isoformat())
-            self.assertEqual(1, len(self.read_all("window=0")))
+            assert len(self.read_all("window=0")) == 1

@@ -2,17 +2,19 @@
 
 import io
 import json
-import unittest
+import re
 from collections.abc import Mapping
 from contextlib import closing
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import pytest
 from flask import send_file
 from werkzeug.test import create_environ
 from werkzeug.wsgi import ClosingIterator
 
 from tests.support.api import JSON, TODOS
+from tests.support.cases import label
 from todo import create_app
 from todo.models import db
 
@@ -45,8 +47,8 @@ COSTS = (
 )
 
 
-class TestCost(unittest.TestCase):
-    def setUp(self) -> None:
+class TestCost:
+    def setup_method(self) -> None:
         self.app = create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:", "TESTING": True})
         with self.app.app_context():
             connection: Any = db.engine.raw_connection().driver_connection
@@ -93,16 +95,15 @@ class TestCost(unittest.TestCase):
             pass
         if not isinstance(response, list):
             response.close()  # type: ignore[attr-defined]
-        self.assertRegex(statuses[0], "^20[01] ")
+        assert re.search("^20[01] ", statuses[0])
 
-    def test_operations_stay_within_their_call_budget(self) -> None:
-        for cost in COSTS:
-            with self.subTest(cost.method, path=cost.path, headers=cost.headers):
-                self.send(cost)  # deletes expired keys, once a second
-                self.send(cost)
-                # SQLite traces a statement again for each trigger that it runs.
-                statements = [statement for statement, _ in groupby(self.statements)]
-                self.assertLessEqual(len(statements), cost.statements)
+    @pytest.mark.parametrize("cost", COSTS, ids=label)
+    def test_operations_stay_within_their_call_budget(self, cost: Any) -> None:
+        self.send(cost)  # deletes expired keys, once a second
+        self.send(cost)
+        # SQLite traces a statement again for each trigger that it runs.
+        statements = [statement for statement, _ in groupby(self.statements)]
+        assert len(statements) <= cost.statements
 
     def test_only_streams_are_sent_in_chunks(self) -> None:
         cases: tuple[tuple[str, str, Mapping[str, str], bool], ...] = (
@@ -113,17 +114,16 @@ class TestCost(unittest.TestCase):
             ("GET", TODOS, {}, False),
         )
         for method, path, headers, is_whole in cases:
-            with self.subTest(method, path=path, headers=headers):
-                environ = create_environ(path, method=method, headers=headers)
-                # The server sends a list with the headers of the response, and anything else behind them.
-                with closing(ClosingIterator(answer := self.app(environ, start_nothing))):
-                    self.assertEqual(is_whole, isinstance(answer, list))
+            environ = create_environ(path, method=method, headers=headers)
+            # The server sends a list with the headers of the response, and anything else behind them.
+            with closing(ClosingIterator(answer := self.app(environ, start_nothing))):
+                assert is_whole == isinstance(answer, list)
 
     def test_sent_file_is_closed(self) -> None:
         file = io.BytesIO(b"Buy milk")
         self.app.add_url_rule("/file", view_func=lambda: send_file(file, "text/plain"))
-        self.assertEqual([b"Buy milk"], self.app(create_environ("/file"), start_nothing))
-        self.assertTrue(file.closed)
+        assert self.app(create_environ("/file"), start_nothing) == [b"Buy milk"]
+        assert file.closed
 
 
 def start_nothing(*_: Any) -> Any:

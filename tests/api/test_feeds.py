@@ -1,7 +1,7 @@
 import csv
 import json
+import re
 import tempfile
-import unittest
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import insert
 from werkzeug.test import TestResponse
 
-from tests.support.api import TODOS, ApiTest
+from tests.support.api import JSON, TODOS, ApiTest
+from tests.support.cases import Prepared, label
 from tests.support.transfers import MOMENT
 from todo import create_app
 from todo.listing import STREAM_CHUNK
@@ -22,6 +23,8 @@ from todo.models.todo import Todo
 ICS = f"{TODOS}.ics"
 CSV = f"{TODOS}.csv"
 MANY = STREAM_CHUNK + 1
+NDJSON = "application/x-ndjson"
+TABLE, CALENDAR = "text/csv; charset=utf-8", "text/calendar; charset=utf-8"
 
 
 def rows(response: TestResponse) -> list[dict[str, str]]:
@@ -34,119 +37,120 @@ def components(response: TestResponse, name: str) -> list[Any]:
 
 @pytest.mark.database
 class TestFeeds(ApiTest):
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         self.milk = self.create(title="Buy milk", deadline_at="2027-01-31T18:00:00")
         self.bread = self.create(title="Buy bread", completed=True)
         self.plants = self.create(title="Water plants", deadline_at="2026-01-01")
 
     def test_calendar_has_every_todo_as_a_task(self) -> None:
         response = self.client.get(ICS)
-        self.assertEqual("text/calendar; charset=utf-8", response.content_type)
+        assert response.content_type == "text/calendar; charset=utf-8"
         todos = components(response, "VTODO")
-        self.assertEqual(["Buy milk", "Buy bread", "Water plants"], [todo["SUMMARY"] for todo in todos])
-        self.assertEqual(datetime(2027, 1, 31, 18), todos[0]["DUE"].dt.replace(tzinfo=None))
+        assert [todo["SUMMARY"] for todo in todos] == ["Buy milk", "Buy bread", "Water plants"]
+        assert datetime(2027, 1, 31, 18) == todos[0]["DUE"].dt.replace(tzinfo=None)
         before = [todo["UID"] for todo in todos]
         self.client.patch(f"{TODOS}/1", json={"title": "Buy oat milk"})
         after = components(self.client.get(ICS), "VTODO")
-        self.assertEqual(before, [todo["UID"] for todo in after])
+        assert before == [todo["UID"] for todo in after]
 
     def test_calendar_shows_deadlines_as_events(self) -> None:
         events = components(self.client.get(f"{ICS}?as=event"), "VEVENT")
-        self.assertEqual(["Buy milk", "Water plants"], [event["SUMMARY"] for event in events])
-        self.assertEqual(datetime(2027, 1, 31, 18), events[0]["DTSTART"].dt.replace(tzinfo=None))
+        assert [event["SUMMARY"] for event in events] == ["Buy milk", "Water plants"]
+        assert datetime(2027, 1, 31, 18) == events[0]["DTSTART"].dt.replace(tzinfo=None)
         response = self.client.get(f"{ICS}?as=event&limit=1&total=true&deadline_from=2027-01-01")
-        self.assertEqual("1", response.headers["X-Total-Count"])
+        assert response.headers["X-Total-Count"] == "1"
 
     def test_csv_has_every_todo(self) -> None:
         response = self.client.get(CSV)
-        self.assertEqual("text/csv; charset=utf-8", response.content_type)
-        self.assertEqual(list(self.milk), list(rows(response)[0]))
-        self.assertEqual(["Buy milk", "Buy bread", "Water plants"], [row["title"] for row in rows(response)])
+        assert response.content_type == "text/csv; charset=utf-8"
+        assert list(self.milk) == list(rows(response)[0])
+        assert [row["title"] for row in rows(response)] == ["Buy milk", "Buy bread", "Water plants"]
 
-    def test_feeds_accept_the_list_parameters(self) -> None:
-        for query, titles in (
+    @pytest.mark.parametrize(
+        ("query", "titles"),
+        [
             ("completed=true", ["Buy bread"]),
             ("q=BUY&sort=title", ["Buy bread", "Buy milk"]),
             ("deadline_before=2027-01-01", ["Water plants"]),
             ("sort=-id&limit=2", ["Water plants", "Buy bread"]),
             ("completed=true&q=milk", []),
-        ):
-            with self.subTest(query):
-                self.assertEqual(titles, [row["title"] for row in rows(self.client.get(f"{CSV}?{query}"))])
-                calendar = components(self.client.get(f"{ICS}?{query}"), "VTODO")
-                self.assertEqual(titles, [todo["SUMMARY"] for todo in calendar])
-        for path, query in (
-            (CSV, "as=event"),
-            (ICS, "as=task"),
-            (CSV, "window=x"),
-            (TODOS, "as=event"),
-        ):
-            for method in ("GET", "OPTIONS"):
-                with self.subTest(path, query=query, method=method):
-                    response = self.client.open(f"{path}?{query}", method=method)
-                    self.assertFaults("parameter", [query.partition("=")[0]], response)
+        ],
+        ids=label,
+    )
+    def test_feeds_accept_the_list_parameters(self, query: str, titles: list[str]) -> None:
+        assert [row["title"] for row in rows(self.client.get(f"{CSV}?{query}"))] == titles
+        calendar = components(self.client.get(f"{ICS}?{query}"), "VTODO")
+        assert [todo["SUMMARY"] for todo in calendar] == titles
+
+    @pytest.mark.parametrize("method", ["GET", "OPTIONS"])
+    @pytest.mark.parametrize(
+        ("path", "query"), [(CSV, "as=event"), (ICS, "as=task"), (CSV, "window=x"), (TODOS, "as=event")]
+    )
+    def test_invalid_parameter_of_a_feed_is_400(self, method: str, path: str, query: str) -> None:
+        response = self.client.open(f"{path}?{query}", method=method)
+        self.assertFaults("parameter", [query.partition("=")[0]], response)
 
     def test_feed_pages_link_to_the_next(self) -> None:
         response = self.client.get(f"{ICS}?as=event&limit=1")
         link = response.headers["Link"]
-        self.assertRegex(
-            link, r'^<http://localhost/api/v1/todos\.ics\?as=event&limit=1&cursor=[^>]+>; rel="next"$'
+        assert re.search(
+            r'^<http://localhost/api/v1/todos\.ics\?as=event&limit=1&cursor=[^>]+>; rel="next"$', link
         )
         (event,) = components(self.client.get(link[1 : link.index(">")]), "VEVENT")
-        self.assertEqual("Water plants", event["SUMMARY"])
+        assert event["SUMMARY"] == "Water plants"
 
-    def test_unchanged_feed_is_304(self) -> None:
-        for path in (ICS, CSV, f"{ICS}?as=event", f"{CSV}?limit=1"):
-            with self.subTest(path):
-                tag = self.client.get(path).headers["ETag"]
-                self.assertTrue(tag.startswith('"'))
-                unchanged = self.client.get(path, headers={"If-None-Match": tag})
-                self.assertEqual((304, b""), (unchanged.status_code, unchanged.data))
-                self.client.patch(f"{TODOS}/1", json={"description": tag})
-                self.assertEqual(200, self.client.get(path, headers={"If-None-Match": tag}).status_code)
+    @pytest.mark.parametrize("path", [ICS, CSV, f"{ICS}?as=event", f"{CSV}?limit=1"], ids=label)
+    def test_unchanged_feed_is_304(self, path: Any) -> None:
+        tag = self.client.get(path).headers["ETag"]
+        assert tag.startswith('"')
+        unchanged = self.client.get(path, headers={"If-None-Match": tag})
+        assert (unchanged.status_code, unchanged.data) == (304, b"")
+        self.client.patch(f"{TODOS}/1", json={"description": tag})
+        assert self.client.get(path, headers={"If-None-Match": tag}).status_code == 200
 
     def test_feeds_reject_writes(self) -> None:
         for path in (ICS, CSV):
             response = self.client.post(path, json={})
             self.assertProblem(405, response)
-            self.assertEqual({"GET", "HEAD", "OPTIONS"}, set(response.headers["Allow"].split(", ")))
+            assert {"GET", "HEAD", "OPTIONS"} == set(response.headers["Allow"].split(", "))
 
 
 @pytest.mark.database
 class TestNegotiation(ApiTest):
-    def test_accept_header_selects_the_format(self) -> None:
-        self.create(title="Buy milk")
-        json_list, lines = "application/json", "application/x-ndjson"
-        table, calendar = "text/csv; charset=utf-8", "text/calendar; charset=utf-8"
-        for accept, content_type in (
-            (None, json_list),
-            ("*/*", json_list),
-            ("application/*", json_list),
-            ("application/json; charset=utf-8", json_list),
-            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", json_list),
-            ("text/csv, application/json", json_list),
-            ("text/csv, application/json;q=0.9", table),
-            ("Text/CSV", table),
-            ("text/*", table),
-            ("text/calendar", calendar),
-            ("text/calendar;q=0.5, text/*;q=0.1", calendar),
-            ("application/json;q=0, */*;q=0.1", table),
-            ("application/x-ndjson", lines),
+    @pytest.mark.parametrize(
+        ("accept", "content_type"),
+        [
+            (None, JSON),
+            ("*/*", JSON),
+            ("application/*", JSON),
+            ("application/json; charset=utf-8", JSON),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", JSON),
+            ("text/csv, application/json", JSON),
+            ("text/csv, application/json;q=0.9", TABLE),
+            ("Text/CSV", TABLE),
+            ("text/*", TABLE),
+            ("text/calendar", CALENDAR),
+            ("text/calendar;q=0.5, text/*;q=0.1", CALENDAR),
+            ("application/json;q=0, */*;q=0.1", TABLE),
+            ("application/x-ndjson", NDJSON),
             ("text/html", None),
             ("application/json;q=0", None),
             ("nonsense", None),
-        ):
-            with self.subTest(accept):
-                response = self.client.get(TODOS, headers={} if accept is None else {"Accept": accept})
-                self.assertEqual("Accept", response.headers["Vary"])
-                if content_type is None:
-                    problem = self.assertProblem(406, response)
-                    self.assertEqual("/problems/not-acceptable", problem["type"])
-                    self.assertIn("text/calendar", problem["detail"])
-                else:
-                    self.assertEqual((200, content_type), (response.status_code, response.content_type))
-                    self.assertIn("Buy milk", response.text)
+        ],
+        ids=label,
+    )
+    def test_accept_header_selects_the_format(self, accept: str | None, content_type: str | None) -> None:
+        self.create(title="Buy milk")
+        response = self.client.get(TODOS, headers={} if accept is None else {"Accept": accept})
+        assert response.headers["Vary"] == "Accept"
+        if content_type is None:
+            problem = self.assertProblem(406, response)
+            assert problem["type"] == "/problems/not-acceptable"
+            assert "text/calendar" in problem["detail"]
+        else:
+            assert (200, content_type) == (response.status_code, response.content_type)
+            assert "Buy milk" in response.text
 
     def test_each_format_has_its_own_etag(self) -> None:
         kinds = ("application/json", "text/csv", "text/calendar", "application/x-ndjson")
@@ -154,15 +158,15 @@ class TestNegotiation(ApiTest):
             self.client.get(f"{TODOS}?limit=5", headers={"Accept": kind}).headers.get("ETag")
             for kind in kinds
         }
-        self.assertEqual(len(kinds), len(tags - {None}))
+        assert len(kinds) == len(tags - {None})
 
 
-class TestManyTodos(unittest.TestCase):
+class TestManyTodos(Prepared):
     """Lists that are streamed, from a database in a file."""
 
-    def setUp(self) -> None:
+    def setup_method(self) -> None:
         folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
+        self.stack.callback(folder.cleanup)
         self.database = Path(folder.name) / "db.sqlite"
         app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{self.database}", "TESTING": True})
         times = {"created_at": MOMENT, "updated_at": MOMENT, "deadline_at": MOMENT + timedelta(1)}
@@ -173,23 +177,23 @@ class TestManyTodos(unittest.TestCase):
 
     def test_streamed_feeds_have_every_todo(self) -> None:
         titles = [f"Todo {i}" for i in range(MANY)]
-        self.assertEqual(titles, [row["title"] for row in rows(self.client.get(CSV))])
+        assert titles == [row["title"] for row in rows(self.client.get(CSV))]
         lines = self.client.get(TODOS, headers={"Accept": "application/x-ndjson"}).text.splitlines()
-        self.assertEqual(titles, [json.loads(line)["title"] for line in lines])
+        assert titles == [json.loads(line)["title"] for line in lines]
         for path, name in ((ICS, "VTODO"), (f"{ICS}?as=event", "VEVENT")):
             text = self.client.get(path).text
-            self.assertEqual(titles, [line[8:] for line in text.split("\r\n") if line.startswith("SUMMARY:")])
-            self.assertEqual(MANY, text.count(f"END:{name}"))
-            self.assertTrue(text.endswith("END:VCALENDAR\r\n"))
+            assert titles == [line[8:] for line in text.split("\r\n") if line.startswith("SUMMARY:")]
+            assert text.count(f"END:{name}") == MANY
+            assert text.endswith("END:VCALENDAR\r\n")
 
     def test_unchanged_feed_is_304(self) -> None:
         for path in (ICS, CSV):
             tag = self.client.get(path).headers["ETag"]
-            self.assertTrue(tag.startswith('W/"'))
+            assert tag.startswith('W/"')
             unchanged = self.client.get(path, headers={"If-None-Match": tag})
-            self.assertEqual((304, b""), (unchanged.status_code, unchanged.data))
+            assert (unchanged.status_code, unchanged.data) == (304, b"")
             self.client.patch(f"{TODOS}/{MANY}", json={"description": path})
-            self.assertEqual(200, self.client.get(path, headers={"If-None-Match": tag}).status_code)
+            assert self.client.get(path, headers={"If-None-Match": tag}).status_code == 200
 
     def test_broken_stream_is_recognizable(self) -> None:
         def read_json(data: bytes) -> None:
@@ -211,13 +215,12 @@ class TestManyTodos(unittest.TestCase):
             ("text/csv", read_table),
             ("text/calendar", read_calendar),
         ):
-            with self.subTest(kind):
-                read(self.client.get(TODOS, headers={"Accept": kind}).data)
-                response = self.client.get(TODOS, headers={"Accept": kind}, buffered=False)
-                received = self.receive(response.iter_encoded())
-                self.assertGreater(len(received), 1000)
-                with self.assertRaises((ValueError, csv.Error)):
-                    read(received)
+            read(self.client.get(TODOS, headers={"Accept": kind}).data)
+            response = self.client.get(TODOS, headers={"Accept": kind}, buffered=False)
+            received = self.receive(response.iter_encoded())
+            assert len(received) > 1000
+            with pytest.raises((ValueError, csv.Error)):
+                read(received)
 
     def receive(self, parts: Iterator[bytes]) -> bytes:
         """Return the part of a response that arrives while the database goes away."""

@@ -8,6 +8,7 @@ from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from tests.support.api import SharedAppTest
+from tests.support.cases import label
 from todo import create_app
 from todo.clock import utc_now
 from todo.models import db
@@ -30,19 +31,20 @@ class TestIdempotency(SharedAppTest):
 
     def assertReplay(self, first: TestResponse, again: TestResponse) -> None:
         """`again` must be `first` in all but the headers that differ in each response."""
-        self.assertNotIn("Idempotency-Replayed", first.headers)
-        self.assertEqual("true", again.headers["Idempotency-Replayed"])
-        self.assertEqual(kept(first), kept(again))
+        assert "Idempotency-Replayed" not in first.headers
+        assert again.headers["Idempotency-Replayed"] == "true"
+        assert kept(first) == kept(again)
 
-    def test_retry_replays_the_response_and_creates_nothing(self) -> None:
-        for path, body, status in ((PATH, MILK, 201), (BATCH, BATCH_OF_TWO, 200)):
-            with self.subTest(path):
-                first = self.post(body, key=path, path=path)
-                count = self.count()
-                self.assertEqual(status, first.status_code)
-                for _ in range(3):
-                    self.assertReplay(first, self.post(body, key=path, path=path))
-                self.assertEqual(count, self.count())
+    @pytest.mark.parametrize(
+        ("path", "body", "status"), [(PATH, MILK, 201), (BATCH, BATCH_OF_TWO, 200)], ids=label
+    )
+    def test_retry_replays_the_response_and_creates_nothing(self, path: Any, body: Any, status: int) -> None:
+        first = self.post(body, key=path, path=path)
+        count = self.count()
+        assert status == first.status_code
+        for _ in range(3):
+            self.assertReplay(first, self.post(body, key=path, path=path))
+        assert count == self.count()
 
     def test_replay_is_the_first_response_even_after_changes(self) -> None:
         first = self.post()
@@ -50,74 +52,79 @@ class TestIdempotency(SharedAppTest):
         self.assertReplay(first, self.post())
         self.client.delete(first.headers["Location"])
         self.assertReplay(first, self.post())
-        self.assertEqual(0, self.count())
+        assert self.count() == 0
 
     def test_other_key_or_no_key_creates_each_time(self) -> None:
         for key in ("a", "b", "A", '"a"', "a" * 255, None, None):
             response = self.post(key=key)
-            self.assertEqual(201, response.status_code)
-            self.assertNotIn("Idempotency-Replayed", response.headers)
-        self.assertEqual(7, self.count())
+            assert response.status_code == 201
+            assert "Idempotency-Replayed" not in response.headers
+        assert self.count() == 7
 
-    def test_key_reused_with_another_request_is_422(self) -> None:
-        first = self.post()
-        for path, body in (
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [
             (PATH, MILK | {"completed": True}),
             (PATH, {"title": "Buy milk"}),
             (BATCH, BATCH_OF_TWO),
-        ):
-            with self.subTest(path=path, body=body):
-                response = self.post(body, path=path)
-                self.assertEqual(422, response.status_code)
-                self.assertEqual("/problems/idempotency-key-reused", response.get_json()["type"])
+        ],
+        ids=label,
+    )
+    def test_key_reused_with_another_request_is_422(self, path: Any, body: Any) -> None:
+        first = self.post()
+        response = self.post(body, path=path)
+        assert response.status_code == 422
+        assert response.get_json()["type"] == "/problems/idempotency-key-reused"
         self.assertReplay(first, self.post())
-        self.assertEqual(1, self.count())
+        assert self.count() == 1
 
-    def test_malformed_key_is_400(self) -> None:
-        for key in ("", " ", "a b", "a" * 256, "é", "\u0080", "a\tb"):
-            with self.subTest(key[:10]):
-                self.assertEqual(400, self.post(key=key).status_code)
-        self.assertEqual(0, self.count())
+    @pytest.mark.parametrize("key", ["", " ", "a b", "a" * 256, "é", "\u0080", "a\tb"], ids=label)
+    def test_malformed_key_is_400(self, key: Any) -> None:
+        assert self.post(key=key).status_code == 400
+        assert self.count() == 0
 
     def test_failed_request_leaves_its_key_free(self) -> None:
         faulty = {"operations": [*BATCH_OF_TWO["operations"], {"op": "update", "id": 99, "todo": {}}]}
         for body, path, status in (({"title": ""}, PATH, 400), (faulty, BATCH, 404)):
-            self.assertEqual(status, self.post(body, path=path).status_code)
-        self.assertEqual(0, self.count())
+            assert status == self.post(body, path=path).status_code
+        assert self.count() == 0
         self.assertReplay(self.post(), self.post())
 
-    def test_key_expires_after_24_hours(self) -> None:
-        first = self.post()
-        for age, replayed in (
+    @pytest.mark.parametrize(
+        ("age", "replayed"),
+        [
             (timedelta(hours=23, minutes=59), True),
             (timedelta(hours=24, seconds=1), False),
-        ):
-            with self.subTest(age):
-                with self.app.app_context():
-                    db.session.execute(update(IdempotencyKey).values(created_at=utc_now() - age))
-                    db.session.commit()
-                response = self.post()
-                self.assertEqual(replayed, "Idempotency-Replayed" in response.headers)
-                self.assertEqual(replayed, first.get_json() == response.get_json())
-        self.assertEqual(2, self.count())
+        ],
+        ids=label,
+    )
+    def test_key_expires_after_24_hours(self, age: Any, replayed: bool) -> None:
+        first = self.post()
+        with self.app.app_context():
+            db.session.execute(update(IdempotencyKey).values(created_at=utc_now() - age))
+            db.session.commit()
+        response = self.post()
+        assert replayed == ("Idempotency-Replayed" in response.headers)
+        assert replayed == (first.get_json() == response.get_json())
+        assert self.count() == (1 if replayed else 2)
 
     def test_key_is_ignored_by_other_methods(self) -> None:
         url = self.post().headers["Location"]
         for method, body in (("PUT", {"completed": True}), ("PATCH", {"completed": False}), ("DELETE", None)):
             response = self.client.open(url, method=method, json=body, headers={"Idempotency-Key": "a-key"})
-            self.assertEqual(200, response.status_code)
-            self.assertNotIn("Idempotency-Replayed", response.headers)
-        self.assertEqual(0, self.count())
+            assert response.status_code == 200
+            assert "Idempotency-Replayed" not in response.headers
+        assert self.count() == 0
 
     def test_key_survives_a_restart(self) -> None:
-        folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+        folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         answers = []
         for _ in range(2):
             app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{folder}/todos.sqlite", "TESTING": True})
             self.client = app.test_client()
             answers.append(self.post())
         self.assertReplay(*answers)
-        self.assertEqual(1, self.count())
+        assert self.count() == 1
 
 
 def kept(response: TestResponse) -> tuple[int, bytes, dict[str, str]]:

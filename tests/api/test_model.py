@@ -1,6 +1,5 @@
 """Any sequence of writes, read with any filters, order and pages, equals plain Python that does the same."""
 
-import unittest
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -141,7 +140,7 @@ def expect(client: FlaskClient, todos: list[Todo], read: Read) -> None:
     assert not url
 
 
-class TestReads(unittest.TestCase):
+class TestReads:
     @given(rows=st.lists(CREATES, min_size=12, max_size=15), reads=st.lists(READS, min_size=6, max_size=8))
     def test_reads_equal_the_model(self, rows: list[Todo], reads: list[Read]) -> None:
         client = shared_app().test_client()

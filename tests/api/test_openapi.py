@@ -9,10 +9,12 @@ from typing import Any, NamedTuple
 
 import jsonschema_rs
 import openapi_spec_validator
+import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
 from tests.support.api import SharedAppTest, shared_app
+from tests.support.cases import label
 from todo import create_app
 from todo.http.problem import TYPES
 from todo.openapi import OPERATIONS
@@ -81,47 +83,42 @@ class TestOpenAPI(SharedAppTest):
             for rule in self.app.url_map.iter_rules()
             for method in rule.methods or ()
         }
-        self.assertEqual(routes, {(path, method) for path, method, _ in documented(self.app)})
-        self.assertEqual({rule.endpoint for rule in self.app.url_map.iter_rules()}, set(OPERATIONS))
+        assert routes == {(path, method) for path, method, _ in documented(self.app)}
+        assert {rule.endpoint for rule in self.app.url_map.iter_rules()} == set(OPERATIONS)
 
     def test_document_has_every_method_and_no_other(self) -> None:
         self.client.post(TODOS, json={"title": "x"})
         methods: dict[str, set[str]] = {}
         for operation in documented(self.app):
             methods.setdefault(operation.path, set()).add(operation.method.upper())
-            with self.subTest(path=operation.path, method=operation.method):
-                self.assertIn(str(operation.send(self.app).status_code), operation.responses)
+            assert str(operation.send(self.app).status_code) in operation.responses
         for path, allowed in methods.items():
             for method in {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE"} - allowed:
-                with self.subTest(path=path, method=method):
-                    response = Documented(path, method, {}).send(self.app)
-                    self.assertEqual(405, response.status_code)
-                    self.assertEqual(allowed, set(response.headers["Allow"].split(", ")))
+                response = Documented(path, method, {}).send(self.app)
+                assert response.status_code == 405
+                assert allowed == set(response.headers["Allow"].split(", "))
 
     def test_every_operation_has_a_summary(self) -> None:
-        for path, item in document(self.app)["paths"].items():
-            for method, operation in item.items():
-                with self.subTest(path=path, method=method):
-                    self.assertRegex(operation["summary"], r"^[A-Z].*\.$")
+        for item in document(self.app)["paths"].values():
+            for operation in item.values():
+                assert re.search(r"^[A-Z].*\.$", operation["summary"])
 
     def test_document_requires_if_match_if_the_setting_does(self) -> None:
         for required in (False, True):
-            for path, item in document(shared_app(REQUIRE_IF_MATCH=required))["paths"].items():
-                for method, operation in item.items():
+            for item in document(shared_app(REQUIRE_IF_MATCH=required))["paths"].values():
+                for operation in item.values():
                     headers = {
                         header["name"]: header["required"]
                         for header in operation["parameters"]
                         if header["in"] == "header"
                     }
-                    with self.subTest(path=path, method=method, required=required):
-                        self.assertEqual(required, headers.get("If-Match", required))
-                        if "If-Match" in headers:
-                            self.assertEqual(required, "428" in operation["responses"])
+                    assert required == headers.get("If-Match", required)
+                    if "If-Match" in headers:
+                        assert required == ("428" in operation["responses"])
 
-    def test_document_accepts_integers_in_any_notation(self) -> None:
-        """JSON Schema has 1.0 for an integer."""
-        self.client.post(TODOS, json={"title": "x"})
-        for number, status in (
+    @pytest.mark.parametrize(
+        ("number", "status"),
+        [
             ("1.0", 200),
             ("1e0", 200),
             ("10E-1", 200),
@@ -132,19 +129,22 @@ class TestOpenAPI(SharedAppTest):
             ("1e400", 400),
             ("1e-99999999999999999999", 400),
             ("true", 400),
-        ):
-            with self.subTest(number=number):
-                body = f'{{"operations": [{{"op": "delete", "id": {number}}}]}}'
-                response = self.client.post(BATCH, data=body, content_type="application/json")
-                self.assertEqual(status, response.status_code)
+        ],
+    )
+    def test_document_accepts_integers_in_any_notation(self, number: str, status: int) -> None:
+        """JSON Schema has 1.0 for an integer."""
+        self.client.post(TODOS, json={"title": "x"})
+        body = f'{{"operations": [{{"op": "delete", "id": {number}}}]}}'
+        response = self.client.post(BATCH, data=body, content_type="application/json")
+        assert status == response.status_code
 
 
 class TestProblems(SharedAppTest):
     """Each status of each operation in the document, brought about: its body is the one error body."""
 
-    def setUp(self) -> None:
-        super().setUp()
-        self.folder = Path(self.enterContext(TemporaryDirectory()))
+    def setup_method(self) -> None:
+        super().setup_method()
+        self.folder = Path(self.stack.enter_context(TemporaryDirectory()))
         self.components = document(self.app)["components"]
 
     def service(self, status: int) -> Flask:
@@ -153,7 +153,7 @@ class TestProblems(SharedAppTest):
         place = database if status >= 500 else ":memory:"
         app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{place}", "REQUIRE_IF_MATCH": status == 428})
         first = app.test_client().post(TODOS, json={"title": "x"}, headers={"Idempotency-Key": "taken"})
-        self.assertEqual(201, first.status_code)
+        assert first.status_code == 201
         if status == 503:
             database.unlink()
         elif status == 500:
@@ -165,7 +165,7 @@ class TestProblems(SharedAppTest):
         required = shared_app(REQUIRE_IF_MATCH=True)
         services: dict[int, Flask] = {}
         logging.disable()  # of failures that are meant
-        self.addCleanup(logging.disable, logging.NOTSET)
+        self.stack.callback(logging.disable, logging.NOTSET)
         for operation in documented(required):
             for status in map(int, operation.responses):
                 # Without the database nothing outside can make it fail. 409 takes transactions at once, which
@@ -176,42 +176,42 @@ class TestProblems(SharedAppTest):
                     or (status == 500 and "503" not in operation.responses)
                 ):
                     continue
-                with self.subTest(path=operation.path, method=operation.method, status=status):
-                    if status not in services:
-                        services[status] = self.service(status)
-                    cause = BATCH_CAUSES.get(status) if operation.path == BATCH else None
-                    response = operation.send(services[status], **(cause or CAUSES[status]))
-                    self.check(status, response, operation.responses[str(status)])
+                if status not in services:
+                    services[status] = self.service(status)
+                cause = BATCH_CAUSES.get(status) if operation.path == BATCH else None
+                response = operation.send(services[status], **(cause or CAUSES[status]))
+                self.check(status, response, operation.responses[str(status)])
         # Those of tokens, methods, slow clients and the rate limit have tests of their own, and servers 409.
-        self.assertEqual(set(TYPES) - {401, 403, 405, 408, 409, 429}, set(services))
+        assert set(TYPES) - {401, 403, 405, 408, 409, 429} == set(services)
 
-    def test_undocumented_errors_do_not_happen(self) -> None:
-        for method, path, status in (
+    @pytest.mark.parametrize(
+        ("method", "path", "status"),
+        [
             ("GET", "/absent", 404),
             ("GET", "/api/v1/todos/", 404),
             ("DELETE", TODOS, 405),
-        ):
-            with self.subTest(method=method, path=path):
-                response = self.client.open(path, method=method)
-                self.check(status, response, {"$ref": f"#/components/responses/{TYPES[status].name}"})
+        ],
+        ids=label,
+    )
+    def test_undocumented_errors_do_not_happen(self, method: str, path: Any, status: int) -> None:
+        response = self.client.open(path, method=method)
+        self.check(status, response, {"$ref": f"#/components/responses/{TYPES[status].name}"})
 
     def check(self, status: int, response: TestResponse, described: dict[str, Any]) -> None:
         """Hold `response` against what the document says of it."""
-        self.assertEqual((status, "application/problem+json"), (response.status_code, response.content_type))
+        assert (status, "application/problem+json") == (response.status_code, response.content_type)
         if "$ref" in described:
             described = self.components["responses"][described["$ref"].rpartition("/")[2]]
         for name, header in described["headers"].items():
             if header["required"]:
-                self.assertIn(name, response.headers)
+                assert name in response.headers
         if response.request.method == "HEAD":
-            self.assertNotIn("content", described)
-            self.assertEqual(b"", response.data)
+            assert "content" not in described
+            assert response.data == b""
             return
         problem = response.get_json()
         schema = described["content"]["application/problem+json"]["schema"]
         jsonschema_rs.validate(schema | {"components": self.components}, problem)
-        self.assertEqual(
-            ["type", "title", "status", "detail", "error", "errors", "request_id"], list(problem)
-        )
-        self.assertEqual(problem["detail"], problem["error"])
-        self.assertEqual(response.headers["X-Request-ID"], problem["request_id"])
+        assert list(problem) == ["type", "title", "status", "detail", "error", "errors", "request_id"]
+        assert problem["detail"] == problem["error"]
+        assert response.headers["X-Request-ID"] == problem["request_id"]

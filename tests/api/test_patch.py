@@ -3,6 +3,7 @@ from typing import Any
 import pytest
 
 from tests.support.api import SharedAppTest
+from tests.support.cases import label
 
 pytestmark = pytest.mark.database
 
@@ -18,14 +19,15 @@ FULL = {
 class TestPatch(SharedAppTest):
     """JSON merge patch (RFC 7396)."""
 
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         response = self.client.post(PATH, json=FULL)
         self.todo: dict[str, Any] = response.get_json()
         self.url = response.headers["Location"]
 
-    def test_patch_changes_only_the_sent_members(self) -> None:
-        for patch in (
+    @pytest.mark.parametrize(
+        "patch",
+        [
             {"title": "Buy bread"},
             {"description": "One loaf"},
             {"description": ""},
@@ -35,30 +37,33 @@ class TestPatch(SharedAppTest):
             {"deadline_at": None},
             {"title": "Über", "completed": True},
             {"description": "a", "deadline_at": None, "completed": False, "title": "b"},
-        ):
-            for method in ("PATCH", "PUT"):
-                with self.subTest(method=method, patch=patch):
-                    before = self.client.put(self.url, json=FULL).get_json()
-                    response = self.client.open(self.url, method=method, json=patch)
-                    after = response.get_json()
-                    self.assertEqual(200, response.status_code)
-                    self.assertEqual(before | patch | {"updated_at": after["updated_at"]}, after)
-                    self.assertGreater(after["updated_at"], before["updated_at"])
-                    self.assertEqual(after, self.client.get(self.url).get_json())
+        ],
+        ids=label,
+    )
+    @pytest.mark.parametrize("method", ["PATCH", "PUT"])
+    def test_patch_changes_only_the_sent_members(self, patch: Any, method: str) -> None:
+        before = self.client.put(self.url, json=FULL).get_json()
+        response = self.client.open(self.url, method=method, json=patch)
+        after = response.get_json()
+        assert response.status_code == 200
+        assert before | patch | {"updated_at": after["updated_at"]} == after
+        assert after["updated_at"] > before["updated_at"]
+        assert after == self.client.get(self.url).get_json()
 
     def test_empty_patch_changes_nothing(self) -> None:
         for method in ("PATCH", "PUT"):
             response = self.client.open(self.url, method=method, json={})
-            self.assertEqual((200, self.todo), (response.status_code, response.get_json()))
-        self.assertEqual(self.todo, self.client.get(self.url).get_json())
+            assert (200, self.todo) == (response.status_code, response.get_json())
+        assert self.todo == self.client.get(self.url).get_json()
 
     def test_empty_patch_of_an_absent_todo_is_404(self) -> None:
         for body in ({}, {"title": "x"}):
             response = self.client.patch(f"{PATH}/2", json=body)
-            self.assertEqual((404, "Todo not found"), (response.status_code, response.get_json()["error"]))
+            assert (response.status_code, response.get_json()["error"]) == (404, "Todo not found")
 
-    def test_invalid_patch_is_400_and_changes_nothing(self) -> None:
-        for patch, expected in (
+    @pytest.mark.parametrize(
+        ("patch", "expected"),
+        [
             ({"title": None}, ["#/title"]),
             ({"completed": None}, ["#/completed"]),
             ({"title": None, "completed": None, "description": None}, ["#/title", "#/completed"]),
@@ -76,17 +81,20 @@ class TestPatch(SharedAppTest):
             ([], ["#"]),
             ("title", ["#"]),
             ([{"op": "replace", "path": "/title", "value": "x"}], ["#"]),
-        ):
-            for method in ("PATCH", "PUT"):
-                with self.subTest(method=method, patch=patch):
-                    response = self.client.open(self.url, method=method, json=patch)
-                    self.assertEqual(400, response.status_code)
-                    pointers = [fault["pointer"] for fault in response.get_json()["errors"]]
-                    self.assertEqual(expected, pointers)
-        self.assertEqual(self.todo, self.client.get(self.url).get_json())
+        ],
+        ids=label,
+    )
+    @pytest.mark.parametrize("method", ["PATCH", "PUT"])
+    def test_invalid_patch_is_400_and_changes_nothing(self, patch: Any, expected: Any, method: str) -> None:
+        response = self.client.open(self.url, method=method, json=patch)
+        assert response.status_code == 400
+        pointers = [fault["pointer"] for fault in response.get_json()["errors"]]
+        assert expected == pointers
+        assert self.todo == self.client.get(self.url).get_json()
 
-    def test_patch_accepts_both_json_media_types(self) -> None:
-        for content_type, expected in (
+    @pytest.mark.parametrize(
+        ("content_type", "expected"),
+        [
             ("application/merge-patch+json", 200),
             ("application/merge-patch+json; charset=utf-8", 200),
             ("Application/JSON", 200),
@@ -96,11 +104,13 @@ class TestPatch(SharedAppTest):
             ("application/jsonp", 415),
             ("", 415),
             (None, 415),
-        ):
-            with self.subTest(content_type):
-                response = self.client.patch(self.url, data=b'{"completed": true}', content_type=content_type)
-                self.assertEqual(expected, response.status_code)
+        ],
+        ids=label,
+    )
+    def test_patch_accepts_both_json_media_types(self, content_type: str | None, expected: int) -> None:
+        response = self.client.patch(self.url, data=b'{"completed": true}', content_type=content_type)
+        assert expected == response.status_code
 
     def test_created_at_never_changes(self) -> None:
         self.client.patch(self.url, json={"title": "Buy bread"})
-        self.assertEqual(self.todo["created_at"], self.client.get(self.url).get_json()["created_at"])
+        assert self.todo["created_at"] == self.client.get(self.url).get_json()["created_at"]

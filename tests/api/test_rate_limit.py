@@ -1,16 +1,16 @@
 """The limit of requests: whose they are, and where they are counted."""
 
-import logging
 import shutil
 import subprocess
-import unittest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from flask import Flask
 
 from tests.support.api import TODOS, ApiTest, empty_app, shared_app
+from tests.support.cases import label
 from tests.support.server import PATIENCE, free_port, wait_until
 from todo import create_app
 from todo.config import StartupError
@@ -21,16 +21,16 @@ class RateLimitTest(ApiTest):
         """Check that `allowed` requests are served, and that the next one is not."""
         client = app.test_client()
         for _ in range(allowed):
-            self.assertEqual(200, client.get(TODOS, **request).status_code)
+            assert client.get(TODOS, **request).status_code == 200
         answer = client.get(TODOS, **request)
-        self.assertEqual("/problems/rate-limit", self.assertProblem(429, answer)["type"])
-        self.assertIn(int(answer.headers["Retry-After"]), range(1, 3601))
+        assert self.assertProblem(429, answer)["type"] == "/problems/rate-limit"
+        assert int(answer.headers["Retry-After"]) in range(1, 3601)
 
 
 class TestLimit(RateLimitTest):
     def test_rate_limit_is_off_by_default(self) -> None:
         for _ in range(300):
-            self.assertEqual(200, self.client.get("/api/v1/health").status_code)
+            assert self.client.get("/api/v1/health").status_code == 200
 
     def test_rate_limit_counts_each_address(self) -> None:
         app = empty_app(RATE_LIMIT="3/hour", PROXIES=1)
@@ -41,10 +41,10 @@ class TestLimit(RateLimitTest):
         app = empty_app(RATE_LIMIT="3/hour")
         client = app.test_client()
         for path in (TODOS, f"{TODOS}/99", "/api/v1/todos.csv"):
-            self.assertIn(client.get(path).status_code, (200, 404))
-        self.assertEqual(429, client.post(TODOS, json={"title": "x"}).status_code)
+            assert client.get(path).status_code in (200, 404)
+        assert client.post(TODOS, json={"title": "x"}).status_code == 429
         for path in ("/", "/docs", "/api/v1/health"):
-            self.assertEqual(200, client.get(path).status_code)
+            assert client.get(path).status_code == 200
 
     def test_rate_limit_ends_with_its_window(self) -> None:
         client = empty_app(RATE_LIMIT="1/second").test_client()
@@ -57,28 +57,32 @@ class TestLimit(RateLimitTest):
         for name in ("phone", "desk"):
             secret = make(args=["token", "create", name]).output.split()[-1]
             self.assertLimited(app, 3, headers={"Authorization": f"Bearer {secret}"})
-        self.assertEqual(401, app.test_client().get(TODOS).status_code)
+        assert app.test_client().get(TODOS).status_code == 401
 
     def test_openapi_document_has_the_429_response(self) -> None:
         for settings, limited in (({}, False), ({"RATE_LIMIT": "9/hour"}, True)):
             document = shared_app(**settings).test_client().get("/api/v1/openapi.json").get_json()
-            self.assertEqual(limited, "429" in document["paths"][TODOS]["get"]["responses"])
-            self.assertNotIn("429", document["paths"]["/api/v1/health"]["get"]["responses"])
+            assert limited == ("429" in document["paths"][TODOS]["get"]["responses"])
+            assert "429" not in document["paths"]["/api/v1/health"]["get"]["responses"]
 
-    def test_invalid_rate_limit_is_rejected(self) -> None:
-        for words, settings in (
+    @pytest.mark.parametrize(
+        ("words", "settings"),
+        [
             ("RATE_LIMIT is 'many'", {"RATE_LIMIT": "many"}),
             ("RATE_LIMIT_STORAGE", {"RATE_LIMIT": "1/hour", "RATE_LIMIT_STORAGE": "nosuch://host"}),
-        ):
-            with self.subTest(words), self.assertRaisesRegex(StartupError, f"^{words}"):
-                create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"} | settings)
+        ],
+        ids=label,
+    )
+    def test_invalid_rate_limit_is_rejected(self, words: str, settings: Any) -> None:
+        with pytest.raises(StartupError, match=f"^{words}"):
+            create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"} | settings)
 
 
-@unittest.skipUnless(shutil.which("redis-server"), "takes the system's package redis-server")
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="takes the system's package redis-server")
 class TestRedis(RateLimitTest):
-    def setUp(self) -> None:
-        super().setUp()
-        self.folder = Path(self.enterContext(TemporaryDirectory()))
+    def setup_method(self) -> None:
+        super().setup_method()
+        self.folder = Path(self.stack.enter_context(TemporaryDirectory()))
         self.port = free_port()
         self.settings = {
             "RATE_LIMIT": "4/hour",
@@ -98,8 +102,8 @@ class TestRedis(RateLimitTest):
             ],
             stdout=subprocess.DEVNULL,
         )
-        self.addCleanup(self.redis.wait, PATIENCE)
-        self.addCleanup(self.redis.kill)
+        self.stack.callback(self.redis.wait, PATIENCE)
+        self.stack.callback(self.redis.kill)
         wait_until(lambda: b"PONG" in self.ping())
 
     def ping(self) -> bytes:
@@ -111,15 +115,14 @@ class TestRedis(RateLimitTest):
     def test_instances_with_redis_count_together(self) -> None:
         one, other = (empty_app(**self.settings) for _ in range(2))
         for _ in range(2):
-            self.assertEqual(200, one.test_client().get(TODOS).status_code)
+            assert one.test_client().get(TODOS).status_code == 200
         self.assertLimited(other, 2)
         self.assertLimited(one, 0)
 
-    def test_unreachable_redis_makes_each_worker_count_alone(self) -> None:
+    def test_unreachable_redis_makes_each_worker_count_alone(self, caplog: pytest.LogCaptureFixture) -> None:
         app = empty_app(**self.settings)
         self.assertLimited(app, 4)
         self.redis.kill()
         self.redis.wait(PATIENCE)
-        with self.assertLogs("flask-limiter", logging.WARNING) as logs:
-            self.assertLimited(app, 4)
-        self.assertIn("storage unreachable", logs.output[0])
+        self.assertLimited(app, 4)
+        assert "storage unreachable" in caplog.text

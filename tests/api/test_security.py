@@ -1,11 +1,12 @@
 """Host names, proxies, headers for browsers, and CORS."""
 
-import unittest
 from typing import Any
 
+import pytest
 from flask import request
 
 from tests.support.api import JSON, TODOS, ApiTest, empty_app, shared_app
+from tests.support.cases import label
 from todo import create_app
 from todo.config import StartupError
 
@@ -13,8 +14,9 @@ ORIGIN = "https://app.example.org"
 
 
 class TestHosts(ApiTest):
-    def test_unknown_host_is_400(self) -> None:
-        for settings, host, status in (
+    @pytest.mark.parametrize(
+        ("settings", "host", "status"),
+        [
             ({}, "localhost", 200),
             ({}, "LocalHost:6400", 200),
             ({}, "127.0.0.1:6400", 200),
@@ -33,22 +35,24 @@ class TestHosts(ApiTest):
             ({"TRUSTED_HOSTS": "todo.example, .example.net"}, "www.todo.example", 400),
             ({"TRUSTED_HOSTS": "todo.example, .example.net"}, "notexample.net", 400),
             ({"TRUSTED_HOSTS": "*"}, "evil.example", 200),
-        ):
-            client = shared_app(**settings).test_client()
-            for path in (TODOS, "/api/v1/health", "/"):
-                with self.subTest(settings, host=host, path=path):
-                    response = client.get(path, headers={"Host": host})
-                    self.assertEqual(200 if path.endswith("health") else status, response.status_code)
-                    if response.status_code == 400:
-                        self.assertIn("Host", self.assertProblem(400, response)["detail"])
+        ],
+        ids=label,
+    )
+    def test_unknown_host_is_400(self, settings: dict[str, str], host: str, status: int) -> None:
+        client = shared_app(**settings).test_client()
+        for path in (TODOS, "/api/v1/health", "/"):
+            response = client.get(path, headers={"Host": host})
+            assert (200 if path.endswith("health") else status) == response.status_code
+            if response.status_code == 400:
+                assert "Host" in self.assertProblem(400, response)["detail"]
 
     def test_write_to_an_unknown_host_changes_nothing(self) -> None:
         refused = self.client.post(TODOS, json={"title": "x"}, headers={"Host": "evil.example"})
         self.assertProblem(400, refused)
-        self.assertEqual([], self.read_all())
+        assert self.read_all() == []
 
 
-class TestProxies(unittest.TestCase):
+class TestProxies:
     def seen(self, proxies: int, **headers: str) -> tuple[str | None, str]:
         """The client's address and the address of the service, as a view sees them."""
         app = empty_app(PROXIES=proxies, TRUSTED_HOSTS="todo.example")
@@ -56,30 +60,33 @@ class TestProxies(unittest.TestCase):
         remote, root = app.test_client().get("/seen", headers=headers).get_json()
         return remote, root
 
-    def test_only_trusted_proxies_are_believed(self) -> None:
+    @pytest.mark.parametrize(
+        ("proxies", "expected"),
+        [
+            (0, ("127.0.0.1", "http://localhost/")),
+            (1, ("192.0.2.2", "https://todo.example/")),
+        ],
+        ids=label,
+    )
+    def test_only_trusted_proxies_are_believed(self, proxies: int, expected: Any) -> None:
         forwarded = {
             "X-Forwarded-For": "192.0.2.1, 192.0.2.2",
             "X-Forwarded-Proto": "https",
             "X-Forwarded-Host": "todo.example",
         }
-        for proxies, expected in (
-            (0, ("127.0.0.1", "http://localhost/")),
-            (1, ("192.0.2.2", "https://todo.example/")),
-        ):
-            with self.subTest(proxies):
-                self.assertEqual(expected, self.seen(proxies, **forwarded))
-        self.assertEqual("192.0.2.1", self.seen(2, **forwarded)[0])
+        assert expected == self.seen(proxies, **forwarded)
+        assert self.seen(2, **forwarded)[0] == "192.0.2.1"
 
     def test_unknown_forwarded_host_is_400(self) -> None:
         client = shared_app(PROXIES=1).test_client()
         response = client.get(TODOS, headers={"X-Forwarded-Host": "evil.example"})
-        self.assertEqual(400, response.status_code)
+        assert response.status_code == 400
 
 
 class TestHeaders(ApiTest):
-    def test_every_response_has_security_headers(self) -> None:
-        self.create()
-        for method, path, headers, status in (
+    @pytest.mark.parametrize(
+        ("method", "path", "headers", "status"),
+        [
             ("GET", TODOS, {}, 200),
             ("HEAD", TODOS, {}, 200),
             ("OPTIONS", TODOS, {}, 200),
@@ -89,19 +96,24 @@ class TestHeaders(ApiTest):
             ("GET", "/docs", {}, 200),
             ("GET", "/", {}, 200),
             ("GET", TODOS, {"Host": "evil.example"}, 400),
+        ],
+        ids=label,
+    )
+    def test_every_response_has_security_headers(
+        self, method: str, path: Any, headers: Any, status: int
+    ) -> None:
+        self.create()
+        response = self.client.open(path, method=method, headers=headers)
+        assert status == response.status_code
+        for name, value in (
+            ("X-Content-Type-Options", "nosniff"),
+            ("Referrer-Policy", "no-referrer"),
+            ("Cross-Origin-Resource-Policy", "same-origin"),
         ):
-            with self.subTest(method, path=path):
-                response = self.client.open(path, method=method, headers=headers)
-                self.assertEqual(status, response.status_code)
-                for name, value in (
-                    ("X-Content-Type-Options", "nosniff"),
-                    ("Referrer-Policy", "no-referrer"),
-                    ("Cross-Origin-Resource-Policy", "same-origin"),
-                ):
-                    self.assertEqual([value], response.headers.getlist(name))
-                (policy,) = response.headers.getlist("Content-Security-Policy")
-                self.assertTrue(policy.startswith("default-src 'none';"))
-                self.assertIn("frame-ancestors 'none'", policy)
+            assert [value] == response.headers.getlist(name)
+        (policy,) = response.headers.getlist("Content-Security-Policy")
+        assert policy.startswith("default-src 'none';")
+        assert "frame-ancestors 'none'" in policy
 
 
 class TestCORS(ApiTest):
@@ -112,62 +124,67 @@ class TestCORS(ApiTest):
         for method in ("GET", "OPTIONS"):
             headers = {"Origin": ORIGIN, "Access-Control-Request-Method": "PUT"}
             answer = self.client.open(TODOS, method=method, headers=headers)
-            self.assertNotIn("Access-Control", str(answer.headers))
+            assert "Access-Control" not in str(answer.headers)
 
     def test_allowed_origin_reads_responses_and_problems(self) -> None:
         client = self.client_with(f"http://localhost:3000, {ORIGIN.upper()}")
         for path, status in ((TODOS, 200), ("/api/v1/nowhere", 404), (f"{TODOS}?colour=red", 400)):
             answer = client.get(path, headers={"Origin": ORIGIN})
-            self.assertEqual(status, answer.status_code)
-            self.assertEqual(ORIGIN, answer.headers["Access-Control-Allow-Origin"])
-            self.assertIn("Origin", answer.headers.getlist("Vary"))
-            self.assertEqual(
-                "ETag, Idempotency-Replayed, Link, Location, Retry-After, X-Request-ID, X-Total-Count",
-                answer.headers["Access-Control-Expose-Headers"],
+            assert status == answer.status_code
+            assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+            assert "Origin" in answer.headers.getlist("Vary")
+            assert (
+                answer.headers["Access-Control-Expose-Headers"]
+                == "ETag, Idempotency-Replayed, Link, Location, Retry-After, X-Request-ID, X-Total-Count"
             )
-            self.assertNotIn("Access-Control-Allow-Credentials", answer.headers)
+            assert "Access-Control-Allow-Credentials" not in answer.headers
 
-    def test_allowed_origin_passes_the_preflight(self) -> None:
-        client = self.client_with(ORIGIN)
-        for path, method in (
+    @pytest.mark.parametrize(
+        ("path", "method"),
+        [
             (TODOS, "POST"),
             (f"{TODOS}/1", "PUT"),
             (f"{TODOS}/1", "PATCH"),
             (f"{TODOS}/1", "DELETE"),
             (f"{TODOS}/batch", "POST"),
-        ):
-            sent = "authorization,content-type,idempotency-key,if-match,if-none-match,x-request-id"
-            asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": sent}
-            answer = client.options(path, headers={"Origin": ORIGIN} | asked)
-            with self.subTest(method, path=path):
-                self.assertEqual(200, answer.status_code)
-                self.assertEqual(ORIGIN, answer.headers["Access-Control-Allow-Origin"])
-                self.assertIn(method, answer.headers["Access-Control-Allow-Methods"].split(", "))
-                allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
-                self.assertEqual(set(sent.split(",")), set(allowed))
+        ],
+    )
+    def test_allowed_origin_passes_the_preflight(self, path: str, method: str) -> None:
+        client = self.client_with(ORIGIN)
+        sent = "authorization,content-type,idempotency-key,if-match,if-none-match,x-request-id"
+        asked = {"Access-Control-Request-Method": method, "Access-Control-Request-Headers": sent}
+        answer = client.options(path, headers={"Origin": ORIGIN} | asked)
+        assert answer.status_code == 200
+        assert answer.headers["Access-Control-Allow-Origin"] == ORIGIN
+        assert method in answer.headers["Access-Control-Allow-Methods"].split(", ")
+        allowed = answer.headers["Access-Control-Allow-Headers"].lower().split(", ")
+        assert set(sent.split(",")) == set(allowed)
 
     def test_other_origin_gets_no_cors_headers(self) -> None:
         client = self.client_with(ORIGIN)
         for origin in ("https://evil.example", f"{ORIGIN}.evil.example", "http://app.example.org", "null"):
             answer = client.post(TODOS, json={"title": "x"}, headers={"Origin": origin})
-            self.assertNotIn("Access-Control-Allow-Origin", answer.headers)
-        self.assertNotIn("Access-Control", str(client.get("/", headers={"Origin": ORIGIN}).headers))
+            assert "Access-Control-Allow-Origin" not in answer.headers
+        assert "Access-Control" not in str(client.get("/", headers={"Origin": ORIGIN}).headers)
 
     def test_wildcard_allows_any_origin(self) -> None:
         answer = self.client_with("*").get(TODOS, headers={"Origin": ORIGIN})
-        self.assertEqual("*", answer.headers["Access-Control-Allow-Origin"])
-        self.assertEqual(JSON, answer.content_type)
+        assert answer.headers["Access-Control-Allow-Origin"] == "*"
+        assert answer.content_type == JSON
 
 
-class TestRefusals(unittest.TestCase):
-    def test_invalid_security_setting_is_rejected(self) -> None:
-        for setting, value in (
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("setting", "value"),
+        [
             ("TRUSTED_HOSTS", "https://todo.example"),
             ("TRUSTED_HOSTS", "todo.example:80"),
             ("TRUSTED_HOSTS", "*.example"),
             ("CORS_ORIGINS", "app.example.org"),
             ("CORS_ORIGINS", "https://app.example.org/"),
             ("CORS_ORIGINS", "https://.*"),
-        ):
-            with self.subTest(setting, value=value), self.assertRaisesRegex(StartupError, f"^{setting} has"):
-                create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:", setting: value})
+        ],
+    )
+    def test_invalid_security_setting_is_rejected(self, setting: str, value: str) -> None:
+        with pytest.raises(StartupError, match=f"^{setting} has"):
+            create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:", setting: value})

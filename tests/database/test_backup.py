@@ -1,9 +1,9 @@
 """Backups: taken while others write, checked, and restored whole or not at all."""
 
 import os
+import re
 import sqlite3
 import time
-import unittest
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +16,7 @@ from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
 from tests.support import database_server
+from tests.support.cases import Prepared
 from tests.support.clients import TODOS, create_until
 from tests.support.server import Server
 from tests.support.sizes import size
@@ -28,18 +29,18 @@ WRITERS = 4
 SECONDS = size(0.1, 30.0)
 
 
-class BackupTest(unittest.TestCase):
+class BackupTest(Prepared):
     """An app on the database of TEST_DATABASE_URL, or on a SQLite file, and a folder for backups."""
 
-    def setUp(self) -> None:
-        self.folder = Path(self.enterContext(TemporaryDirectory()))
+    def setup_method(self) -> None:
+        self.folder = Path(self.stack.enter_context(TemporaryDirectory()))
         self.file = self.folder / "backup"
         self.on_server = os.environ.get("TEST_DATABASE_URL", "")
         database_server.find_tools()
 
     def open(self, url: str) -> Flask:
         app = create_app({"SQLALCHEMY_DATABASE_URI": url, "TESTING": True})
-        self.addCleanup(app.extensions["todo.database"].close)
+        self.stack.callback(app.extensions["todo.database"].close)
         return app
 
     def new(self) -> Flask:
@@ -53,11 +54,11 @@ class BackupTest(unittest.TestCase):
         return self.open(app.config["SQLALCHEMY_DATABASE_URI"]).test_cli_runner().invoke(args=arguments)
 
     def assertDone(self, result: Result) -> None:
-        self.assertEqual(0, result.exit_code, result.output)
+        assert result.exit_code == 0, result.output
 
     def assertRefused(self, words: str, result: Result) -> None:
-        self.assertEqual(1, result.exit_code, result.output)
-        self.assertRegex(result.output, rf"\AError: [^\n]*{words}[^\n]*\.\n\Z")
+        assert result.exit_code == 1, result.output
+        assert re.search(rf"\AError: [^\n]*{words}[^\n]*\.\n\Z", result.output)
 
 
 @pytest.mark.database
@@ -75,17 +76,17 @@ class TestBackup(BackupTest):
             finally:
                 stopped.set()
             created = {key: todo for writer in writers for key, todo in writer.result().items()}
-            self.assertEqual([self.file], list(self.folder.iterdir()))
+            assert [self.file] == list(self.folder.iterdir())
             app.extensions["todo.database"].close()
         app = self.new()
         self.assertDone(self.run_on(app, "restore", str(self.file)))
         restored = app.test_client().get(TODOS).get_json()
-        self.assertLess(len(before), len(created))
-        self.assertEqual([], [todo for todo in before if todo not in restored])
+        assert len(before) < len(created)
+        assert [todo for todo in before if todo not in restored] == []
         for todo in restored:
-            self.assertEqual(created.get(todo["id"], todo), todo)
+            assert created.get(todo["id"], todo) == todo
         again = app.test_client().post(TODOS, json={"title": "after"}).get_json()
-        self.assertGreater(again["id"], restored[-1]["id"])
+        assert again["id"] > restored[-1]["id"]
 
     def test_restore_replaces_todos_only_if_told(self) -> None:
         app = self.new()
@@ -96,12 +97,12 @@ class TestBackup(BackupTest):
         client.post(TODOS, json={"title": "second"})
         both = client.get(TODOS).get_json()
         self.assertRefused("--overwrite", self.run_on(app, "restore", str(self.file)))
-        self.assertEqual(both, client.get(TODOS).get_json())
+        assert both == client.get(TODOS).get_json()
         self.assertDone(self.run_on(app, "restore", "--overwrite", str(self.file)))
         app = self.open(app.config["SQLALCHEMY_DATABASE_URI"])
-        self.assertEqual(first, app.test_client().get(TODOS).get_json())
+        assert first == app.test_client().get(TODOS).get_json()
         # The rules hold there too.
-        with app.app_context(), self.assertRaises(DBAPIError), db.engine.begin() as connection:
+        with app.app_context(), pytest.raises(DBAPIError), db.engine.begin() as connection:
             connection.exec_driver_sql("INSERT INTO todos (title) VALUES (' ')")
 
     def test_incomplete_backup_changes_nothing(self) -> None:
@@ -120,18 +121,17 @@ class TestBackup(BackupTest):
             b"",
             b"x",
         ):
-            with self.subTest(len(kept)):
-                self.file.write_bytes(kept)
-                result = self.run_on(app, "restore", "--overwrite", str(self.file))
-                self.assertRefused("", result)
-                self.assertEqual(todos, client.get(TODOS).get_json())
+            self.file.write_bytes(kept)
+            result = self.run_on(app, "restore", "--overwrite", str(self.file))
+            self.assertRefused("", result)
+            assert todos == client.get(TODOS).get_json()
 
     def test_missing_dump_program_is_reported(self) -> None:
         if not self.on_server:
-            self.skipTest("SQLite needs none")
+            pytest.skip("SQLite needs none")
         app = self.new()
         path = os.environ["PATH"]
-        self.addCleanup(os.environ.update, PATH=path)
+        self.stack.callback(os.environ.update, PATH=path)
         os.environ["PATH"] = str(self.folder)
         self.assertRefused("is needed, but it is not on the PATH", self.run_on(app, "backup", str(self.file)))
         for name in ("pg_dump", "mariadb-dump"):
@@ -146,7 +146,7 @@ class TestSqlite(BackupTest):
         app = self.open(f"sqlite:///{self.folder}/db.sqlite")
         self.assertDone(self.run_on(app, "backup", str(self.file)))
         with closing(sqlite3.connect(self.file)) as copy:
-            self.assertEqual(("delete",), copy.execute("PRAGMA journal_mode").fetchone())
+            assert copy.execute("PRAGMA journal_mode").fetchone() == ("delete",)
 
     def test_backup_of_another_database_kind_is_refused(self) -> None:
         app = self.open(f"sqlite:///{self.folder}/db.sqlite")
@@ -161,5 +161,5 @@ class TestSqlite(BackupTest):
         run = app.test_cli_runner().invoke
         restored = run(args=["restore", str(self.file)])
         self.assertDone(restored)
-        self.assertIn("Run flask --app todo db upgrade", restored.output)
+        assert "Run flask --app todo db upgrade" in restored.output
         self.assertDone(run(args=["db", "upgrade"]))

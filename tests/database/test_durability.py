@@ -1,19 +1,18 @@
 """What happens to the todos when something goes wrong; `make soak` does more of it."""
 
 import random
+import re
 import resource
 import shutil
 import sqlite3
 import subprocess
 import time
-import unittest
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from http.client import HTTPException
 from pathlib import Path
 from threading import Event
-from typing import ClassVar
 
 import pytest
 
@@ -43,8 +42,8 @@ def fill(path: Path) -> None:
 class TestCauses(FileDatabaseTest):
     """While the cause lasts, 503 and nothing half-written; once it is gone, service as before."""
 
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         self.begin()
 
     def begin(self) -> None:
@@ -62,23 +61,22 @@ class TestCauses(FileDatabaseTest):
             ("POST", f"{TODOS}/batch", BATCH),
         ]
         for method, path, body in [*writes, ("GET", TODOS, None), ("GET", f"{TODOS}/1", None)]:
-            with self.subTest(method, path=path):
-                answer = self.client.open(path, method=method, json=body)
-                if method == "GET" and reads:
-                    self.assertEqual(200, answer.status_code, answer.json)
-                    continue
-                self.assertEqual(503, answer.status_code, answer.json)
-                self.assertEqual("application/problem+json", answer.content_type)
-                self.assertRegex(answer.get_json()["detail"], detail)
-                self.assertGreater(int(answer.headers["Retry-After"]), 0)
-        self.assertEqual(200, self.client.get("/api/v1/health").status_code)
+            answer = self.client.open(path, method=method, json=body)
+            if method == "GET" and reads:
+                assert answer.status_code == 200, answer.json
+                continue
+            assert answer.status_code == 503, answer.json
+            assert answer.content_type == "application/problem+json"
+            assert re.search(detail, answer.get_json()["detail"])
+            assert int(answer.headers["Retry-After"]) > 0
+        assert self.client.get("/api/v1/health").status_code == 200
 
     def check_service(self) -> None:
         """It serves again, and nothing that it refused was done."""
-        self.assertEqual(["first"], self.titles())
-        self.assertEqual(201, self.client.post(TODOS, json={"title": "second"}).status_code)
-        self.assertEqual(["first", "second"], self.titles())
-        self.assertEqual(("ok",), self.shell().execute("PRAGMA integrity_check").fetchone())
+        assert self.titles() == ["first"]
+        assert self.client.post(TODOS, json={"title": "second"}).status_code == 201
+        assert self.titles() == ["first", "second"]
+        assert self.shell().execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
     def test_write_lock_of_another_process_gives_503_then_recovers(self) -> None:
         shell = self.shell()
@@ -109,7 +107,7 @@ class TestCauses(FileDatabaseTest):
     def test_missing_file_gives_503_then_recovers(self) -> None:
         away = self.path.rename(self.folder / "away")
         self.check("file is missing", reads=False)
-        self.assertFalse(self.path.exists())
+        assert not self.path.exists()
         away.rename(self.path)
         self.check_service()
 
@@ -125,7 +123,7 @@ class TestCauses(FileDatabaseTest):
         for log in ("db.sqlite-wal", "db.sqlite-shm"):
             (self.folder / log).unlink()
         self.check_service()
-        self.assertEqual(("wal",), self.shell().execute("PRAGMA journal_mode").fetchone())
+        assert self.shell().execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
     def test_read_only_file_gives_503_then_recovers(self) -> None:
         self.start(SQLALCHEMY_DATABASE_URI=f"sqlite:///file:{self.path}?mode=ro&uri=true")
@@ -142,7 +140,7 @@ class TestCauses(FileDatabaseTest):
 
     def test_full_disk_gives_503_then_recovers(self) -> None:
         with self.on_a_small_disk() as disk:
-            self.assertEqual(["first"], self.titles())
+            assert self.titles() == ["first"]
             fill(disk / "filler")
             self.check("disk is full", reads=True)
             (disk / "filler").unlink()
@@ -158,7 +156,7 @@ class TestCauses(FileDatabaseTest):
                 ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], check=True, capture_output=True
             )
         except (OSError, subprocess.CalledProcessError):
-            self.skipTest("only root may mount a disk")
+            pytest.skip("only root may mount a disk")
         try:
             self.path = disk / "db.sqlite"
             self.begin()
@@ -167,22 +165,24 @@ class TestCauses(FileDatabaseTest):
             subprocess.run(["umount", "--lazy", disk], check=True)
 
 
-class TestWorkers(unittest.TestCase):
-    server: ClassVar[Server]
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(TODO_WORKERS="2") as running:
+        yield running
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.server = cls.enterClassContext(Server(TODO_WORKERS="2"))
 
-    def setUp(self) -> None:
+class TestWorkers:
+    @pytest.fixture(autouse=True)
+    def _use_server(self, server: Server) -> None:
+        self.server = server
         for todo in self.server.request("GET", TODOS).json:
             self.server.request("DELETE", f"{TODOS}/{todo['id']}")
 
-    @unittest.skipUnless(hasattr(resource, "prlimit"), "limits another process")
+    @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process")
     def test_file_size_limit_gives_503(self) -> None:
         """A full disk for who may not mount one: files may not grow in the processes of a running server."""
         server = self.server
-        self.assertEqual(201, server.request("POST", TODOS, {"title": "first"}).status)
+        assert server.request("POST", TODOS, {"title": "first"}).status == 201
         wait_until(lambda: server.listening == 2)
         limits = [
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
@@ -190,15 +190,13 @@ class TestWorkers(unittest.TestCase):
         ]
         for path, body in ((TODOS, {"title": "second"}), (f"{TODOS}/batch", BATCH)) * 4:
             answer = server.request("POST", path, body)
-            self.assertEqual(503, answer.status, answer.json)
-            self.assertGreater(int(answer.headers["Retry-After"]), 0)
+            assert answer.status == 503, answer.json
+            assert int(answer.headers["Retry-After"]) > 0
         for pid, limit in zip(server.workers, limits, strict=True):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
-        self.assertEqual(201, server.request("POST", TODOS, {"title": "second"}).status)
+        assert server.request("POST", TODOS, {"title": "second"}).status == 201
         for _ in range(4):
-            self.assertEqual(
-                ["first", "second"], [todo["title"] for todo in server.request("GET", TODOS).json]
-            )
+            assert [todo["title"] for todo in server.request("GET", TODOS).json] == ["first", "second"]
 
     def test_concurrent_writers_match_the_stored_table(self) -> None:
         server = self.server
@@ -210,16 +208,16 @@ class TestWorkers(unittest.TestCase):
             ]
             results = [client.result() for client in running]
             stored = {todo["id"]: todo for todo in server.request("GET", TODOS).json}
-        self.assertIn(stored.pop(shared), [last for _, last in results])
+        assert stored.pop(shared) in [last for _, last in results]
         expected: Todos = {}
         for mine, _ in results:
-            self.assertFalse(expected.keys() & mine.keys())
+            assert not expected.keys() & mine.keys()
             expected |= mine
-        self.assertGreater(len(expected), CLIENTS)
-        self.assertEqual(expected, stored)
+        assert len(expected) > CLIENTS
+        assert expected == stored
 
 
-class TestKill(unittest.TestCase):
+class TestKill:
     def test_acknowledged_write_survives_a_kill(self) -> None:
         chance = random.Random()
         expected: Todos = {}
@@ -235,16 +233,16 @@ class TestKill(unittest.TestCase):
                     expected |= todos
                 server.start()
                 stored = {todo["id"]: todo for todo in server.request("GET", TODOS).json}
-                self.assertEqual(expected, {todo_id: stored.get(todo_id) for todo_id in expected})
+                assert expected == {todo_id: stored.get(todo_id) for todo_id in expected}
                 with closing(sqlite3.connect(server.database)) as shell:
-                    self.assertEqual(("ok",), shell.execute("PRAGMA integrity_check").fetchone())
-        self.assertGreater(len(expected), ROUNDS)
+                    assert shell.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+        assert len(expected) > ROUNDS
 
 
-class TestCrash(unittest.TestCase):
+class TestCrash:
     def test_key_reused_after_a_crash_creates_once(self) -> None:
         # The kill may come too late, where the machine is busy with other things.
-        self.assertTrue(any(self.crash_before_an_answer() for _ in range(5)))
+        assert any(self.crash_before_an_answer() for _ in range(5))
 
     def crash_before_an_answer(self) -> bool:
         """Kill the server after a commit and check its restart. Return True if no client had a response."""
@@ -262,14 +260,14 @@ class TestCrash(unittest.TestCase):
             with ThreadPoolExecutor(8) as pool:
                 sent = [pool.submit(post) for _ in range(8)]
                 while shell.execute("SELECT count(*) FROM todos").fetchone() == (0,):
-                    self.assertTrue(server.process.is_alive())
+                    assert server.process.is_alive()
                 server.kill()
             unanswered = [isinstance(future.exception(), (OSError, HTTPException)) for future in sent]
 
             server.start()
             answers = [future.result() for future in at_once(8, post)]
             for answer in answers:
-                self.assertEqual((201, "true"), (answer.status, answer.headers["Idempotency-Replayed"]))
-                self.assertEqual(answers[0].json, answer.json)
-            self.assertEqual([answers[0].json], server.request("GET", TODOS).json)
+                assert (answer.status, answer.headers["Idempotency-Replayed"]) == (201, "true")
+                assert answers[0].json == answer.json
+            assert [answers[0].json] == server.request("GET", TODOS).json
         return all(unanswered)

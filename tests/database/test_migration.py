@@ -1,6 +1,7 @@
 """The versions of the schema: that of the first release, that of now, and those between and beyond."""
 
 import os
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -63,8 +64,8 @@ def memory() -> Iterator[Connection]:
 
 
 class TestFirstRelease(FileDatabaseTest):
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         self.old = self.shell()
         self.old.execute(FIRST_RELEASE)
         self.old.executemany("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", FIRST_RELEASE_ROWS)
@@ -94,9 +95,9 @@ class TestFirstRelease(FileDatabaseTest):
             ),
         ]
         todos = [dict(zip(members, row, strict=True)) for row in expected]
-        self.assertEqual(todos, self.client.get("/api/v1/todos").json)
+        assert todos == self.client.get("/api/v1/todos").json
         for todo in todos:
-            self.assertEqual(todo, self.client.get(f"/api/v1/todos/{todo['id']}").json)
+            assert todo == self.client.get(f"/api/v1/todos/{todo['id']}").json
 
     def test_first_release_values_keep_their_meaning(self) -> None:
         """Except that all times have six fraction digits, so that they sort as text."""
@@ -105,24 +106,24 @@ class TestFirstRelease(FileDatabaseTest):
             (*row[:4], *(time and f"{time.ljust(20, '.')[:20]}{time[20:].ljust(6, '0')}" for time in row[4:]))
             for row in FIRST_RELEASE_ROWS
         ]
-        self.assertEqual(expected, rows)
+        assert expected == rows
 
     def test_first_release_file_is_copied_first(self) -> None:
         self.start()
         (copy,) = self.folder.glob("*.before-*")
-        self.assertEqual("db.sqlite.before-upgrade-1", copy.name)
+        assert copy.name == "db.sqlite.before-upgrade-1"
         with closing(sqlite3.connect(copy)) as kept:
-            self.assertEqual(FIRST_RELEASE_ROWS, kept.execute("SELECT * FROM todos").fetchall())
-            self.assertEqual([(FIRST_RELEASE,)], kept.execute("SELECT sql FROM sqlite_schema").fetchall())
+            assert kept.execute("SELECT * FROM todos").fetchall() == FIRST_RELEASE_ROWS
+            assert kept.execute("SELECT sql FROM sqlite_schema").fetchall() == [(FIRST_RELEASE,)]
 
     def test_upgraded_file_accepts_new_rows_and_updates(self) -> None:
         created = self.client.post("/api/v1/todos", json={"title": "new"})
-        self.assertEqual((201, 10), (created.status_code, created.get_json()["id"]))
+        assert (created.status_code, created.get_json()["id"]) == (201, 10)
         changed = self.client.put("/api/v1/todos/2", json={"completed": False})
-        self.assertEqual((200, "t" * 200), (changed.status_code, changed.get_json()["title"]))
-        self.assertEqual(200, self.client.delete("/api/v1/todos/9").status_code)
-        self.assertEqual(["Buy milk", "t" * 200, "new"], self.titles())
-        self.assertEqual(11, self.client.post("/api/v1/todos", json={"title": "new"}).get_json()["id"])
+        assert (changed.status_code, changed.get_json()["title"]) == (200, "t" * 200)
+        assert self.client.delete("/api/v1/todos/9").status_code == 200
+        assert self.titles() == ["Buy milk", "t" * 200, "new"]
+        assert self.client.post("/api/v1/todos", json={"title": "new"}).get_json()["id"] == 11
 
     def test_upgraded_file_enforces_constraints_that_old_rows_meet(self) -> None:
         self.path = self.folder / "good.sqlite"
@@ -133,7 +134,7 @@ class TestFirstRelease(FileDatabaseTest):
         with create_engine(f"sqlite:///{self.path}").connect() as upgraded, memory() as fresh:
             db.metadata.create_all(fresh)
             upgraded_schema = [row for row in describe(upgraded) if "alembic" not in row]
-            self.assertEqual(describe(fresh), upgraded_schema)
+            assert describe(fresh) == upgraded_schema
 
     def test_tables_added_since_the_first_release_are_kept(self) -> None:
         """An unversioned release made the tables that it lacked, and let the first release's be."""
@@ -145,10 +146,10 @@ class TestFirstRelease(FileDatabaseTest):
             db.metadata.create_all(connection)
         old.execute("INSERT INTO imports VALUES ('a@example', 2)")
         self.start()
-        self.assertEqual([("a@example", 2)], old.execute("SELECT * FROM imports").fetchall())
-        self.assertEqual([], old.execute("PRAGMA foreign_key_check").fetchall())
-        self.assertEqual(200, self.client.delete("/api/v1/todos/2").status_code)
-        self.assertEqual([], old.execute("SELECT * FROM imports").fetchall())
+        assert old.execute("SELECT * FROM imports").fetchall() == [("a@example", 2)]
+        assert old.execute("PRAGMA foreign_key_check").fetchall() == []
+        assert self.client.delete("/api/v1/todos/2").status_code == 200
+        assert old.execute("SELECT * FROM imports").fetchall() == []
 
 
 @pytest.mark.soak
@@ -164,63 +165,63 @@ class TestVersions(FileDatabaseTest):
             return schema.state(connection)
 
     def test_database_in_any_state_is_upgraded_or_refused(self) -> None:
-        self.assertIs(State.EMPTY, self.state())
+        assert State.EMPTY is self.state()
         self.start()
-        self.assertIs(State.HEAD, self.state())
+        assert State.HEAD is self.state()
         for version, expected in ((None, State.BEHIND), ("9999", State.AHEAD), ("x", State.AHEAD)):
             self.set_version(version)
-            self.assertIs(expected, self.state())
+            assert expected is self.state()
         self.shell().execute("DROP TABLE alembic_version")
-        self.assertIs(State.UNVERSIONED, self.state())
+        assert State.UNVERSIONED is self.state()
 
     def test_migrations_create_the_schema_of_the_models(self) -> None:
         with memory() as created, memory() as migrated:
             db.metadata.create_all(created)
             schema.migrate(migrated)
-            self.assertEqual(describe(created), [row for row in describe(migrated) if "alembic" not in row])
+            assert describe(created) == [row for row in describe(migrated) if "alembic" not in row]
 
     def test_schema_of_another_release_is_refused(self) -> None:
         self.start()
         for version, words in ((None, "Run flask --app todo db upgrade"), ("9999", "Install that release")):
             self.set_version(version)
-            with self.assertRaises(StartupError) as caught:
+            with pytest.raises(StartupError) as caught:
                 self.start()
-            self.assertIn(words, caught.exception.message)
-            self.assertNotIn("\n", caught.exception.message)
+            assert words in caught.value.message
+            assert "\n" not in caught.value.message
 
     def test_tables_without_a_version_get_one(self) -> None:
         self.start()
         self.client.post("/api/v1/todos", json={"title": "kept"})
         self.shell().execute("DROP TABLE alembic_version")
         self.start()
-        self.assertEqual(["kept"], self.titles())
-        self.assertIs(State.HEAD, self.state())
+        assert self.titles() == ["kept"]
+        assert State.HEAD is self.state()
 
     def test_failed_copy_leaves_the_file_unchanged(self) -> None:
         shell = self.shell()
         shell.execute(FIRST_RELEASE)
         shell.execute("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", FIRST_RELEASE_ROWS[0])
         (self.folder / f"db.sqlite.before-upgrade-1.{os.getpid()}.part").mkdir()
-        with self.assertRaisesRegex(StartupError, "cannot be copied"):
+        with pytest.raises(StartupError, match="cannot be copied"):
             self.start()
-        self.assertEqual([FIRST_RELEASE_ROWS[0]], shell.execute("SELECT * FROM todos").fetchall())
+        assert [FIRST_RELEASE_ROWS[0]] == shell.execute("SELECT * FROM todos").fetchall()
 
     def test_commands_refuse_an_older_schema_until_upgraded(self) -> None:
         run = self.start().test_cli_runner().invoke
         self.set_version(None)
         refused = run(args=["token", "list"])
-        self.assertIn("Run flask --app todo db upgrade", refused.output)
-        self.assertRegex(run(args=["--help"]).output, r"(?s)Commands:.*backup.*db.*restore")
-        self.assertEqual("Upgraded the schema.\n", run(args=["db", "upgrade"]).output)
-        self.assertTrue((self.folder / "db.sqlite.before-upgrade-1").exists())
-        self.assertIn("up to date", run(args=["db", "upgrade"]).output)
-        self.assertEqual(0, run(args=["token", "list"]).exit_code)
+        assert "Run flask --app todo db upgrade" in refused.output
+        assert re.search(r"(?s)Commands:.*backup.*db.*restore", run(args=["--help"]).output)
+        assert run(args=["db", "upgrade"]).output == "Upgraded the schema.\n"
+        assert (self.folder / "db.sqlite.before-upgrade-1").exists()
+        assert "up to date" in run(args=["db", "upgrade"]).output
+        assert run(args=["token", "list"]).exit_code == 0
 
     def test_no_connection_crosses_the_fork(self) -> None:
         app = self.start()
-        self.assertIsNotNone(app.cli.get_command(click.Context(app.cli), "serve"))
+        assert app.cli.get_command(click.Context(app.cli), "serve") is not None
         with app.app_context():
-            self.assertIn("Connections in pool: 0 ", db.engine.pool.status())
+            assert "Connections in pool: 0 " in db.engine.pool.status()
 
     @soak_only
     @pytest.mark.soak
@@ -245,22 +246,22 @@ class TestVersions(FileDatabaseTest):
 
         done = flask("db", "revision", "Add a note")
         (written,) = (later / "todo/migrations/versions").glob("v0002*.py")
-        self.assertEqual(("v0002_add_a_note.py", ""), (written.name, done.stderr))
+        assert (written.name, done.stderr) == ("v0002_add_a_note.py", "")
         refused = flask("token", "list")
-        self.assertEqual(1, refused.returncode)
-        self.assertRegex(refused.stderr, r"\AError: [^\n]*Run flask --app todo db upgrade\.\n\Z")
+        assert refused.returncode == 1
+        assert re.search(r"\AError: [^\n]*Run flask --app todo db upgrade\.\n\Z", refused.stderr)
         upgraded = flask("db", "upgrade")
-        self.assertEqual((0, ""), (upgraded.returncode, upgraded.stderr))
-        self.assertIn("note", self.shell().execute("SELECT * FROM imports").description[2])
-        self.assertTrue((self.folder / "db.sqlite.before-upgrade-1").exists())
-        with self.assertRaisesRegex(StartupError, "later release"):
+        assert (upgraded.returncode, upgraded.stderr) == (0, "")
+        assert "note" in self.shell().execute("SELECT * FROM imports").description[2]
+        assert (self.folder / "db.sqlite.before-upgrade-1").exists()
+        with pytest.raises(StartupError, match="later release"):
             self.start()
 
 
 @pytest.mark.database
 class TestOnServer(ServerTest):
     def databases(self, count: int) -> list[str]:
-        stack = self.enterContext(ExitStack())
+        stack = self.stack.enter_context(ExitStack())
         server = make_url(os.environ["TEST_DATABASE_URL"])
         return [stack.enter_context(new_database(server, f"{DATABASE}_{number}")) for number in range(count)]
 
@@ -269,18 +270,16 @@ class TestOnServer(ServerTest):
         with created as left, migrated as right:
             db.metadata.create_all(left)
             schema.migrate(right)
-            self.assertEqual(describe(left), [row for row in describe(right) if "alembic" not in row])
+            assert describe(left) == [row for row in describe(right) if "alembic" not in row]
 
     def test_concurrent_starts_on_an_empty_database_all_succeed(self) -> None:
         urls = self.databases(concurrent_start.ROUNDS)
-        self.assertEqual(
-            [concurrent_start.ROUNDS] * concurrent_start.PROCESSES, concurrent_start.at_once(urls)
-        )
+        assert concurrent_start.at_once(urls) == [concurrent_start.ROUNDS] * concurrent_start.PROCESSES
         for url in urls:
             with connect(url) as connection:
-                self.assertIs(State.HEAD, schema.state(connection))
+                assert State.HEAD is schema.state(connection)
                 count = connection.exec_driver_sql("SELECT count(*) FROM todos").scalar()
-                self.assertEqual(concurrent_start.PROCESSES, count)
+                assert count == concurrent_start.PROCESSES
 
     def test_tables_without_a_version_get_one(self) -> None:
         (url,) = self.databases(1)
@@ -291,8 +290,8 @@ class TestOnServer(ServerTest):
                 "DROP INDEX ix_imports_todo_id" if self.name == "postgresql" else "DROP TABLE tokens"
             )
             app = create_app({"SQLALCHEMY_DATABASE_URI": url})
-            self.assertEqual(1, len(app.test_client().get("/api/v1/todos").get_json()))
+            assert len(app.test_client().get("/api/v1/todos").get_json()) == 1
             app.extensions["todo.database"].close()
-            self.assertIs(State.HEAD, schema.state(connection))
-            fresh = self.enterContext(connect(os.environ["TEST_DATABASE_URL"]))
-            self.assertEqual(describe(fresh), describe(connection))
+            assert State.HEAD is schema.state(connection)
+            fresh = self.stack.enter_context(connect(os.environ["TEST_DATABASE_URL"]))
+            assert describe(fresh) == describe(connection)

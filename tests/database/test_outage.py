@@ -1,12 +1,12 @@
 """A database server that is stopped, or killed, and comes back under load."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import threading
 import time
-import unittest
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +20,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
 
+from tests.support.cases import Prepared
 from tests.support.clients import TODOS
 from tests.support.server import PATIENCE, Server, free_port
 from tests.support.sizes import SOAK, size
@@ -46,7 +47,7 @@ class Answered(NamedTuple):
     todo: dict[str, Any] | None
 
 
-class OutageTest(unittest.TestCase):
+class OutageTest(Prepared):
     """A database server of its own in `self.folder`, run by `self.command`."""
 
     command: Sequence[str | Path]
@@ -54,8 +55,8 @@ class OutageTest(unittest.TestCase):
     url: str
     stop_signal = signal.SIGTERM
 
-    def setUp(self) -> None:
-        self.folder = Path(self.enterContext(TemporaryDirectory()))
+    def setup_method(self) -> None:
+        self.folder = Path(self.stack.enter_context(TemporaryDirectory()))
         self.port = free_port()
 
     def start(self) -> None:
@@ -71,7 +72,7 @@ class OutageTest(unittest.TestCase):
                     return
                 time.sleep(0.05)
             # After a kill, processes of the one before may still be ending.
-            self.assertLess(time.monotonic(), deadline, (self.folder / "log").read_text())
+            assert time.monotonic() < deadline, (self.folder / "log").read_text()
 
     def stop(self) -> None:
         self.process.send_signal(self.stop_signal)
@@ -122,19 +123,19 @@ class OutageTest(unittest.TestCase):
             finally:
                 stopped.set()
             answers = [answer for client in clients for answer in client.result()]
-        self.assertEqual({200, 201, 503}, {answer.status for answer in answers})
+        assert {200, 201, 503} == {answer.status for answer in answers}
         for answer in answers:
-            self.assertLess(answer.ended - answer.began, PATIENCE / 3, answer)
+            assert answer.ended - answer.began < PATIENCE / 3, answer
             if answer.status == 503:
-                self.assertRegex(answer.retry_after or "", r"^[1-9]\d*$")
-                self.assertGreater(answer.ended, gone)
-                self.assertLess(answer.began, back + BACK, "served again too late")
-        self.assertTrue(any(answer.todo and answer.began > back for answer in answers))
+                assert re.search(r"^[1-9]\d*$", answer.retry_after or "")
+                assert answer.ended > gone
+                assert answer.began < back + BACK, "served again too late"
+        assert any(answer.todo and answer.began > back for answer in answers)
         for method in ("GET", "POST"):
-            self.assertIn(503, {answer.status for answer in answers if answer.method == method})
+            assert 503 in {answer.status for answer in answers if answer.method == method}
         created = {answer.todo["id"]: answer.todo for answer in answers if answer.todo}
         stored = {todo["id"]: todo for todo in server.request("GET", TODOS).json}
-        self.assertEqual(created, {key: stored.get(key) for key in created})
+        assert created == {key: stored.get(key) for key in created}
         if SOAK:
             slowest = max(answer.ended - answer.began for answer in answers)
             served = min(answer.ended for answer in answers if answer.status == 201 and answer.began > gone)
@@ -154,7 +155,7 @@ def runs(kind: str) -> bool:
     return SOAK or os.environ.get("TEST_DATABASE_URL", "").startswith(kind)
 
 
-@unittest.skipUnless(runs("postgresql"), "make test-postgresql and make soak run it")
+@pytest.mark.skipif(not runs("postgresql"), reason="make test-postgresql and make soak run it")
 class TestPostgresql(OutageTest):
     stop_signal = signal.SIGINT  # it lets no client finish
 
@@ -172,8 +173,8 @@ class TestPostgresql(OutageTest):
         self.check_outages()
 
 
-@unittest.skipUnless(runs("mariadb"), "make test-mariadb and make soak run it")
-@unittest.skipUnless(MARIADB, "there is no mariadbd")
+@pytest.mark.skipif(not runs("mariadb"), reason="make test-mariadb and make soak run it")
+@pytest.mark.skipif(not MARIADB, reason="there is no mariadbd")
 class TestMariadb(OutageTest):
     def test_outage_answers_every_request_and_loses_nothing(self) -> None:
         data = f"--datadir={self.folder}/data"

@@ -1,3 +1,4 @@
+import re
 import sqlite3
 import time
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support import concurrent_start
+from tests.support.cases import label
 from tests.support.file_database import FileDatabaseTest
 from todo import database
 from todo.models import db
@@ -17,15 +19,61 @@ from todo.models.todo import Todo
 class TestStart(FileDatabaseTest):
     def test_concurrent_starts_in_an_empty_folder_all_succeed(self) -> None:
         folders = [
-            Path(self.enterContext(TemporaryDirectory()), "new") for _ in range(concurrent_start.ROUNDS)
+            Path(self.stack.enter_context(TemporaryDirectory()), "new")
+            for _ in range(concurrent_start.ROUNDS)
         ]
         created = concurrent_start.at_once([f"sqlite:///{folder}/db.sqlite" for folder in folders])
-        self.assertEqual([concurrent_start.ROUNDS] * concurrent_start.PROCESSES, created)
+        assert created == [concurrent_start.ROUNDS] * concurrent_start.PROCESSES
         for folder in folders:
             self.path = folder / "db.sqlite"
             count = self.shell().execute("SELECT count(*) FROM todos").fetchone()
-            self.assertEqual((concurrent_start.PROCESSES,), count)
-            self.assertEqual([], list(folder.glob("*.before-upgrade-*")))
+            assert count == (concurrent_start.PROCESSES,)
+            assert list(folder.glob("*.before-upgrade-*")) == []
+
+
+# Values of the shell, by column.
+INVALID: dict[str, tuple[object, ...]] = {
+    "title": (None, "", " ", "\t\n\v\f\r ", "t" * 81, b"blob", b"", b"x" * 80),
+    "description": ("d" * 121, b"blob"),
+    "completed": (None, 2, -1, 0.5, "true", "yes", b"1"),
+    "deadline_at": (
+        "tomorrow",
+        "",
+        0,
+        1.5,
+        b"2027-01-31 18:00:00",
+        "2027-01-31",
+        "2027-01-31T18:00:00",
+        "2027-01-31 18:00",
+        "2027-01-31 18:00:00",
+        "2027-01-31 18:00:00Z",
+        "2027-01-31 18:00:00.",
+        "2027-01-31 18:00:00.5",
+        "2027-01-31 18:00:00.0000000",
+        "2027-02-30 18:00:00",
+        "2027-01-31 24:00:00",
+        "10000-01-01 00:00:00",
+        "-001-01-01 00:00:00",
+    ),
+    "created_at": (None, "now", 0),
+    "updated_at": (None, "now", 0),
+}
+VALID: dict[str, tuple[tuple[Any, Any], ...]] = {
+    "title": (
+        ("t" * 80, "t" * 80),
+        (" x ", " x "),
+        ("\N{GRINNING FACE}" * 80, "\N{GRINNING FACE}" * 80),
+    ),
+    "description": (("d" * 120, "d" * 120), ("", ""), (None, None)),
+    "completed": ((0, False), (1, True)),
+    "deadline_at": (
+        ("2027-01-31 18:00:00.000000", "2027-01-31T18:00:00"),
+        ("2028-02-29 18:00:00.000001", "2028-02-29T18:00:00.000001"),
+        ("0001-01-01 00:00:00.000000", "0001-01-01T00:00:00"),
+        ("9999-12-31 23:59:59.999999", "9999-12-31T23:59:59.999999"),
+        (None, None),
+    ),
+}
 
 
 class TestConnections(FileDatabaseTest):
@@ -35,7 +83,7 @@ class TestConnections(FileDatabaseTest):
             with database.read() as kept, db.engine.connect() as fresh:
                 for connection in (kept, fresh, db.session.connection()):
                     found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in pragmas}
-                    self.assertEqual(pragmas, found)
+                    assert pragmas == found
             db.session.remove()
 
     def test_write_transaction_begins_immediate(self) -> None:
@@ -47,13 +95,13 @@ class TestConnections(FileDatabaseTest):
             connection.set_trace_callback(begun.append)
             todo.title = "changed"
             db.session.flush()
-            self.assertEqual("BEGIN IMMEDIATE", begun[0].strip())
-            with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
+            assert begun[0].strip() == "BEGIN IMMEDIATE"
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
                 self.shell().execute("PRAGMA busy_timeout = 0").execute("BEGIN IMMEDIATE")
             db.session.rollback()
 
             def write_beside(_: object) -> None:
-                with self.assertRaisesRegex(sqlite3.OperationalError, "locked"):
+                with pytest.raises(sqlite3.OperationalError, match="locked"):
                     self.shell().execute("PRAGMA busy_timeout = 0").execute("BEGIN IMMEDIATE")
 
             database.write(write_beside)
@@ -68,16 +116,17 @@ class TestConnections(FileDatabaseTest):
             todo.title = "changed"
             db.session.commit()
             db.session.remove()
-            self.assertEqual(
-                ("changed", "meanwhile"), shell.execute("SELECT title, description FROM todos").fetchone()
+            assert shell.execute("SELECT title, description FROM todos").fetchone() == (
+                "changed",
+                "meanwhile",
             )
 
 
 class TestShell(FileDatabaseTest):
     """The database guards itself, whoever writes to it."""
 
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         self.start()
 
     def test_shell_insert_needs_only_a_title(self) -> None:
@@ -92,105 +141,61 @@ class TestShell(FileDatabaseTest):
             "created_at": todo["created_at"],
             "updated_at": todo["created_at"],
         }
-        self.assertEqual(list(expected.items()), list(todo.items()))
-        self.assertRegex(todo["created_at"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$")
+        assert list(expected.items()) == list(todo.items())
+        assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$", todo["created_at"])
         by_api = self.client.post("/api/v1/todos", json={"title": "by the API"}).get_json()
-        self.assertLess(todo["created_at"], by_api["created_at"])
-        self.assertEqual(["from the shell", "by the API"], self.titles())
+        assert todo["created_at"] < by_api["created_at"]
+        assert self.titles() == ["from the shell", "by the API"]
         changed = self.client.put("/api/v1/todos/1", json={"completed": True})
-        self.assertEqual((200, True), (changed.status_code, changed.get_json()["completed"]))
+        assert (changed.status_code, changed.get_json()["completed"]) == (200, True)
 
     def test_shell_update_renews_updated_at(self) -> None:
         before = self.client.post("/api/v1/todos", json={"title": "by the API"})
         time.sleep(0.002)  # the shell's clock tells milliseconds
         self.shell().execute("UPDATE todos SET completed = 1")
         after = self.client.get("/api/v1/todos/1")
-        self.assertLess(before.get_json()["updated_at"], after.get_json()["updated_at"])
-        self.assertNotEqual(before.headers["ETag"], after.headers["ETag"])
+        assert before.get_json()["updated_at"] < after.get_json()["updated_at"]
+        assert before.headers["ETag"] != after.headers["ETag"]
 
-    def test_shell_cannot_store_invalid_rows(self) -> None:
-        bad_values: dict[str, tuple[object, ...]] = {
-            "title": (None, "", " ", "\t\n\v\f\r ", "t" * 81, b"blob", b"", b"x" * 80),
-            "description": ("d" * 121, b"blob"),
-            "completed": (None, 2, -1, 0.5, "true", "yes", b"1"),
-            "deadline_at": (
-                "tomorrow",
-                "",
-                0,
-                1.5,
-                b"2027-01-31 18:00:00",
-                "2027-01-31",
-                "2027-01-31T18:00:00",
-                "2027-01-31 18:00",
-                "2027-01-31 18:00:00",
-                "2027-01-31 18:00:00Z",
-                "2027-01-31 18:00:00.",
-                "2027-01-31 18:00:00.5",
-                "2027-01-31 18:00:00.0000000",
-                "2027-02-30 18:00:00",
-                "2027-01-31 24:00:00",
-                "10000-01-01 00:00:00",
-                "-001-01-01 00:00:00",
-            ),
-            "created_at": (None, "now", 0),
-            "updated_at": (None, "now", 0),
-        }
+    @pytest.mark.parametrize(
+        ("column", "value"),
+        [(column, value) for column, values in INVALID.items() for value in values],
+        ids=label,
+    )
+    def test_shell_cannot_store_invalid_rows(self, column: str, value: object) -> None:
         shell = self.shell()
         shell.execute("INSERT INTO todos (title) VALUES ('good')")
-        for column, values in bad_values.items():
-            for value in values:
-                row = {"title": "good", column: value}
-                insert = f"INSERT INTO todos ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
-                for statement, parameters in (
-                    (insert, tuple(row.values())),
-                    (f"UPDATE todos SET {column} = ?", (value,)),
-                ):
-                    with (
-                        self.subTest(statement=statement, value=value),
-                        self.assertRaises(sqlite3.DatabaseError),
-                    ):
-                        shell.execute(statement, parameters)
-        self.assertEqual(["good"], self.titles())
+        row = {"title": "good", column: value}
+        insert = f"INSERT INTO todos ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})"
+        with pytest.raises(sqlite3.DatabaseError):
+            shell.execute(insert, tuple(row.values()))
+        with pytest.raises(sqlite3.DatabaseError):
+            shell.execute(f"UPDATE todos SET {column} = ?", (value,))
+        assert self.titles() == ["good"]
 
-    def test_valid_shell_rows_are_served_unchanged(self) -> None:
-        good_values: dict[str, tuple[tuple[Any, Any], ...]] = {
-            "title": (
-                ("t" * 80, "t" * 80),
-                (" x ", " x "),
-                ("\N{GRINNING FACE}" * 80, "\N{GRINNING FACE}" * 80),
-            ),
-            "description": (("d" * 120, "d" * 120), ("", ""), (None, None)),
-            "completed": ((0, False), (1, True)),
-            "deadline_at": (
-                ("2027-01-31 18:00:00.000000", "2027-01-31T18:00:00"),
-                ("2028-02-29 18:00:00.000001", "2028-02-29T18:00:00.000001"),
-                ("0001-01-01 00:00:00.000000", "0001-01-01T00:00:00"),
-                ("9999-12-31 23:59:59.999999", "9999-12-31T23:59:59.999999"),
-                (None, None),
-            ),
-        }
-        shell = self.shell()
-        for column, pairs in good_values.items():
-            for value, served in pairs:
-                row = {"title": "good", column: value}
-                with self.subTest(row=row):
-                    cursor = shell.execute(
-                        f"INSERT INTO todos ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
-                        tuple(row.values()),
-                    )
-                    answer = self.client.get(f"/api/v1/todos/{cursor.lastrowid}")
-                    self.assertEqual((200, served), (answer.status_code, answer.get_json()[column]))
+    @pytest.mark.parametrize(
+        ("column", "value", "served"),
+        [(column, value, served) for column, pairs in VALID.items() for value, served in pairs],
+        ids=label,
+    )
+    def test_valid_shell_row_is_served_unchanged(self, column: str, value: Any, served: Any) -> None:
+        row = {"title": "good", column: value}
+        cursor = self.shell().execute(
+            f"INSERT INTO todos ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})", tuple(row.values())
+        )
+        answer = self.client.get(f"/api/v1/todos/{cursor.lastrowid}")
+        assert (answer.status_code, answer.get_json()[column]) == (200, served)
 
     def test_id_of_a_deleted_row_is_never_reused(self) -> None:
         shell = self.shell()
         for expected in (1, 2, 3):
             answer = self.client.post("/api/v1/todos", json={"title": "x"})
-            self.assertEqual(expected, answer.get_json()["id"])
+            assert expected == answer.get_json()["id"]
             self.client.delete(f"/api/v1/todos/{expected}")
-        self.assertEqual(4, shell.execute("INSERT INTO todos (title) VALUES ('x')").lastrowid)
+        assert shell.execute("INSERT INTO todos (title) VALUES ('x')").lastrowid == 4
         shell.execute("DELETE FROM todos")
         self.start()
-        self.assertEqual(5, self.client.post("/api/v1/todos", json={"title": "x"}).get_json()["id"])
+        assert self.client.post("/api/v1/todos", json={"title": "x"}).get_json()["id"] == 5
 
     def test_schema_and_rows_are_readable_in_the_shell(self) -> None:
         self.client.post("/api/v1/todos", json={"title": "x", "deadline_at": "2027-01-31T18:00:00"})
@@ -202,6 +207,6 @@ class TestShell(FileDatabaseTest):
             "CONSTRAINT ck_todos_title_not_blank CHECK",
             "CONSTRAINT ck_todos_completed_0_or_1 CHECK (completed IN (0, 1))",
         ):
-            self.assertIn(line, schema)
+            assert line in schema
         row = shell.execute("SELECT id, title, description, completed, deadline_at FROM todos").fetchone()
-        self.assertEqual((1, "x", None, 0, "2027-01-31 18:00:00.000000"), row)
+        assert row == (1, "x", None, 0, "2027-01-31 18:00:00.000000")

@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from http import HTTPStatus
 from typing import Any
 
+import pytest
 from sqlalchemy import event
 
 from tests.support.file_database import FileDatabaseTest
@@ -16,8 +17,8 @@ PATIENCE = 30  # seconds
 
 
 class TestWriter(FileDatabaseTest):
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         self.statements: list[str] = []
 
     def watch(self, connection: sqlite3.Connection, _: object) -> None:
@@ -25,7 +26,7 @@ class TestWriter(FileDatabaseTest):
 
     def post_at_once(self, titles: list[str]) -> list[Future[int]]:
         """Have a thread for each title ask for a todo, while another program keeps them from writing."""
-        threads = self.enterContext(ThreadPoolExecutor(THREADS))
+        threads = self.stack.enter_context(ThreadPoolExecutor(THREADS))
 
         def post(title: str) -> int:
             answer = self.app.test_client().post("/api/v1/todos", json={"title": title})
@@ -54,36 +55,36 @@ class TestWriter(FileDatabaseTest):
         self.app = self.start(BUSY_TIMEOUT=PATIENCE * 1000, TESTING=False)
         titles = [f"Todo {n}" for n in range(THREADS)]
         answers = self.post_at_once(titles)
-        self.assertEqual([HTTPStatus.CREATED] * THREADS, [answer.result() for answer in answers])
-        self.assertEqual(titles, self.titles())
-        self.assertEqual(1, self.statements.count("COMMIT"))
+        assert [answer.result() for answer in answers] == [HTTPStatus.CREATED] * THREADS
+        assert titles == self.titles()
+        assert self.statements.count("COMMIT") == 1
 
-    def test_what_fails_is_undone_alone(self) -> None:
+    def test_what_fails_is_undone_alone(self, caplog: pytest.LogCaptureFixture) -> None:
         self.app = self.start(BUSY_TIMEOUT=PATIENCE * 1000, TESTING=False)
         self.shell().execute(
             "CREATE TRIGGER refuse AFTER INSERT ON todos WHEN NEW.title = 'refused' "
             "BEGIN SELECT RAISE(ABORT, 'refused'); END"
         )
         expected = [HTTPStatus.CREATED, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.CREATED]
-        with self.assertLogs(self.app.logger, "ERROR"):
-            answers = [answer.result() for answer in self.post_at_once(["a", "refused", "b"])]
-        self.assertEqual(expected, answers)
-        self.assertEqual(["a", "b"], self.titles())
+        answers = [answer.result() for answer in self.post_at_once(["a", "refused", "b"])]
+        assert {record.levelname for record in caplog.records} == {"ERROR"}
+        assert expected == answers
+        assert self.titles() == ["a", "b"]
 
-    def test_what_undoes_the_transaction_fails_all_that_share_it(self) -> None:
+    def test_what_undoes_the_transaction_fails_all_that_share_it(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
         self.app = self.start(BUSY_TIMEOUT=PATIENCE * 1000, TESTING=False)
         self.shell().execute(
             "CREATE TRIGGER undo AFTER INSERT ON todos WHEN NEW.title = 'undo' "
             "BEGIN SELECT RAISE(ROLLBACK, 'undone'); END"
         )
-        with self.assertLogs(self.app.logger, "ERROR"):
-            answers = [answer.result() for answer in self.post_at_once(["a", "undo", "b"])]
-        self.assertEqual([HTTPStatus.INTERNAL_SERVER_ERROR] * 3, answers)
-        self.assertEqual([], self.titles())
-        self.assertEqual(
-            HTTPStatus.CREATED, self.client.post("/api/v1/todos", json={"title": "c"}).status_code
-        )
-        self.assertEqual(["c"], self.titles())
+        answers = [answer.result() for answer in self.post_at_once(["a", "undo", "b"])]
+        assert {record.levelname for record in caplog.records} == {"ERROR"}
+        assert answers == [HTTPStatus.INTERNAL_SERVER_ERROR] * 3
+        assert self.titles() == []
+        assert self.client.post("/api/v1/todos", json={"title": "c"}).status_code == HTTPStatus.CREATED
+        assert self.titles() == ["c"]
 
     def test_none_waits_for_longer_than_the_time_out(self) -> None:
         self.app = self.start(BUSY_TIMEOUT=50)
@@ -98,8 +99,6 @@ class TestWriter(FileDatabaseTest):
         with ThreadPoolExecutor(THREADS) as threads:
             answers = list(threads.map(post, range(2 * THREADS)))
         other.execute("ROLLBACK")
-        self.assertEqual({HTTPStatus.SERVICE_UNAVAILABLE}, {status for status, _ in answers})
-        self.assertLess(max(seconds for _, seconds in answers), 3)
-        self.assertEqual(
-            HTTPStatus.CREATED, self.client.post("/api/v1/todos", json={"title": "c"}).status_code
-        )
+        assert {HTTPStatus.SERVICE_UNAVAILABLE} == {status for status, _ in answers}
+        assert max(seconds for _, seconds in answers) < 3
+        assert self.client.post("/api/v1/todos", json={"title": "c"}).status_code == HTTPStatus.CREATED

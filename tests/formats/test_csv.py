@@ -1,7 +1,11 @@
 import csv
-import unittest
+import re
 from datetime import datetime
+from typing import Any
 
+import pytest
+
+from tests.support.cases import label
 from tests.support.transfers import Stored, content, fill, run, service
 from todo.formats import Entry
 from todo.formats.csv import read
@@ -24,40 +28,35 @@ OUTLOOK = """\
 """
 
 
-class TestRead(unittest.TestCase):
+class TestRead:
     def test_todoist_export_is_read(self) -> None:
-        self.assertEqual(
-            [
-                Entry(2, None, ("section",)),
-                Entry(
-                    3,
-                    {
-                        "title": "Buy milk @shop",
-                        "description": "Two\nlitres",
-                        "deadline_at": "2027-01-31T17:00:00+00:00",
-                    },
-                    ("PRIORITY", "INDENT"),
-                ),
-                Entry(5, None, ("note",)),
-                Entry(7, {"title": "Water plants"}, ("DATE",)),
-                Entry(8, {"title": "Call", "deadline_at": "tomorrow"}),
-            ],
-            list(read([TODOIST])),
-        )
+        assert [
+            Entry(2, None, ("section",)),
+            Entry(
+                3,
+                {
+                    "title": "Buy milk @shop",
+                    "description": "Two\nlitres",
+                    "deadline_at": "2027-01-31T17:00:00+00:00",
+                },
+                ("PRIORITY", "INDENT"),
+            ),
+            Entry(5, None, ("note",)),
+            Entry(7, {"title": "Water plants"}, ("DATE",)),
+            Entry(8, {"title": "Call", "deadline_at": "tomorrow"}),
+        ] == list(read([TODOIST]))
 
     def test_outlook_export_is_read(self) -> None:
         milk = {"title": "Buy milk", "description": "Two litres", "completed": False}
-        self.assertEqual(
-            [
-                Entry(2, milk | {"deadline_at": "2027-01-31"}, ("Start Date",)),
-                Entry(3, {"title": "Done", "completed": True}),
-                Entry(4, {"title": "Odd", "completed": "Half"}),
-            ],
-            list(read([OUTLOOK])),
-        )
+        assert [
+            Entry(2, milk | {"deadline_at": "2027-01-31"}, ("Start Date",)),
+            Entry(3, {"title": "Done", "completed": True}),
+            Entry(4, {"title": "Odd", "completed": "Half"}),
+        ] == list(read([OUTLOOK]))
 
-    def test_unknown_columns_and_invalid_cells_are_reported(self) -> None:
-        for text, expected in (
+    @pytest.mark.parametrize(
+        ("text", "expected"),
+        [
             ("Title,colour\na,red\nb,\n", [Entry(2, {"title": "a"}, ("colour",)), Entry(3, {"title": "b"})]),
             ("title\tid\na\t7\n", [Entry(2, {"title": "a", "id": 7})]),
             ("title;id\na;x\n", [Entry(2, {"title": "a", "id": "x"})]),
@@ -67,12 +66,15 @@ class TestRead(unittest.TestCase):
                 [Entry(2, {}, error="The row has 2 cells, and the header has 1.")],
             ),
             ("title\n\n\na\n", [Entry(4, {"title": "a"})]),
-        ):
-            with self.subTest(text):
-                self.assertEqual(expected, list(read([text])))
+        ],
+        ids=label,
+    )
+    def test_unknown_columns_and_invalid_cells_are_reported(self, text: str, expected: Any) -> None:
+        assert expected == list(read([text]))
 
-    def test_times_are_read(self) -> None:
-        for cell, day_first, expected in (
+    @pytest.mark.parametrize(
+        ("cell", "day_first", "expected"),
+        [
             ("2027-01-31", None, "2027-01-31"),
             ("2027-01-31 9:05", None, "2027-01-31T09:05"),
             ("2027-01-31T18:00:00.5Z", None, "2027-01-31T18:00:00.5Z"),
@@ -86,13 +88,15 @@ class TestRead(unittest.TestCase):
             ("1/2/2027", False, "2027-01-02"),
             ("31/31/2027", None, "31/31/2027"),
             ("next week", None, "next week"),
-        ):
-            with self.subTest(cell, day_first=day_first):
-                (entry,) = read([f"title,deadline_at\na,{cell}\n"], day_first=day_first)
-                self.assertEqual({"title": "a", "deadline_at": expected}, entry.values)
+        ],
+        ids=label,
+    )
+    def test_times_are_read(self, cell: str, day_first: bool | None, expected: str) -> None:
+        (entry,) = read([f"title,deadline_at\na,{cell}\n"], day_first=day_first)
+        assert {"title": "a", "deadline_at": expected} == entry.values
 
 
-class TestFormulas(unittest.TestCase):
+class TestFormulas:
     """What a spreadsheet would take for a formula becomes text there, and comes back as it was."""
 
     def test_formula_is_defused_and_read_back(self) -> None:
@@ -101,19 +105,19 @@ class TestFormulas(unittest.TestCase):
         fill(here, [Stored(i, title, "\t=1\n") for i, title in enumerate(titles, 1)])
         exported = run(here, "export", "--format", "csv").stdout_bytes
         rows = list(csv.DictReader(exported.decode().splitlines(keepends=True)))
-        self.assertEqual(["'" + title for title in titles[:-2]] + titles[-2:], [row["title"] for row in rows])
+        assert ["'" + title for title in titles[:-2]] + titles[-2:] == [row["title"] for row in rows]
         for row in rows:
-            self.assertNotRegex(row["title"], "^[=+@-]")
-            self.assertEqual("'\t'=1\n", row["description"])
+            assert not re.search("^[=+@-]", row["title"])
+            assert row["description"] == "'\t'=1\n"
         run(there, "import", "--format", "csv", "-", text=exported)
-        self.assertEqual(content(here), content(there))
+        assert content(here) == content(there)
 
     def test_csv_layout(self) -> None:
         app = service()
         fill(app, [Stored(1, 'Say "a", b', "x\r\ny", deadline_at=datetime(2027, 1, 31))])
-        self.assertEqual(
-            b"id,title,description,completed,deadline_at,created_at,updated_at\r\n"
+        assert (
+            run(app, "export", "--format", "csv").stdout_bytes
+            == b"id,title,description,completed,deadline_at,created_at,updated_at\r\n"
             b'1,"Say ""a"", b","x\r\ny",false,2027-01-31T00:00:00,'
-            b"2027-01-31T18:00:00.123456Z,2027-01-31T18:00:00.123456Z\r\n",
-            run(app, "export", "--format", "csv").stdout_bytes,
+            b"2027-01-31T18:00:00.123456Z,2027-01-31T18:00:00.123456Z\r\n"
         )

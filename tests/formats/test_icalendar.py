@@ -1,10 +1,12 @@
-import unittest
+import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
 
 import icalendar
+import pytest
 
+from tests.support.cases import label
 from tests.support.transfers import MOMENT, Stored, fill, run, service
 from todo.formats import Entry
 from todo.formats.icalendar import read
@@ -28,7 +30,7 @@ def calendar(*lines: str, before: str = "") -> list[bytes]:
     return [f"BEGIN:VCALENDAR\nVERSION:2.0\n{before}{todo}\nEND:VCALENDAR\n".encode()]
 
 
-class TestRead(unittest.TestCase):
+class TestRead:
     def read_one(self, *lines: str, before: str = "", zone: ZoneInfo = BERLIN) -> Entry:
         (entry,) = read(calendar(*lines, before=before), zone)
         return entry
@@ -49,12 +51,11 @@ class TestRead(unittest.TestCase):
             "CATEGORIES:a,b",
         )
         values = {"uid": "a", "title": "Water the plants", "completed": False}
-        self.assertEqual(
-            Entry(3, values, ("RRULE", "X-APPLE-SORT-ORDER", "VALARM", "CATEGORIES", "DTSTART")), entry
-        )
+        assert Entry(3, values, ("RRULE", "X-APPLE-SORT-ORDER", "VALARM", "CATEGORIES", "DTSTART")) == entry
 
-    def test_properties_become_members(self) -> None:
-        for lines, expected in (
+    @pytest.mark.parametrize(
+        ("lines", "expected"),
+        [
             (["summary;LANGUAGE=en:a\\, b\\; c\\\\n\\n\\N"], {"title": "a, b; c\\n\n\n"}),
             (['DESCRIPTION;ALTREP="http://a:1/;b":x'], {"description": "x"}),
             (["STATUS:COMPLETED", "COMPLETED:20270131T180000Z"], {"completed": True}),
@@ -74,28 +75,31 @@ class TestRead(unittest.TestCase):
             (["DUE:tomorrow"], {"deadline_at": "tomorrow"}),
             (["CREATED:20270131T180000Z"], {"created_at": "2027-01-31T18:00:00Z"}),
             (["UID:a", "RECURRENCE-ID:20270131"], {"uid": "a/20270131"}),
-        ):
-            with self.subTest(lines):
-                self.assertEqual({"completed": False} | expected, self.read_one(*lines, before=ZONES).values)
+        ],
+        ids=label,
+    )
+    def test_properties_become_members(self, lines: Any, expected: Any) -> None:
+        assert {"completed": False} | expected == self.read_one(*lines, before=ZONES).values
 
     def test_lost_status_is_reported(self) -> None:
         for line, completed in (("STATUS:CANCELLED", True), ("STATUS:IN-PROCESS", False)):
-            self.assertEqual(Entry(3, {"completed": completed}, (line,)), self.read_one(line))
+            assert Entry(3, {"completed": completed}, (line,)) == self.read_one(line)
 
-    def test_unknown_zone_is_reported(self) -> None:
-        for zones in ("", ZONES.replace("Customized", "Other"), ZONES.replace("+0530", "?")):
-            with self.subTest(zones):
-                entry = self.read_one("DUE;TZID=Customized Time Zone:20270131T180000", before=zones)
-                self.assertIn("Customized Time Zone of DUE is unknown", entry.error)
+    @pytest.mark.parametrize(
+        "zones", ["", ZONES.replace("Customized", "Other"), ZONES.replace("+0530", "?")], ids=label
+    )
+    def test_unknown_zone_is_reported(self, zones: Any) -> None:
+        entry = self.read_one("DUE;TZID=Customized Time Zone:20270131T180000", before=zones)
+        assert "Customized Time Zone of DUE is unknown" in entry.error
 
     def test_other_components_are_skipped(self) -> None:
         event = "BEGIN:VEVENT\nSUMMARY:b\nBEGIN:VALARM\nEND:VALARM\nEND:VEVENT\n"
         (found, todo) = read(calendar("SUMMARY:a", before=event), BERLIN)
-        self.assertEqual(Entry(3, None, ("VEVENT",)), found)
-        self.assertEqual(Entry(8, {"title": "a", "completed": False}), todo)
+        assert Entry(3, None, ("VEVENT",)) == found
+        assert Entry(8, {"title": "a", "completed": False}) == todo
 
 
-class TestWrite(unittest.TestCase):
+class TestWrite:
     """Return the export as the library `icalendar` reads it."""
 
     def written(self, zone: str, *todos: Stored) -> tuple[bytes, list[Any]]:
@@ -103,10 +107,11 @@ class TestWrite(unittest.TestCase):
         fill(app, todos)
         data = run(app, "export", "--format", "ics").stdout_bytes
         read = icalendar.Calendar.from_ical(data)
-        self.assertEqual([], read.errors)
+        assert read.errors == []
         return data, read.walk("VTODO")
 
-    def test_members_become_properties(self) -> None:
+    @pytest.mark.parametrize(("zone", "tz"), [("UTC", UTC), ("Europe/Berlin", BERLIN)], ids=label)
+    def test_members_become_properties(self, zone: str, tz: Any) -> None:
         todo = Stored(
             7,
             "Käse, Brot; \\n",
@@ -115,31 +120,29 @@ class TestWrite(unittest.TestCase):
             deadline_at=datetime(2027, 7, 1, 12),
             updated_at=MOMENT + timedelta(seconds=90),
         )
-        for zone, tz in (("UTC", UTC), ("Europe/Berlin", BERLIN)):
-            with self.subTest(zone):
-                data, (vtodo,) = self.written(zone, todo)
-                changed = datetime(2027, 1, 31, 18, 1, 30, tzinfo=UTC)
-                expected = {
-                    "UID": "20270131T180000.123456Z-7@todo",
-                    "SUMMARY": todo.title,
-                    "DESCRIPTION": todo.description,
-                    "STATUS": "COMPLETED",
-                    "SEQUENCE": 90,
-                }
-                self.assertEqual(expected, {name: vtodo[name] for name in expected})
-                self.assertEqual(datetime(2027, 7, 1, 12, tzinfo=tz), vtodo["DUE"].dt)
-                self.assertEqual(datetime(2027, 1, 31, 18, tzinfo=UTC), vtodo["CREATED"].dt)
-                for name in ("DTSTAMP", "LAST-MODIFIED", "COMPLETED"):
-                    self.assertEqual(changed, vtodo[name].dt)
-                self.assertEqual(zone != "UTC", b"BEGIN:VTIMEZONE" in data)
+        data, (vtodo,) = self.written(zone, todo)
+        changed = datetime(2027, 1, 31, 18, 1, 30, tzinfo=UTC)
+        expected = {
+            "UID": "20270131T180000.123456Z-7@todo",
+            "SUMMARY": todo.title,
+            "DESCRIPTION": todo.description,
+            "STATUS": "COMPLETED",
+            "SEQUENCE": 90,
+        }
+        assert expected == {name: vtodo[name] for name in expected}
+        assert datetime(2027, 7, 1, 12, tzinfo=tz) == vtodo["DUE"].dt
+        assert datetime(2027, 1, 31, 18, tzinfo=UTC) == vtodo["CREATED"].dt
+        for name in ("DTSTAMP", "LAST-MODIFIED", "COMPLETED"):
+            assert changed == vtodo[name].dt
+        assert (zone != "UTC") == (b"BEGIN:VTIMEZONE" in data)
 
     def test_carriage_returns_are_normalized(self) -> None:
         data, (vtodo,) = self.written("UTC", Stored(description="a\r\nb\nc\r\n"))
-        self.assertNotRegex(data, rb"\r[^\n]")
-        self.assertEqual("a\nb\nc\n", vtodo["DESCRIPTION"])
+        assert not re.search(rb"\r[^\n]", data)
+        assert vtodo["DESCRIPTION"] == "a\nb\nc\n"
 
     def test_lines_are_folded(self) -> None:
         todo = Stored(title="ä" * 80, description="\U0001f95b" * 60 + "," * 60)
         data, (vtodo,) = self.written("UTC", todo)
-        self.assertLessEqual(max(map(len, data.split(b"\r\n"))), 75)
-        self.assertEqual((todo.title, todo.description), (vtodo["SUMMARY"], vtodo["DESCRIPTION"]))
+        assert max(map(len, data.split(b"\r\n"))) <= 75
+        assert (todo.title, todo.description) == (vtodo["SUMMARY"], vtodo["DESCRIPTION"])

@@ -9,11 +9,13 @@ import os
 import shutil
 import subprocess
 import tempfile
-import unittest
 from datetime import datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
+import pytest
+
+from tests.support.cases import Prepared
 from tests.support.server import Server
 from tests.support.transfers import Stored, content, fill, run, service
 from todo.client import TODOS
@@ -59,10 +61,10 @@ SENT = [
 ]
 
 
-@unittest.skipUnless(READERS, "make readers installs what this takes")
-class ReaderTest(unittest.TestCase):
-    def setUp(self) -> None:
-        self.folder = Path(self.enterContext(tempfile.TemporaryDirectory()))
+@pytest.mark.skipif(not READERS, reason="make readers installs what this takes")
+class ReaderTest(Prepared):
+    def setup_method(self) -> None:
+        self.folder = Path(self.stack.enter_context(tempfile.TemporaryDirectory()))
         self.app = service(ZONE)
         fill(self.app, SENT)
 
@@ -70,7 +72,7 @@ class ReaderTest(unittest.TestCase):
         """Find a program, which must be there."""
         path = shutil.which(name, path=f"{READERS}{os.pathsep}{os.environ['PATH']}")
         if path is None:
-            self.fail(f"{name} is not installed")
+            pytest.fail(f"{name} is not installed")
         return path
 
     def call(self, *command: str | Path, answer: str = "", **variables: str) -> str:
@@ -84,21 +86,21 @@ class ReaderTest(unittest.TestCase):
             timeout=PATIENCE,
             check=False,
         )
-        self.assertEqual(0, done.returncode, done.stdout + done.stderr)
+        assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
     def take(self, *arguments: str | Path) -> list[Stored]:
         """Import into an empty service, and return what it has then."""
         there = service(ZONE)
         result = run(there, "import", *arguments)
-        self.assertEqual(0, result.exit_code, result.output)
+        assert result.exit_code == 0, result.output
         return content(there)
 
 
 class TestCalendars(ReaderTest):
-    def setUp(self) -> None:
-        super().setUp()
-        self.server = self.enterContext(Server(TODO_WORKERS="1", TODO_TIMEZONE=ZONE))
+    def setup_method(self) -> None:
+        super().setup_method()
+        self.server = self.stack.enter_context(Server(TODO_WORKERS="1", TODO_TIMEZONE=ZONE))
         for todo in SENT:
             body = {"title": todo.title, "description": todo.description, "completed": todo.completed}
             deadline = todo.deadline_at.isoformat() if todo.deadline_at else None
@@ -131,7 +133,7 @@ class TestCalendars(ReaderTest):
             )
             for todo in SENT
         }
-        self.assertEqual(expected, found)
+        assert expected == found
 
     def test_calendar_programs_read_events(self) -> None:
         self.subscribe("events", "?as=event&completed=false")
@@ -139,18 +141,15 @@ class TestCalendars(ReaderTest):
         config.write_text(KHAL.format(folder=self.folder))
         arguments = ("list", "--day-format", "", "--format", "{start}|{end}|{title}", "2027-01-01", "365d")
         listed = self.call(self.find("khal"), "-c", config, *arguments)
-        self.assertEqual(
-            [
-                f"{todo.deadline_at:%Y-%m-%d %H:%M}|{todo.deadline_at:%Y-%m-%d %H:%M}|{todo.title}"
-                for todo in (SENT[2], SENT[0])
-            ],
-            [line for line in listed.splitlines() if line],
-        )
+        assert [
+            f"{todo.deadline_at:%Y-%m-%d %H:%M}|{todo.deadline_at:%Y-%m-%d %H:%M}|{todo.title}"
+            for todo in (SENT[2], SENT[0])
+        ] == [line for line in listed.splitlines() if line]
 
 
 class TestTaskwarrior(ReaderTest):
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         self.task = self.find("task")
         rc = self.folder / "taskrc"
         rc.write_text(f"data.location={self.folder}/task\nconfirmation=off\nverbose=nothing\n")
@@ -162,9 +161,9 @@ class TestTaskwarrior(ReaderTest):
         self.call(self.task, "import", path, **self.variables)
         path.write_text(self.call(self.task, "export", **self.variables))
         whole = [todo._replace(updated_at=todo.updated_at.replace(microsecond=0)) for todo in SENT]
-        self.assertEqual(whole, self.take("--format", "taskwarrior", path))
+        assert whole == self.take("--format", "taskwarrior", path)
         again = run(self.app, "import", "--format", "taskwarrior", path)
-        self.assertEqual("Imported 0, skipped 3 duplicates, rejected 0.\n", again.stdout)
+        assert again.stdout == "Imported 0, skipped 3 duplicates, rejected 0.\n"
 
     def test_taskwarrior_tasks_are_imported(self) -> None:
         self.call(self.task, "add", "Pay rent", "due:2027-02-01T12:00", "project:Home", **self.variables)
@@ -173,13 +172,10 @@ class TestTaskwarrior(ReaderTest):
         self.call(self.task, "2", "done", **self.variables)
         path = self.folder / "tasks.json"
         path.write_text(self.call(self.task, "export", **self.variables))
-        self.assertEqual(
-            {
-                ("Pay rent", "to the landlord", False, datetime(2027, 2, 1, 12)),
-                ("Done", None, True, None),
-            },
-            {todo[1:5] for todo in self.take(path)},
-        )
+        assert {
+            ("Pay rent", "to the landlord", False, datetime(2027, 2, 1, 12)),
+            ("Done", None, True, None),
+        } == {todo[1:5] for todo in self.take(path)}
 
 
 class TestSpreadsheet(ReaderTest):
@@ -195,6 +191,6 @@ class TestSpreadsheet(ReaderTest):
         # Commas, quotes, UTF-8, the whole file, with numbers and times looked for.
         sheet = self.convert(path, "ods", "--infilter=CSV:44,34,76,1,,1033,false,true")
         table = self.convert(sheet, "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false")
-        self.assertEqual(SENT, self.take(table))
+        assert self.take(table) == SENT
         with table.open(newline="") as rows:
-            self.assertEqual("'=1+1", [row["title"] for row in csv.DictReader(rows)][1])
+            assert [row["title"] for row in csv.DictReader(rows)][1] == "'=1+1"

@@ -1,12 +1,13 @@
 import json
+import re
 import sqlite3
 import sys
 import tempfile
-import unittest
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import pexpect  # type: ignore[import-untyped]
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import example, given
 from sqlalchemy import delete
 
 from tests.support.api import shared_app
+from tests.support.cases import Prepared, label
 from tests.support.server import PATIENCE, ROOT, environment
 from tests.support.transfers import MOMENT, Stored, content, fill, run, service, todos
 from todo import create_app
@@ -34,15 +36,16 @@ HARD = [
         updated_at=datetime(1, 1, 1),
     ),
 ]
+ICS = "BEGIN:VCALENDAR\r\nBEGIN:VTODO\r\nSUMMARY:a\r\nEND:VTODO\r\n"
 DAY_BEFORE = MOMENT - timedelta(days=1)
 
 
-class TransferTest(unittest.TestCase):
+class TransferTest(Prepared):
     """A test with a folder for files."""
 
-    def setUp(self) -> None:
+    def setup_method(self) -> None:
         folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
+        self.stack.callback(folder.cleanup)
         self.folder = Path(folder.name)
 
     def file(self, name: str, data: str | bytes) -> Path:
@@ -69,17 +72,20 @@ def lose_in_todotxt(todo: Stored) -> Stored:
 
 @pytest.mark.database
 @pytest.mark.soak
-class TestRoundTrip(unittest.TestCase):
-    def test_export_and_import_round_trip(self) -> None:
-        for chosen, zone, lose in (
+class TestRoundTrip:
+    @pytest.mark.parametrize(
+        ("chosen", "zone", "lose"),
+        [
             ("json", "UTC", keep),
             ("ics", "UTC", keep),
             ("ics", "Europe/Berlin", keep),
             ("csv", "UTC", lose_in_csv),
             ("todotxt", "UTC", lose_in_todotxt),
-        ):
-            with self.subTest(chosen, zone=zone):
-                self.check(chosen, zone, lose)
+        ],
+        ids=label,
+    )
+    def test_export_and_import_round_trip(self, chosen: str, zone: str, lose: Any) -> None:
+        self.check(chosen, zone, lose)
 
     def check(self, chosen: str, zone: str, lose: Callable[[Stored], Stored]) -> None:
         here, there = service(zone), service(zone)
@@ -91,25 +97,24 @@ class TestRoundTrip(unittest.TestCase):
             exported = run(here, "export", "--format", chosen)
             fill(there, [])
             imported = run(there, "import", "--format", chosen, "-", text=exported.stdout_bytes)
-            self.assertEqual(0, imported.exit_code, imported.output)
+            assert imported.exit_code == 0, imported.output
             received = content(there)
-            self.assertCountEqual(map(lose, sent), map(lose, received))
+            assert sorted(map(lose, sent), key=repr) == sorted(map(lose, received), key=repr)
             again = run(there, "import", "--format", chosen, "-", text=exported.stdout_bytes)
-            self.assertTrue(again.stdout.startswith("Imported 0, "), again.output)
-            self.assertEqual(received, content(there))
+            assert again.stdout.startswith("Imported 0, "), again.output
+            assert received == content(there)
 
         go_round()
 
-    def test_deadline_skipped_by_clocks_round_trips(self) -> None:
+    @pytest.mark.parametrize("chosen", ["json", "ics", "csv", "todotxt"])
+    def test_deadline_skipped_by_clocks_round_trips(self, chosen: str) -> None:
         skipped = Stored(deadline_at=datetime(2027, 3, 28, 2, 30), updated_at=MOMENT)
-        for chosen in ("json", "ics", "csv", "todotxt"):
-            with self.subTest(chosen):
-                here, there = service("Europe/Berlin"), service("Europe/Berlin")
-                fill(here, [skipped])
-                text = run(here, "export", "--format", chosen).stdout_bytes
-                fill(there, [])
-                run(there, "import", "--format", chosen, "-", text=text)
-                self.assertEqual([skipped], content(there))
+        here, there = service("Europe/Berlin"), service("Europe/Berlin")
+        fill(here, [skipped])
+        text = run(here, "export", "--format", chosen).stdout_bytes
+        fill(there, [])
+        run(there, "import", "--format", chosen, "-", text=text)
+        assert [skipped] == content(there)
 
     def test_taskwarrior_round_trips(self) -> None:
         here, there = service("Europe/Berlin"), service("Europe/Berlin")
@@ -122,10 +127,10 @@ class TestRoundTrip(unittest.TestCase):
         text = run(here, "export", "--format", "taskwarrior").stdout_bytes
         fill(there, [])
         result = run(there, "import", "--format", "taskwarrior", "-", text=text)
-        self.assertEqual(0, result.exit_code, result.output)
+        assert result.exit_code == 0, result.output
         sent[2] = sent[2]._replace(deadline_at=None)  # which is before the first day in UTC
         expected = [todo._replace(updated_at=todo.updated_at.replace(microsecond=0)) for todo in sent]
-        self.assertEqual(expected, content(there))
+        assert expected == content(there)
 
 
 FULL = b"""[{"title": "a"}, {"title": "b", "completed": 2}, {"titel": "c"},
@@ -145,18 +150,18 @@ created_at, updated_at, uid (it is 'c').
 
 
 class TestImport(TransferTest):
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         self.app = shared_app()
 
     def take(self, name: str, data: str | bytes, *options: str, status: int = 0) -> Result:
         """Import a file; with status 1 nothing may change."""
         before = content(self.app)
         result = run(self.app, "import", self.file(name, data), *options)
-        self.assertEqual(status, result.exit_code, result.output)
+        assert status == result.exit_code, result.output
         if status:
-            self.assertEqual(before, content(self.app))
-            self.assertIsInstance(result.exception, SystemExit)
+            assert before == content(self.app)
+            assert isinstance(result.exception, SystemExit)
         return result
 
     def titles(self) -> list[str]:
@@ -164,37 +169,37 @@ class TestImport(TransferTest):
 
     def test_invalid_file_reports_every_error_and_imports_nothing(self) -> None:
         result = run(self.app, "import", "-", "--format", "json", text=FULL)
-        self.assertEqual(1, result.exit_code)
+        assert result.exit_code == 1
         refusal = (
             "Error: Nothing was imported, because 6 todos are invalid. "
             "Use --skip-invalid to import the others.\n"
         )
-        self.assertEqual(REPORT + refusal, result.stderr)
-        self.assertEqual([], content(self.app))
+        assert REPORT + refusal == result.stderr
+        assert content(self.app) == []
 
     def test_skip_invalid_imports_the_rest(self) -> None:
         result = run(self.app, "import", "-", "--format", "json", "--skip-invalid", text=FULL)
-        self.assertEqual((0, REPORT), (result.exit_code, result.stderr))
-        self.assertEqual("Imported 2, skipped 0 duplicates, rejected 6.\n", result.stdout)
-        self.assertEqual(["a", "a"], self.titles())
+        assert (result.exit_code, result.stderr) == (0, REPORT)
+        assert result.stdout == "Imported 2, skipped 0 duplicates, rejected 6.\n"
+        assert self.titles() == ["a", "a"]
 
     def test_dry_run_reports_the_same_and_changes_nothing(self) -> None:
         result = self.take("a.json", '[{"title": "a"}]', "--dry-run")
-        self.assertEqual("Would import 1, skip 0 duplicates, reject 0.\n", result.stdout)
-        self.assertEqual([], content(self.app))
+        assert result.stdout == "Would import 1, skip 0 duplicates, reject 0.\n"
+        assert content(self.app) == []
 
     def test_equal_todos_are_all_imported_once(self) -> None:
         for text, taken, here in (("a\na\nb\n", 3, 0), ("a\na\nb\n", 0, 3), ("b\nx a\na\na\n", 1, 3)):
             result = self.take("a.txt", text)
-            self.assertEqual(f"Imported {taken}, skipped {here} duplicates, rejected 0.\n", result.stdout)
-        self.assertEqual(["a", "a", "b", "a"], self.titles())
+            assert f"Imported {taken}, skipped {here} duplicates, rejected 0.\n" == result.stdout
+        assert self.titles() == ["a", "a", "b", "a"]
 
     def test_deleted_todo_can_be_imported_again(self) -> None:
         self.take("a.txt", "a\n")
         client = self.app.test_client()
         client.delete("/api/v1/todos/1")
         self.take("a.txt", "a\n")
-        self.assertEqual(["a"], self.titles())
+        assert self.titles() == ["a"]
         # Another program may leave the UID of what it deletes.
         fill(self.app, [Stored(uid="u")])
         with self.app.app_context(), db.engine.connect() as connection:
@@ -202,40 +207,38 @@ class TestImport(TransferTest):
             connection.execute(delete(TODOS))
             connection.commit()
         self.take("u.json", '{"title": "again", "uid": "u"}')
-        self.assertEqual([("again", "u")], [(todo.title, todo.uid) for todo in content(self.app)])
+        assert [(todo.title, todo.uid) for todo in content(self.app)] == [("again", "u")]
 
-    def test_import_into_another_service_creates_new_todos(self) -> None:
+    @pytest.mark.parametrize("chosen", ["json", "ics"])
+    def test_import_into_another_service_creates_new_todos(self, chosen: str) -> None:
         own = Stored(5, "own")
         other = service()
         fill(other, [Stored(5, "other", created_at=DAY_BEFORE), Stored(7, "kept", uid="kept")])
-        for chosen in ("json", "ics"):
-            with self.subTest(chosen):
-                fill(self.app, [own])
-                exported = run(other, "export", "--format", chosen).stdout_bytes
-                for taken in (2, 0):
-                    result = run(self.app, "import", "--format", chosen, "-", text=exported)
-                    self.assertTrue(result.stdout.startswith(f"Imported {taken}, "), result.output)
-                here, *new = content(self.app)
-                self.assertEqual(own, here)
-                for todo, (title, created_at, uid) in zip(
-                    new,
-                    (("other", DAY_BEFORE, "20270130T180000.123456Z-5@todo"), ("kept", MOMENT, "kept")),
-                    strict=True,
-                ):
-                    self.assertEqual((title, created_at, uid), (todo.title, todo.created_at, todo.uid))
-                    self.assertGreater(todo.id, 5)
-                    # Who asks for what is updated_since hears of them.
-                    self.assertLess(abs(utc_now() - todo.updated_at), timedelta(minutes=5))
+        fill(self.app, [own])
+        exported = run(other, "export", "--format", chosen).stdout_bytes
+        for taken in (2, 0):
+            result = run(self.app, "import", "--format", chosen, "-", text=exported)
+            assert result.stdout.startswith(f"Imported {taken}, "), result.output
+        here, *new = content(self.app)
+        assert own == here
+        for todo, (title, created_at, uid) in zip(
+            new,
+            (("other", DAY_BEFORE, "20270130T180000.123456Z-5@todo"), ("kept", MOMENT, "kept")),
+            strict=True,
+        ):
+            assert (title, created_at, uid) == (todo.title, todo.created_at, todo.uid)
+            assert todo.id > 5
+            # Who asks for what is updated_since hears of them.
+            assert abs(utc_now() - todo.updated_at) < timedelta(minutes=5)
 
-    def test_import_of_the_own_export_creates_nothing(self) -> None:
+    @pytest.mark.parametrize("chosen", ["json", "csv", "ics", "todotxt", "taskwarrior"])
+    def test_import_of_the_own_export_creates_nothing(self, chosen: str) -> None:
         fill(self.app, [Stored(1, "a"), Stored(2, "b", uid="kept")])
         before = content(self.app)
-        for chosen in ("json", "csv", "ics", "todotxt", "taskwarrior"):
-            with self.subTest(chosen):
-                exported = run(self.app, "export", "--format", chosen).stdout_bytes
-                result = run(self.app, "import", "--format", chosen, "-", text=exported)
-                self.assertTrue(result.stdout.startswith("Imported 0, skipped 2 "), result.output)
-                self.assertEqual(before, content(self.app))
+        exported = run(self.app, "export", "--format", chosen).stdout_bytes
+        result = run(self.app, "import", "--format", chosen, "-", text=exported)
+        assert result.stdout.startswith("Imported 0, skipped 2 "), result.output
+        assert before == content(self.app)
 
     def test_two_todos_with_one_id_are_reported(self) -> None:
         text = "".join(
@@ -243,13 +246,11 @@ class TestImport(TransferTest):
             for number, title, day in ((3, "a", "01"), (3, "b", "02"), (4, "c", "03"))
         )
         self.take("a.json", text)
-        self.assertEqual(
-            [(3, "a"), (4, "c"), (5, "b")], [(todo.id, todo.title) for todo in content(self.app)]
-        )
+        assert [(todo.id, todo.title) for todo in content(self.app)] == [(3, "a"), (4, "c"), (5, "b")]
 
-    def test_unreadable_file_imports_nothing(self) -> None:
-        ics = "BEGIN:VCALENDAR\r\nBEGIN:VTODO\r\nSUMMARY:a\r\nEND:VTODO\r\n"
-        for name, data, line in (
+    @pytest.mark.parametrize(
+        ("name", "data", "line"),
+        [
             ("half.json", '[{"title": "a"},\n{"title": "b', 2),
             ("half.json", '[{"title": "a"},\n{"title": "b"}', 2),
             ("half.json", '[{"title": "a"},\n', 2),
@@ -273,33 +274,39 @@ class TestImport(TransferTest):
             ("columns.csv", "title" + ",a" * 1000, 1),
             ("due.csv", "title,due\na,2027-01-31\n", 1),
             ("long.txt", "a\n" + "a" * 3_000_000, 2),
-            ("half.ics", ics, 4),
-            ("half.ics", ics + "END:VCALENDAR\r\nBEGIN:VCALENDAR\r\nBEGIN:VTODO\r\n", 7),
-            ("deep.ics", ics + "BEGIN:A\r\n" * 300_000, 36),
-            ("text.ics", ics + "Buy milk\r\n", 5),
+            ("half.ics", ICS, 4),
+            ("half.ics", ICS + "END:VCALENDAR\r\nBEGIN:VCALENDAR\r\nBEGIN:VTODO\r\n", 7),
+            ("deep.ics", ICS + "BEGIN:A\r\n" * 300_000, 36),
+            ("text.ics", ICS + "Buy milk\r\n", 5),
             ("text.ics", "Buy milk\r\n", 1),
             ("empty.ics", "", 1),
-            ("folded.ics", ics + "X-A:a" + "\r\n aaaaaaaaa" * 200_000, 5),
-        ):
-            with self.subTest(name, line=line):
-                path = self.folder / name
-                result = self.take(name, data, "--skip-invalid", status=1)
-                self.assertIn(f"Error: {path}:{line}: ", result.stderr)
-                self.assertTrue(result.stderr.endswith(" Nothing was imported.\n"), result.stderr)
+            ("folded.ics", ICS + "X-A:a" + "\r\n aaaaaaaaa" * 200_000, 5),
+        ],
+        ids=label,
+    )
+    def test_unreadable_file_imports_nothing(self, name: str, data: str | bytes, line: int) -> None:
+        path = self.folder / name
+        result = self.take(name, data, "--skip-invalid", status=1)
+        assert f"Error: {path}:{line}: " in result.stderr
+        assert result.stderr.endswith(" Nothing was imported.\n"), result.stderr
 
-    def test_file_of_another_format_is_rejected(self) -> None:
-        for arguments, status, message in (
+    @pytest.mark.parametrize(
+        ("arguments", "status", "message"),
+        [
             (("todos.doc",), 2, "The format of"),
             (("absent.json",), 1, "absent.json: No such file or directory."),
             ((".", "--format", "json"), 1, "Is a directory."),
-        ):
-            with self.subTest(arguments):
-                result = run(self.app, "import", *arguments)
-                self.assertEqual(status, result.exit_code, result.output)
-                self.assertIn(message, result.output)
+        ],
+        ids=label,
+    )
+    def test_file_of_another_format_is_rejected(self, arguments: Any, status: int, message: str) -> None:
+        result = run(self.app, "import", *arguments)
+        assert status == result.exit_code, result.output
+        assert message in result.output
 
-    def test_byte_order_marks_and_line_ends_are_accepted(self) -> None:
-        for name, data in (
+    @pytest.mark.parametrize(
+        ("name", "data"),
+        [
             ("bom.csv", b"\xef\xbb\xbftitle\r\na\r\n"),
             ("lf.csv", b"title\na"),
             ("bom.json", b'\xef\xbb\xbf[{"title": "a"}]'),
@@ -308,11 +315,13 @@ class TestImport(TransferTest):
                 "\ufeffBEGIN:VCALENDAR\nBEGIN:VTODO\nSUMMARY:a\nEND:VTODO\n\nEND:VCALENDAR\n\n",
             ),
             ("bom.txt", b"\xef\xbb\xbfa\r\n\r\n"),
-        ):
-            with self.subTest(name):
-                fill(self.app, [])
-                self.take(name, data)
-                self.assertEqual(["a"], self.titles())
+        ],
+        ids=label,
+    )
+    def test_byte_order_marks_and_line_ends_are_accepted(self, name: str, data: bytes | str) -> None:
+        fill(self.app, [])
+        self.take(name, data)
+        assert self.titles() == ["a"]
 
     def test_locked_database_is_reported(self) -> None:
         database = self.folder / "db.sqlite"
@@ -320,12 +329,12 @@ class TestImport(TransferTest):
         with closing(sqlite3.connect(database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             result = run(app, "import", "--format", "todotxt", "-", text=b"a\n")
-            self.assertEqual(
-                (1, "Error: The database cannot be used: database is locked.\n"),
-                (result.exit_code, result.stderr),
+            assert (result.exit_code, result.stderr) == (
+                1,
+                "Error: The database cannot be used: database is locked.\n",
             )
             other.execute("ROLLBACK")
-        self.assertEqual(0, run(app, "import", "--format", "todotxt", "-", text=b"a\n").exit_code)
+        assert run(app, "import", "--format", "todotxt", "-", text=b"a\n").exit_code == 0
 
 
 class TestOnATerminal(TransferTest):
@@ -345,36 +354,36 @@ class TestOnATerminal(TransferTest):
         child.expect(pexpect.EOF)
         child.close()
         shown = str(child.before)
-        self.assertEqual(0, child.exitstatus, shown)
-        self.assertIn("Read", shown)
-        self.assertIn("100%", shown)
-        self.assertRegex(shown, r"todos\.txt:1: title must be a string of 1 to 80 characters")
-        self.assertIn("Imported 299, skipped 0 duplicates, rejected 1.", shown)
+        assert child.exitstatus == 0, shown
+        assert "Read" in shown
+        assert "100%" in shown
+        assert re.search(r"todos\.txt:1: title must be a string of 1 to 80 characters", shown)
+        assert "Imported 299, skipped 0 duplicates, rejected 1." in shown
 
 
 class TestExport(TransferTest):
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         self.app = shared_app()
         fill(self.app, [Stored(id=number, title=f"Todo {number}") for number in range(1, 2502)])
 
     def test_export_of_many_chunks_is_complete(self) -> None:
         path = self.folder / "todos.json"
         result = run(self.app, "export", path)
-        self.assertEqual((0, "", "Todos: 2501.\n"), (result.exit_code, result.stdout, result.stderr))
+        assert (result.exit_code, result.stdout, result.stderr) == (0, "", "Todos: 2501.\n")
         todos = self.app.test_client().get("/api/v1/todos").json
-        self.assertEqual(todos, json.loads(path.read_bytes()))
-        self.assertEqual(path.read_bytes(), run(self.app, "export").stdout_bytes)
-        self.assertEqual([path], list(self.folder.iterdir()))
+        assert todos == json.loads(path.read_bytes())
+        assert path.read_bytes() == run(self.app, "export").stdout_bytes
+        assert [path] == list(self.folder.iterdir())
 
-    def test_lost_members_are_reported(self) -> None:
-        for name, lacks in (("a.csv", "CSV does not distinguish"), ("a.txt", "todo.txt has no description")):
-            with self.subTest(name):
-                self.assertIn(lacks, run(self.app, "export", self.folder / name).stderr)
+    @pytest.mark.parametrize(
+        ("name", "lacks"), [("a.csv", "CSV does not distinguish"), ("a.txt", "todo.txt has no description")]
+    )
+    def test_lost_members_are_reported(self, name: str, lacks: str) -> None:
+        assert lacks in run(self.app, "export", self.folder / name).stderr
 
     def test_unwritable_file_is_reported(self) -> None:
         for path in (self.folder / "absent" / "todos.json", Path("/dev/full")):
-            with self.subTest(path):
-                result = run(self.app, "export", "--format", "json", path)
-                self.assertEqual(1, result.exit_code)
-                self.assertRegex(result.stderr, r"Error: .+: (No such file|No space left).*\.\n")
+            result = run(self.app, "export", "--format", "json", path)
+            assert result.exit_code == 1
+            assert re.search(r"Error: .+: (No such file|No space left).*\.\n", result.stderr)

@@ -1,4 +1,3 @@
-import unittest
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -11,22 +10,21 @@ from tests.support.server import Server
 
 
 class TestDocs(SharedAppTest):
-    def test_docs_files_are_revalidated_with_304(self) -> None:
-        for path in ("/docs", "/docs/docs.css", "/docs/docs.js", "/docs/swagger-ui.css"):
-            with self.subTest(path=path):
-                first = self.client.get(path)
-                again = self.client.get(path, headers={"If-None-Match": first.headers["ETag"]})
-                self.assertEqual((200, 304, b""), (first.status_code, again.status_code, again.data))
-                self.assertEqual("no-cache", again.headers["Cache-Control"])
+    @pytest.mark.parametrize("path", ["/docs", "/docs/docs.css", "/docs/docs.js", "/docs/swagger-ui.css"])
+    def test_docs_files_are_revalidated_with_304(self, path: str) -> None:
+        first = self.client.get(path)
+        again = self.client.get(path, headers={"If-None-Match": first.headers["ETag"]})
+        assert (first.status_code, again.status_code, again.data) == (200, 304, b"")
+        assert again.headers["Cache-Control"] == "no-cache"
 
     def test_docs_policy_forbids_inline_scripts(self) -> None:
         policy = self.client.get("/docs").headers["Content-Security-Policy"]
-        self.assertIn("default-src 'none'; script-src 'self';", policy)
+        assert "default-src 'none'; script-src 'self';" in policy
 
 
-@unittest.skipUnless(CHROMIUM, NONE)
+@pytest.mark.skipif(not CHROMIUM, reason=NONE)
 @pytest.mark.browser
-class TestDocsInABrowser(unittest.TestCase):
+class TestDocsInABrowser:
     def test_docs_try_operations_without_another_host(self) -> None:
         with Server() as server, chromium() as browser:
             page = browser.new_page()
@@ -38,11 +36,9 @@ class TestDocsInABrowser(unittest.TestCase):
             page.goto(f"{server.url}/docs")
             expect(page.get_by_role("heading", name="Todo API")).to_be_visible()
             self.create(page)
-            self.assertEqual(
-                ["Buy milk"], [todo["title"] for todo in server.request("GET", "/api/v1/todos").json]
-            )
-            self.assertEqual({urlsplit(server.url).netloc}, hosts - {""})
-            self.assertEqual([], faults)
+            assert [todo["title"] for todo in server.request("GET", "/api/v1/todos").json] == ["Buy milk"]
+            assert {urlsplit(server.url).netloc} == hosts - {""}
+            assert faults == []
 
     def test_docs_show_the_operations_of_the_api_alone(self) -> None:
         with Server() as server, chromium() as browser:
@@ -50,8 +46,8 @@ class TestDocsInABrowser(unittest.TestCase):
             page.goto(f"{server.url}/docs")
             expect(page.locator("#operations-Todos-list_todos")).to_be_visible()
             methods = set(page.locator(".opblock-summary-method").all_inner_texts())
-            self.assertEqual({"GET", "POST", "PUT", "PATCH", "DELETE"}, methods)
-            self.assertNotIn("/docs/{asset}", page.locator("#docs").inner_text())
+            assert {"GET", "POST", "PUT", "PATCH", "DELETE"} == methods
+            assert "/docs/{asset}" not in page.locator("#docs").inner_text()
 
     def test_docs_fit_a_phone_in_light(self) -> None:
         self.check_phone("light", "rgba(0, 0, 0, 0)")
@@ -67,10 +63,10 @@ class TestDocsInABrowser(unittest.TestCase):
             operation.get_by_role("button").first.click()
             field = operation.get_by_placeholder("window")
             expect(field).to_be_visible()
-            self.assertEqual(360, page.evaluate("document.documentElement.scrollWidth"))
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
             box = field.bounding_box()
-            self.assertGreater(box["width"] if box else 0, 200)
-            self.assertEqual(background, page.evaluate("getComputedStyle(document.body).backgroundColor"))
+            assert (box["width"] if box else 0) > 200
+            assert background == page.evaluate("getComputedStyle(document.body).backgroundColor")
 
     def create(self, page: Page) -> None:
         """Send the example of a new todo."""

@@ -4,7 +4,6 @@ import json
 import random
 import threading
 import time
-import unittest
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from werkzeug.http import parse_options_header
 
+from tests.support.cases import label
 from tests.support.clients import at_once
 from tests.support.server import PATIENCE, Answer, Server
 from tests.support.sizes import size
@@ -73,12 +73,30 @@ def batch_if_match(client: Client, todo: Answer, description: str) -> Answer:
     return client.request("POST", BATCH, {"operations": [operation | {"if_match": todo.headers["ETag"]}]})
 
 
-class TestConcurrency(unittest.TestCase):
+def creation(seed: int) -> dict[str, Any]:
+    """An operation that creates a todo of few possible values."""
+    chance = random.Random(seed)
+    todo = {
+        "title": chance.choice("aäbÄ"),
+        "description": chance.choice((None, "", "x", "ß")),
+        "completed": chance.choice((False, True)),
+        "deadline_at": chance.choice((None, "2001-01-01T00:00:00", "2030-01-01T00:00:00")),
+    }
+    return {"op": "create", "todo": todo}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(TODO_WORKERS="2") as running:
+        yield running
+
+
+class TestConcurrency:
     server: Server
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.server = cls.enterClassContext(Server(TODO_WORKERS="2"))
+    @pytest.fixture(autouse=True)
+    def _use_server(self, server: Server) -> None:
+        self.server = server
 
     def test_paging_during_writes_skips_and_repeats_no_todo(self) -> None:
         with Client(self.server) as client:
@@ -86,13 +104,12 @@ class TestConcurrency(unittest.TestCase):
             staying = {todo["id"] for todo in created.json["results"]}
             with self.churn() as wait_for_writes:
                 for sort in SORTS:
-                    with self.subTest(sort):
-                        found: list[int] = []
-                        for page in pages(client, sort):
-                            found += (todo["id"] for todo in page)
-                            wait_for_writes()
-                        self.assertEqual([], [key for key in staying if found.count(key) != 1])
-                        self.assertEqual(len(set(found)), len(found))
+                    found: list[int] = []
+                    for page in pages(client, sort):
+                        found += (todo["id"] for todo in page)
+                        wait_for_writes()
+                    assert [key for key in staying if found.count(key) != 1] == []
+                    assert len(set(found)) == len(found)
 
     @contextmanager
     def churn(self) -> Iterator[Callable[[], None]]:
@@ -111,7 +128,7 @@ class TestConcurrency(unittest.TestCase):
 
         def wait() -> None:
             written.clear()
-            self.assertTrue(written.wait(PATIENCE))
+            assert written.wait(PATIENCE)
 
         with ThreadPoolExecutor(1) as pool:
             writer = pool.submit(write)
@@ -122,13 +139,13 @@ class TestConcurrency(unittest.TestCase):
         writer.result()
 
     def test_concurrent_increments_with_if_match_all_count(self) -> None:
-        self.assertEqual(16 * INCREMENTS, self.count_up(put_if_match, clients=16, times=INCREMENTS))
+        assert self.count_up(put_if_match, clients=16, times=INCREMENTS) == 16 * INCREMENTS
 
     def test_concurrent_batch_increments_with_if_match_all_count(self) -> None:
-        self.assertEqual(8 * 10, self.count_up(batch_if_match, clients=8, times=10))
+        assert self.count_up(batch_if_match, clients=8, times=10) == 8 * 10
 
     def test_concurrent_increments_without_if_match_get_lost(self) -> None:
-        self.assertLess(self.count_up(put, clients=16, times=5), 16 * 5)
+        assert self.count_up(put, clients=16, times=5) < 16 * 5
 
     def count_up(self, write: Write, *, clients: int, times: int) -> int:
         """Have each client add 1 to the number in a todo's description `times` times. Return its value."""
@@ -144,7 +161,7 @@ class TestConcurrency(unittest.TestCase):
                 first_read.wait()
                 while counted < times:
                     status = write(client, todo, str(int(todo.json["description"]) + 1)).status
-                    self.assertIn(status, {200, 412})
+                    assert status in {200, 412}
                     counted += status == 200
                     if status == 412:
                         time.sleep(random.uniform(0, 0.03))
@@ -155,39 +172,33 @@ class TestConcurrency(unittest.TestCase):
                 done.result()
         return int(self.server.request("GET", url).json["description"])
 
-    def test_concurrent_requests_with_one_key_create_one_todo(self) -> None:
-        for path, body in ((PATH, creation(1)["todo"]), (BATCH, {"operations": [creation(1), creation(2)]})):
-            for attempt in range(3):
-                with self.subTest(path=path, attempt=attempt):
-                    before = self.total()
-                    key = {"Idempotency-Key": f"{path}-{attempt}"}
-                    answers = at_once(8, partial(self.server.request, "POST", path, body, key))
-                    self.assertOneAnswer([future.result() for future in answers], replayed=7)
-                    self.assertEqual(before + len(body.get("operations", [body])), self.total())
+    @pytest.mark.parametrize(
+        ("path", "body"),
+        [(PATH, creation(1)["todo"]), (BATCH, {"operations": [creation(1), creation(2)]})],
+        ids=label,
+    )
+    @pytest.mark.parametrize("attempt", range(3), ids=label)
+    def test_concurrent_requests_with_one_key_create_one_todo(
+        self, path: Any, body: Any, attempt: Any
+    ) -> None:
+        before = self.total()
+        key = {"Idempotency-Key": f"{path}-{attempt}"}
+        answers = at_once(8, partial(self.server.request, "POST", path, body, key))
+        self.assertOneAnswer([future.result() for future in answers], replayed=7)
+        assert before + len(body.get("operations", [body])) == self.total()
 
     def total(self) -> int:
         return int(self.server.request("GET", f"{PATH}?limit=1&total=true").headers["X-Total-Count"])
 
     def assertOneAnswer(self, answers: list[Answer], *, replayed: int) -> None:
-        self.assertEqual(replayed, sum("Idempotency-Replayed" in answer.headers for answer in answers))
+        assert replayed == sum("Idempotency-Replayed" in answer.headers for answer in answers)
         for answer in answers:
-            self.assertIn(answer.status, {200, 201})
-            self.assertEqual(
-                (answers[0].status, answers[0].json, answers[0].headers.get("Location")),
-                (answer.status, answer.json, answer.headers.get("Location")),
+            assert answer.status in {200, 201}
+            assert (answers[0].status, answers[0].json, answers[0].headers.get("Location")) == (
+                answer.status,
+                answer.json,
+                answer.headers.get("Location"),
             )
-
-
-def creation(seed: int) -> dict[str, Any]:
-    """An operation that creates a todo of few possible values."""
-    chance = random.Random(seed)
-    todo = {
-        "title": chance.choice("aäbÄ"),
-        "description": chance.choice((None, "", "x", "ß")),
-        "completed": chance.choice((False, True)),
-        "deadline_at": chance.choice((None, "2001-01-01T00:00:00", "2030-01-01T00:00:00")),
-    }
-    return {"op": "create", "todo": todo}
 
 
 def pages(client: Client, sort: str) -> Iterator[list[dict[str, Any]]]:

@@ -1,14 +1,16 @@
 """Settings: the defaults, over them the environment, over it the overrides; and refusals in a sentence."""
 
 import os
-import unittest
+import re
 from typing import Any
 from unittest.mock import patch
 
+import pytest
 from click.testing import CliRunner
 from flask import Flask
 from flask.cli import cli
 
+from tests.support.cases import label
 from todo import create_app
 from todo.config import SETTINGS, StartupError, configure
 
@@ -22,48 +24,64 @@ def configured(environment: dict[str, str], **overrides: Any) -> Flask:
     return app
 
 
-class TestPrecedence(unittest.TestCase):
-    def test_override_wins_over_environment_over_default(self) -> None:
-        for scenario, environment, overrides, name, expected in (
-            ("a default", {}, {}, "TIMEZONE", "UTC"),
-            ("the default database", {}, {}, "SQLALCHEMY_DATABASE_URI", "sqlite:///db.sqlite"),
-            ("the default port", {}, {}, "PORT", 6400),
-            ("only this machine by default", {}, {}, "HOST", "127.0.0.1"),
-            ("the environment", {"TODO_TIMEZONE": "Asia/Tokyo"}, {}, "TIMEZONE", "Asia/Tokyo"),
-            ("a number in it", {"TODO_PORT": "8080"}, {}, "PORT", 8080),
-            ("zero in it", {"TODO_WORKERS": "0"}, {}, "WORKERS", 0),
-            ("a switch in it", {"TODO_REQUIRE_IF_MATCH": "true"}, {}, "REQUIRE_IF_MATCH", True),
-            ("a switch off in it", {"TODO_REQUIRE_IF_MATCH": "false"}, {}, "REQUIRE_IF_MATCH", False),
-            ("an override", {}, {"PORT": 1234}, "PORT", 1234),
-            ("an override over the environment", {"TODO_PORT": "8080"}, {"PORT": 1234}, "PORT", 1234),
-            ("another override", {"TODO_PORT": "8080"}, {"HOST": "::1"}, "PORT", 8080),
-            ("an override of Flask's", {}, {"TESTING": True}, "TESTING", True),
-            ("other people's variables", {"TODOS": "x", "MYTODO_PORT": "1", "PORT": "1"}, {}, "PORT", 6400),
-            ("lower case is not ours", {"todo_port": "1"}, {}, "PORT", 6400),
-        ):
-            with self.subTest(scenario):
-                self.assertEqual(expected, configured(environment, **overrides).config[name])
+class TestPrecedence:
+    @pytest.mark.parametrize(
+        ("environment", "overrides", "name", "expected"),
+        [
+            pytest.param({}, {}, "TIMEZONE", "UTC", id="a default"),
+            pytest.param({}, {}, "SQLALCHEMY_DATABASE_URI", "sqlite:///db.sqlite", id="the default database"),
+            pytest.param({}, {}, "PORT", 6400, id="the default port"),
+            pytest.param({}, {}, "HOST", "127.0.0.1", id="only this machine by default"),
+            pytest.param({"TODO_TIMEZONE": "Asia/Tokyo"}, {}, "TIMEZONE", "Asia/Tokyo", id="the environment"),
+            pytest.param({"TODO_PORT": "8080"}, {}, "PORT", 8080, id="a number in it"),
+            pytest.param({"TODO_WORKERS": "0"}, {}, "WORKERS", 0, id="zero in it"),
+            pytest.param(
+                {"TODO_REQUIRE_IF_MATCH": "true"}, {}, "REQUIRE_IF_MATCH", True, id="a switch in it"
+            ),
+            pytest.param(
+                {"TODO_REQUIRE_IF_MATCH": "false"}, {}, "REQUIRE_IF_MATCH", False, id="a switch off in it"
+            ),
+            pytest.param({}, {"PORT": 1234}, "PORT", 1234, id="an override"),
+            pytest.param(
+                {"TODO_PORT": "8080"}, {"PORT": 1234}, "PORT", 1234, id="an override over the environment"
+            ),
+            pytest.param({"TODO_PORT": "8080"}, {"HOST": "::1"}, "PORT", 8080, id="another override"),
+            pytest.param({}, {"TESTING": True}, "TESTING", True, id="an override of Flask's"),
+            pytest.param(
+                {"TODOS": "x", "MYTODO_PORT": "1", "PORT": "1"},
+                {},
+                "PORT",
+                6400,
+                id="other people's variables",
+            ),
+            pytest.param({"todo_port": "1"}, {}, "PORT", 6400, id="lower case is not ours"),
+        ],
+    )
+    def test_override_wins_over_environment_over_default(
+        self, environment: Any, overrides: Any, name: str, expected: Any
+    ) -> None:
+        assert expected == configured(environment, **overrides).config[name]
 
-    def test_every_setting_has_a_default_and_a_help_text(self) -> None:
+    @pytest.mark.parametrize("setting", SETTINGS, ids=label)
+    def test_every_setting_has_a_default_and_a_help_text(self, setting: Any) -> None:
         app = configured({})
-        for setting in SETTINGS:
-            with self.subTest(setting.name):
-                self.assertEqual(setting.default, app.config[setting.name])
-                self.assertRegex(setting.name, r"^[A-Z]+(_[A-Z]+)*2?$")
-                self.assertRegex(setting.help, r"(?s)^[A-Z].*\.$")
+        assert setting.default == app.config[setting.name]
+        assert re.search(r"^[A-Z]+(_[A-Z]+)*2?$", setting.name)
+        assert re.search(r"(?s)^[A-Z].*\.$", setting.help)
 
     def test_create_app_uses_the_settings(self) -> None:
         memory = "sqlite:///:memory:"
         with patch.dict(os.environ, {"TODO_SQLALCHEMY_DATABASE_URI": memory, "TODO_TIMEZONE": "Asia/Tokyo"}):
-            self.assertEqual(memory, create_app().config["SQLALCHEMY_DATABASE_URI"])
+            assert memory == create_app().config["SQLALCHEMY_DATABASE_URI"]
             client = create_app({"TIMEZONE": "Australia/Brisbane"}).test_client()
         response = client.post("/api/v1/todos", json={"title": "x", "deadline_at": "2023-02-27T00:00:00Z"})
-        self.assertEqual("2023-02-27T10:00:00", response.get_json()["deadline_at"])
+        assert response.get_json()["deadline_at"] == "2023-02-27T10:00:00"
 
 
-class TestRefusal(unittest.TestCase):
-    def test_unknown_or_invalid_setting_is_rejected(self) -> None:
-        for variable, value, words in (
+class TestRefusal:
+    @pytest.mark.parametrize(
+        ("variable", "value", "words"),
+        [
             ("TODO_COLOUR", "red", "TODO_COLOUR is not a setting"),
             ("TODO_COLOUR", "red", "TODO_TIMEZONE"),
             ("TODO_", "x", "TODO_ is not a setting"),
@@ -82,20 +100,22 @@ class TestRefusal(unittest.TestCase):
                 ("TODO_TIMEZONE", value, "TIMEZONE is")
                 for value in ("", "Mars/Olympus", "Europe", "../UTC", "/etc/passwd", "UTC+1", "x" * 5000)
             ),
-        ):
-            with self.subTest(variable, value=value[:20]):
-                with self.assertRaises(StartupError) as caught:
-                    configured({variable: value})
-                sentence = caught.exception.message
-                self.assertIn(words, sentence)
-                self.assertTrue(sentence.endswith("."))
-                self.assertNotIn("\n", sentence)
+        ],
+        ids=label,
+    )
+    def test_unknown_or_invalid_setting_is_rejected(self, variable: Any, value: Any, words: Any) -> None:
+        with pytest.raises(StartupError) as caught:
+            configured({variable: value})
+        sentence = caught.value.message
+        assert words in sentence
+        assert sentence.endswith(".")
+        assert "\n" not in sentence
 
     def test_invalid_override_is_rejected(self) -> None:
-        with self.assertRaisesRegex(StartupError, "^TIMEZONE is 'Mars'. .*such as "):
+        with pytest.raises(StartupError, match=r"^TIMEZONE is 'Mars'\. .*such as "):
             configured({}, TIMEZONE="Mars")
 
     def test_command_line_prints_the_error_without_traceback(self) -> None:
         result = CliRunner().invoke(cli, ["--app", "todo", "routes"], env={"TODO_COLOUR": "red"})
-        self.assertEqual((1, ""), (result.exit_code, result.stdout))
-        self.assertRegex(result.stderr, r"\AError: TODO_COLOUR is not a setting[^\n]*\n\Z")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert re.search(r"\AError: TODO_COLOUR is not a setting[^\n]*\n\Z", result.stderr)

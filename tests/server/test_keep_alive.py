@@ -1,11 +1,11 @@
-import unittest
 from http.client import HTTPConnection
 from io import BytesIO
-from typing import ClassVar
+from typing import Any
 
 import pytest
 
 from tests.support.api import SharedAppTest
+from tests.support.cases import Prepared, label
 from tests.support.server import PATIENCE, Server
 from todo.http.body import MAX_BYTES
 from todo.http.keep_alive import MAX_RECEIVED
@@ -24,27 +24,26 @@ EARLY_ANSWERS = (
 )
 
 
-class TestKeepAlive(unittest.TestCase):
-    server: ClassVar[Server]
+class TestKeepAlive(Prepared):
+    @pytest.fixture(autouse=True)
+    def _use_server(self, server: Server) -> None:
+        self.server = server
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.server = cls.enterClassContext(Server())
-
-    def test_connection_is_reused_after_an_unread_body(self) -> None:
-        for path, media_type, size, status in EARLY_ANSWERS:
-            with self.subTest(path=path, media_type=media_type, size=size):
-                connection = HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)
-                self.addCleanup(connection.close)
-                connection.connect()
-                kept = connection.sock
-                connection.request("POST", path, b" " * size, {"Content-Type": media_type})
-                response = connection.getresponse()
-                response.read()
-                self.assertEqual(status, response.status)
-                connection.request("GET", "/api/v1/health")
-                self.assertEqual(200, connection.getresponse().status)
-                self.assertIs(kept, connection.sock)
+    @pytest.mark.parametrize(("path", "media_type", "size", "status"), EARLY_ANSWERS, ids=label)
+    def test_connection_is_reused_after_an_unread_body(
+        self, path: Any, media_type: Any, size: Any, status: Any
+    ) -> None:
+        connection = HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)
+        self.stack.callback(connection.close)
+        connection.connect()
+        kept = connection.sock
+        connection.request("POST", path, b" " * size, {"Content-Type": media_type})
+        response = connection.getresponse()
+        response.read()
+        assert status == response.status
+        connection.request("GET", "/api/v1/health")
+        assert connection.getresponse().status == 200
+        assert kept is connection.sock
 
 
 class TestTooLarge(SharedAppTest):
@@ -58,6 +57,6 @@ class TestTooLarge(SharedAppTest):
             environ_overrides={"wsgi.input_terminated": True},
         )
         for response in (announced, unannounced):
-            self.assertEqual(413, response.status_code)
-            self.assertEqual("close", response.headers["Connection"])
-            self.assertEqual(response.headers["X-Request-ID"], response.get_json()["request_id"])
+            assert response.status_code == 413
+            assert response.headers["Connection"] == "close"
+            assert response.headers["X-Request-ID"] == response.get_json()["request_id"]

@@ -1,16 +1,18 @@
 """What the server refuses early, and clients that take their time."""
 
+import re
 import socket
 import statistics
 import time
-import unittest
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any
 
 import pytest
 
 from tests.support.api import TODOS
+from tests.support.cases import Prepared, label
 from tests.support.nginx import PROGRAM, nginx
 from tests.support.server import PATIENCE, Server, request
 from tests.support.sizes import size
@@ -52,45 +54,47 @@ SLOW = (
 )
 
 
-class TestLimits(unittest.TestCase):
-    server: ClassVar[Server]
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(TODO_WORKERS="1") as running:
+        yield running
 
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.server = cls.enterClassContext(Server(TODO_WORKERS="1"))
+
+class TestLimits(Prepared):
+    @pytest.fixture(autouse=True)
+    def _use_server(self, server: Server) -> None:
+        self.server = server
 
     def connect(self) -> socket.socket:
         connection = socket.create_connection(("127.0.0.1", self.server.port), PATIENCE)
-        self.addCleanup(connection.close)
+        self.stack.callback(connection.close)
         return connection
 
-    @unittest.skipUnless(Path("/proc/self/status").exists(), "reads the memory in /proc")
+    @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads the memory in /proc")
     def test_huge_request_is_refused_early(self) -> None:
-        for kind, sent, status in HUGE * 2:
+        for _, sent, status in HUGE * 2:
             before = self.memory()
-            with self.subTest(kind):
-                connection = self.connect()
-                with suppress(OSError):  # it may be closed before all of it is sent
-                    connection.sendall(sent)
-                try:
-                    answer = connection.recv(100)
-                except ConnectionResetError:  # so may be its response
-                    answer = b""
-                if status != 431 or answer:
-                    self.assertRegex(answer, rb"^HTTP/1.1 %d " % status)
-                self.assertLess(self.memory() - before, 8 * 1024)
-        self.assertEqual(200, self.server.request("GET", TODOS).status)
+            connection = self.connect()
+            with suppress(OSError):  # it may be closed before all of it is sent
+                connection.sendall(sent)
+            try:
+                answer = connection.recv(100)
+            except ConnectionResetError:  # so may be its response
+                answer = b""
+            if status != 431 or answer:
+                assert re.search(rb"^HTTP/1.1 %d " % status, answer)
+            assert self.memory() - before < 8 * 1024
+        assert self.server.request("GET", TODOS).status == 200
 
-    def test_slow_senders_block_no_other_client(self) -> None:
-        for kind, head, byte in SLOW:
-            with self.subTest(kind):
-                usual = time_of_a_request(self.server.port)
-                slow = [self.connect() for _ in range(SLOW_CLIENTS)]
-                for connection in slow:
-                    connection.sendall(head)
-                times = times_beside(slow, self.server.port, byte)
-                if SLOW_SECONDS:
-                    self.assertLess(statistics.median(times), 2 * usual)
+    @pytest.mark.parametrize(("kind", "head", "byte"), SLOW, ids=label)
+    def test_slow_senders_block_no_other_client(self, kind: Any, head: Any, byte: Any) -> None:
+        usual = time_of_a_request(self.server.port)
+        slow = [self.connect() for _ in range(SLOW_CLIENTS)]
+        for connection in slow:
+            connection.sendall(head)
+        times = times_beside(slow, self.server.port, byte)
+        if SLOW_SECONDS:
+            assert statistics.median(times) < 2 * usual
 
     def memory(self) -> int:
         """The resident memory of the worker, in KiB."""
@@ -99,20 +103,20 @@ class TestLimits(unittest.TestCase):
         return int(status.partition("VmRSS:")[2].split()[0])
 
 
-@unittest.skipUnless(SLOW_SECONDS, "takes SLOW_SECONDS, see make soak")
-@unittest.skipUnless(PROGRAM, "there is no nginx")
-class TestBehindNginx(unittest.TestCase):
+@pytest.mark.skipif(not SLOW_SECONDS, reason="takes SLOW_SECONDS, see make soak")
+@pytest.mark.skipif(not PROGRAM, reason="there is no nginx")
+class TestBehindNginx(Prepared):
     def test_slow_bodies_behind_nginx_block_no_other_client(self) -> None:
-        server = self.enterContext(Server(TODO_PROXIES="1"))
-        port = self.enterContext(nginx(server.port))
+        server = self.stack.enter_context(Server(TODO_PROXIES="1"))
+        port = self.stack.enter_context(nginx(server.port))
         usual = time_of_a_request(port)
         slow = [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(SLOW_CLIENTS)]
         for connection in slow:
-            self.addCleanup(connection.close)
+            self.stack.callback(connection.close)
         for connection in slow[::2]:  # the others have not even sent their headers
             connection.sendall(BODY_TO_COME)
         times = times_beside(slow, port)
-        self.assertLess(statistics.median(times), 2 * usual)
+        assert statistics.median(times) < 2 * usual
 
 
 def times_beside(slow: list[socket.socket], port: int, byte: bytes = b" ") -> list[float]:

@@ -2,7 +2,7 @@
 
 import io
 import json
-import unittest
+import re
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPConnection
 from typing import Any, ClassVar, NoReturn
@@ -11,6 +11,7 @@ import pytest
 from flask.logging import default_handler
 
 from tests.support.api import TODOS, empty_app
+from tests.support.cases import Prepared
 from tests.support.server import PATIENCE, Server
 from todo.config import StartupError
 
@@ -47,61 +48,67 @@ def send(server: Server) -> None:
     server.stop()
 
 
-class TestRequests(unittest.TestCase):
+class TestRequests:
     told: ClassVar[dict[str, tuple[list[str], str]]]
 
     @classmethod
-    def setUpClass(cls) -> None:
+    def setup_class(cls) -> None:
         forms = ("json", "text")
         with ThreadPoolExecutor() as threads:
             cls.told = dict(zip(forms, threads.map(told, forms), strict=True))
 
     def test_json_log_has_one_object_per_request(self) -> None:
         lines, output = self.told["json"]
-        self.assertNotIn("swordfish", output)
+        assert "swordfish" not in output
         told: dict[str, dict[str, Any]] = {line["request_id"]: line for line in map(json.loads, lines)}
-        self.assertEqual(len(PATHS) + 1, len(told))
+        assert len(PATHS) + 1 == len(told)
         for number, (method, _, path, status) in enumerate(PATHS):
             line = told[f"id-{number}"]
-            self.assertEqual(
-                ["time", "remote_address", "method", "path", "status", "duration", "request_id"], list(line)
-            )
-            self.assertEqual((method, path, status), (line["method"], line["path"], line["status"]))
-            self.assertEqual("127.0.0.1", line["remote_address"])
-            self.assertRegex(line["time"], r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
-            self.assertGreater(line["duration"], 0)
+            assert list(line) == [
+                "time",
+                "remote_address",
+                "method",
+                "path",
+                "status",
+                "duration",
+                "request_id",
+            ]
+            assert (method, path, status) == (line["method"], line["path"], line["status"])
+            assert line["remote_address"] == "127.0.0.1"
+            assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", line["time"])
+            assert line["duration"] > 0
 
     def test_text_log_has_one_line_per_request(self) -> None:
         told, output = self.told["text"]
-        self.assertNotIn("swordfish", output)
-        self.assertEqual(len(PATHS) + 1, len(told))
+        assert "swordfish" not in output
+        assert len(PATHS) + 1 == len(told)
         for number, (method, _, path, status) in enumerate(PATHS):
             (line,) = (line for line in told if line.endswith(f" id-{number}"))
             time, *fields, duration, _ = line.split(" ")
-            self.assertEqual(["127.0.0.1", method, path, str(status)], fields)
-            self.assertRegex(time, r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$")
-            self.assertRegex(duration, r"^\d+\.\d+ms$")
+            assert ["127.0.0.1", method, path, str(status)] == fields
+            assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", time)
+            assert re.search(r"^\d+\.\d+ms$", duration)
 
 
-class TestErrors(unittest.TestCase):
+class TestErrors(Prepared):
     def test_error_is_one_json_object_with_the_request_id(self) -> None:
         app = empty_app(TESTING=False, LOG_FORMAT="json")
-        self.addCleanup(empty_app)  # whose form is text
+        self.stack.callback(empty_app)  # whose form is text
 
         @app.get("/fail/<path:msg>")
         def fail(msg: str) -> NoReturn:
             raise RuntimeError(msg)
 
         app.logger.addHandler(default_handler)
-        self.addCleanup(app.logger.removeHandler, default_handler)
+        self.stack.callback(app.logger.removeHandler, default_handler)
         log = io.StringIO()
         app.test_client().get("/fail/%0A%22", headers={"X-Request-ID": "abc"}, errors_stream=log)
         (line,) = log.getvalue().splitlines()
         told = json.loads(line)
-        self.assertEqual(["time", "level", "message", "request_id", "traceback"], list(told))
-        self.assertEqual(("ERROR", "abc"), (told["level"], told["request_id"]))
-        self.assertIn("RuntimeError", told["traceback"])
+        assert list(told) == ["time", "level", "message", "request_id", "traceback"]
+        assert (told["level"], told["request_id"]) == ("ERROR", "abc")
+        assert "RuntimeError" in told["traceback"]
 
     def test_unknown_log_format_is_rejected(self) -> None:
-        with self.assertRaisesRegex(StartupError, "^LOG_FORMAT is 'xml'. .*text, json, off"):
+        with pytest.raises(StartupError, match=r"^LOG_FORMAT is 'xml'\. .*text, json, off"):
             empty_app(LOG_FORMAT="xml")

@@ -8,7 +8,6 @@ import signal
 import sqlite3
 import subprocess
 import time
-import unittest
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -18,6 +17,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.support.api import TODOS, ApiTest
+from tests.support.cases import Prepared
 from tests.support.server import PATIENCE, Server, free_port
 from tests.support.sizes import size
 from todo import create_app
@@ -37,14 +37,14 @@ def read(text: str) -> dict[str, float]:
 
 
 class TestMetrics(ApiTest):
-    def setUp(self) -> None:
-        super().setUp()
+    def setup_method(self) -> None:
+        super().setup_method()
         self.before = read(self.client.get("/metrics").text)
 
     def assertCounted(self, **expected: float) -> None:
         now = read(self.client.get("/metrics").text)
         counted = {name: now.get(name, 0) - self.before.get(name, 0) for name in expected}
-        self.assertEqual(expected, counted)
+        assert expected == counted
 
     def test_requests_are_counted_by_route_method_and_status(self) -> None:
         todo = self.create()
@@ -93,48 +93,50 @@ class TestMetrics(ApiTest):
         self.client.post(f"{TODOS}/batch", json={"operations": [*operations, {"op": "delete", "id": "x"}]})
         self.assertCounted(todos_created_total=5, todos_completed_total=4, todos_deleted_total=2)
 
-    @unittest.skipUnless(shutil.which("promtool"), "promtool comes with the system's package prometheus")
+    @pytest.mark.skipif(
+        not shutil.which("promtool"), reason="promtool comes with the system's package prometheus"
+    )
     def test_promtool_accepts_the_metrics(self) -> None:
         self.create(completed=True)
         self.client.delete(f"{TODOS}/1")
         answer = self.client.get("/metrics")
-        self.assertEqual("text/plain; version=0.0.4; charset=utf-8", answer.content_type)
-        assert_no_complaint(self, answer.text)
+        assert answer.content_type == "text/plain; version=0.0.4; charset=utf-8"
+        assert_no_complaint(answer.text)
 
 
 class TestReadiness(ApiTest):
     def test_ready_service_returns_200(self) -> None:
         answer = self.client.get("/readyz")
-        self.assertEqual((200, {"status": "ready"}), (answer.status_code, answer.get_json()))
+        assert (answer.status_code, answer.get_json()) == (200, {"status": "ready"})
 
-    def test_service_without_database_is_not_ready(self) -> None:
-        folder = self.enterContext(TemporaryDirectory())
+    def test_service_without_database_is_not_ready(self, caplog: pytest.LogCaptureFixture) -> None:
+        folder = self.stack.enter_context(TemporaryDirectory())
         database = Path(folder, "db.sqlite")
         app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}", "BUSY_TIMEOUT": 10})
         client = app.test_client()
-        self.assertEqual(200, client.get("/readyz").status_code)
+        assert client.get("/readyz").status_code == 200
         with closing(sqlite3.connect(database, isolation_level=None)) as lock:
             lock.execute("BEGIN IMMEDIATE")
             self.assert_not_ready(client.get("/readyz"), "locked")
-        self.assertEqual(200, client.get("/readyz").status_code)
+        assert client.get("/readyz").status_code == 200
         with closing(sqlite3.connect(database, isolation_level=None)) as shell:
             shell.execute("ALTER TABLE todos RENAME TO elsewhere")
-            with self.assertLogs(app.logger):
-                self.assert_not_ready(client.get("/readyz"), "tables")
+            self.assert_not_ready(client.get("/readyz"), "tables")
+            assert caplog.records
             shell.execute("ALTER TABLE elsewhere RENAME TO todos")
-        self.assertEqual(200, client.get("/readyz").status_code)
+        assert client.get("/readyz").status_code == 200
         database.rename(database.with_suffix(".away"))
         self.assert_not_ready(client.get("/readyz"), "file")
-        self.assertEqual(200, client.get("/api/v1/health").status_code)
+        assert client.get("/api/v1/health").status_code == 200
 
     def assert_not_ready(self, answer: object, reason: str) -> None:
-        self.assertEqual(503, answer.status_code)  # type: ignore[attr-defined]
+        assert answer.status_code == 503  # type: ignore[attr-defined]
         problem = answer.get_json()  # type: ignore[attr-defined]
-        self.assertEqual("/problems/unavailable", problem["type"])
-        self.assertIn(reason, problem["detail"])
+        assert problem["type"] == "/problems/unavailable"
+        assert reason in problem["detail"]
 
 
-class TestWorkers(unittest.TestCase):
+class TestWorkers:
     def test_counters_cover_all_workers_including_a_dead_one(self) -> None:
         with Server(TODO_WORKERS="2") as server:
             for _ in range(20):
@@ -145,20 +147,20 @@ class TestWorkers(unittest.TestCase):
                 samples = scrape(server)
                 if samples:
                     break
-            self.assertEqual(20, samples["todos_created_total"])
+            assert samples["todos_created_total"] == 20
             created = f'http_requests_total{{method="POST",route="{TODOS}",status="201"}}'
-            self.assertEqual(20, samples[created])
-            self.assertGreaterEqual(samples["database_pool_connections_in_use"], 0)
+            assert samples[created] == 20
+            assert samples["database_pool_connections_in_use"] >= 0
             server.stop()
-            self.assertEqual([], list(server.database.parent.glob("todo-metrics-*")))
+            assert list(server.database.parent.glob("todo-metrics-*")) == []
 
 
-@unittest.skipUnless(SCRAPE_SECONDS, "takes SCRAPE_SECONDS, see make soak")
-@unittest.skipUnless(shutil.which("prometheus"), "takes the system's package prometheus")
-class TestPrometheus(unittest.TestCase):
+@pytest.mark.skipif(not SCRAPE_SECONDS, reason="takes SCRAPE_SECONDS, see make soak")
+@pytest.mark.skipif(not shutil.which("prometheus"), reason="takes the system's package prometheus")
+class TestPrometheus(Prepared):
     def test_prometheus_counters_equal_the_requests_sent(self) -> None:
-        folder = Path(self.enterContext(TemporaryDirectory()))
-        server = self.enterContext(Server(TODO_WORKERS="2"))
+        folder = Path(self.stack.enter_context(TemporaryDirectory()))
+        server = self.stack.enter_context(Server(TODO_WORKERS="2"))
         port = free_port()
         config = {
             "global": {"scrape_interval": "1s"},
@@ -177,13 +179,13 @@ class TestPrometheus(unittest.TestCase):
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        self.addCleanup(process.wait, PATIENCE)
-        self.addCleanup(process.terminate)
+        self.stack.callback(process.wait, PATIENCE)
+        self.stack.callback(process.terminate)
         sent = 0
         end = time.monotonic() + SCRAPE_SECONDS
         while time.monotonic() < end:
-            self.assertEqual(201, server.request("POST", TODOS, {"title": "x"}).status)
-            self.assertEqual(404, server.request("GET", f"{TODOS}/0").status)
+            assert server.request("POST", TODOS, {"title": "x"}).status == 201
+            assert server.request("GET", f"{TODOS}/0").status == 404
             sent += 1
             time.sleep(0.01)
         created = f'http_requests_total{{method="POST",route="{TODOS}",status="201"}}'
@@ -192,10 +194,10 @@ class TestPrometheus(unittest.TestCase):
         while (seen := [ask(port, query) for query in (created, missed, "todos_created_total")]) != [
             sent
         ] * 3:
-            self.assertLess(time.monotonic(), patience, f"{seen} of {sent}")
+            assert time.monotonic() < patience, f"{seen} of {sent}"
             time.sleep(0.5)
         with urlopen(f"{server.url}/metrics", timeout=PATIENCE) as answer:
-            assert_no_complaint(self, answer.read().decode())
+            assert_no_complaint(answer.read().decode())
 
 
 def scrape(server: Server) -> dict[str, float]:
@@ -219,7 +221,7 @@ def ask(port: int, query: str) -> float | None:
     return float(result[0]["value"][1]) if result else None
 
 
-def assert_no_complaint(test: unittest.TestCase, exposition: str) -> None:
+def assert_no_complaint(exposition: str) -> None:
     done = subprocess.run(
         ["promtool", "check", "metrics"],
         input=exposition,
@@ -229,4 +231,4 @@ def assert_no_complaint(test: unittest.TestCase, exposition: str) -> None:
         timeout=PATIENCE,
         check=False,
     )
-    test.assertEqual((0, ""), (done.returncode, re.sub(r"\s", "", done.stdout)))
+    assert (done.returncode, re.sub(r"\s", "", done.stdout)) == (0, "")

@@ -3,7 +3,6 @@
 import random
 import threading
 import time
-import unittest
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException
@@ -12,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.api import TODOS
+from tests.support.cases import Prepared
 from tests.support.database_server import postgresql
 from tests.support.nginx import PROGRAM, nginx
 from tests.support.server import Answer, Server, request, wait_until
@@ -85,14 +85,14 @@ class Client:
             return None
 
 
-@unittest.skipUnless(PAUSE, "make soak runs it")
-@unittest.skipUnless(PROGRAM, "there is no nginx")
-class TestRolling(unittest.TestCase):
-    def setUp(self) -> None:
-        url = self.enterContext(postgresql()).render_as_string(hide_password=False)
+@pytest.mark.skipif(not PAUSE, reason="make soak runs it")
+@pytest.mark.skipif(not PROGRAM, reason="there is no nginx")
+class TestRolling(Prepared):
+    def setup_method(self) -> None:
+        url = self.stack.enter_context(postgresql()).render_as_string(hide_password=False)
         settings = {"TODO_SQLALCHEMY_DATABASE_URI": url, "TODO_PROXIES": "1", "TODO_WORKERS": "2"}
-        self.instances = [self.enterContext(Server(**settings)) for _ in range(2)]
-        self.port = self.enterContext(nginx(*(instance.port for instance in self.instances)))
+        self.instances = [self.stack.enter_context(Server(**settings)) for _ in range(2)]
+        self.port = self.stack.enter_context(nginx(*(instance.port for instance in self.instances)))
 
     def test_rolling_restart_fails_loses_and_duplicates_nothing(self) -> None:
         clients = [Client(self.port, seed) for seed in range(CLIENTS)]
@@ -112,18 +112,17 @@ class TestRolling(unittest.TestCase):
             for done in work:
                 done.result()
         logs = [instance.output for instance in self.instances]
-        self.assertEqual([], [failure for client in clients for failure in client.failures], logs)
+        assert [failure for client in clients for failure in client.failures] == [], logs
         stored = {todo["id"]: todo for todo in request(self.port, "GET", TODOS).json}
         created = Counter(todo["title"] for todo in stored.values())
-        self.assertEqual([], [title for title, times in created.items() if times > 1])
+        assert [title for title, times in created.items() if times > 1] == []
         for client in clients:
-            self.assertLessEqual(set(client.todos), set(stored))
+            assert set(client.todos) <= set(stored)
             certain = set(client.todos) - client.uncertain
-            self.assertEqual(
-                {todo_id: client.todos[todo_id] for todo_id in certain},
-                {todo_id: stored[todo_id] for todo_id in certain},
-            )
-        self.assertEqual(len(stored), sum(len(client.todos) for client in clients))
+            assert {todo_id: client.todos[todo_id] for todo_id in certain} == {
+                todo_id: stored[todo_id] for todo_id in certain
+            }
+        assert len(stored) == sum(len(client.todos) for client in clients)
         counted = dict(sum((client.count for client in clients), Counter()))
         print(f"{len(stored)} todos, {counted}")  # noqa: T201
 

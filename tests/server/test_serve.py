@@ -6,7 +6,6 @@ import sqlite3
 import subprocess
 import threading
 import time
-import unittest
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
@@ -18,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 from flask.cli import cli
 
+from tests.support.cases import Prepared
 from tests.support.server import COMMAND, PATIENCE, ROOT, Server, answers, environment, free_port, wait_until
 from todo import create_app
 from todo.cli.serve import ENDING, stop_when_told
@@ -29,39 +29,40 @@ HEALTH = "/api/v1/health"
 LINUX = Path("/proc/self/task").exists()
 
 
-class TestRefusals(unittest.TestCase):
+class TestRefusals(Prepared):
     """Startup errors are one sentence."""
 
     def test_startup_error_is_one_sentence_without_traceback(self) -> None:
-        text = Path(self.enterContext(TemporaryDirectory()), "text")
+        text = Path(self.stack.enter_context(TemporaryDirectory()), "text")
         text.write_text("This is not a database. " * 100)
-        taken = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        taken = self.stack.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
         for sentence, options, database in (
             (f"Port {taken} is in use", ["--port", str(taken)], ":memory:"),
             ("file is not a database", [], text),
         ):
-            with self.subTest(sentence):
-                variables = {"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}"}
-                result = CliRunner().invoke(cli, ["--app", "todo", "serve", *options], env=variables)
-                self.assertEqual((1, ""), (result.exit_code, result.stdout))
-                self.assertRegex(result.stderr, rf"\AError: [^\n]*{sentence}[^\n]*\n\Z")
-        self.assertEqual("This is not a database. " * 100, text.read_text())
+            variables = {"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}"}
+            result = CliRunner().invoke(cli, ["--app", "todo", "serve", *options], env=variables)
+            assert (result.exit_code, result.stdout) == (1, "")
+            assert re.search(rf"\AError: [^\n]*{sentence}[^\n]*\n\Z", result.stderr)
+        assert text.read_text() == "This is not a database. " * 100
 
-    def test_unusable_address_is_refused(self) -> None:
-        run = create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}).test_cli_runner().invoke
-        for arguments, sentence in (
+    @pytest.mark.parametrize(
+        ("arguments", "sentence"),
+        [
             ("--port 0", "Invalid port 0"),
             ("--port 65536", "Invalid port 65536"),
             ("--host 192.0.2.1 --port 6400", "Cannot listen on 192.0.2.1:6400 (Cannot assign"),
             ("--host 0.0.0.0 --port 6399", "On 0.0.0.0 everyone who can reach this machine could read"),
-        ):
-            with self.subTest(arguments):
-                result = run(args=f"serve {arguments}")
-                self.assertEqual(1, result.exit_code)
-                self.assertIn(f"Error: {sentence}", result.output)
+        ],
+    )
+    def test_unusable_address_is_refused(self, arguments: str, sentence: str) -> None:
+        run = create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}).test_cli_runner().invoke
+        result = run(args=f"serve {arguments}")
+        assert result.exit_code == 1
+        assert f"Error: {sentence}" in result.output
 
     def test_unusable_database_is_refused(self) -> None:
-        folder = Path(self.enterContext(TemporaryDirectory()))
+        folder = Path(self.stack.enter_context(TemporaryDirectory()))
         text = folder / "text"
         text.write_text("This is not a database. " * 100)
         for sentence, uri in (
@@ -78,16 +79,16 @@ class TestRefusals(unittest.TestCase):
                 f"sqlite:///file:{folder}/absent?mode=ro&uri=true",
             ),
         ):
-            with self.subTest(uri), self.assertRaisesRegex(StartupError, re.escape(sentence)) as caught:
+            with pytest.raises(StartupError, match=re.escape(sentence)) as caught:
                 create_app({"SQLALCHEMY_DATABASE_URI": uri})
-            self.assertNotIn("secret", str(caught.exception))
-        self.assertEqual([text], list(folder.iterdir()))
+            assert "secret" not in str(caught.value)
+        assert [text] == list(folder.iterdir())
 
 
-class TestStart(unittest.TestCase):
+class TestStart(Prepared):
     # As a user starts it, which takes longer than `tests.support.server`.
     def test_start_line_names_address_and_database(self) -> None:
-        database = Path(self.enterContext(TemporaryDirectory()), "db.sqlite")
+        database = Path(self.stack.enter_context(TemporaryDirectory()), "db.sqlite")
         port = free_port()
         variables = {"TODO_SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}", "TODO_LOG_FORMAT": "off"}
         with subprocess.Popen(
@@ -100,19 +101,19 @@ class TestStart(unittest.TestCase):
         ) as process:
             try:
                 wait_until(lambda: process.poll() is not None or answers(port))
-                self.assertTrue(database.exists())
+                assert database.exists()
             finally:
                 process.terminate()
             output, _ = process.communicate(timeout=PATIENCE)
         expected = f"Listening on http://127.0.0.1:{port}, data in {database}\n"
-        self.assertEqual((0, expected), (process.returncode, output))
+        assert (0, expected) == (process.returncode, output)
 
     def test_database_in_memory_is_shared_by_all_requests(self) -> None:
         memory = {"TODO_SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}
         with Server(TODO_HOST="localhost", TODO_WORKERS="2", **memory) as server:
-            self.assertIn(f"Listening on http://localhost:{server.port}, data in memory", server.output)
+            assert f"Listening on http://localhost:{server.port}, data in memory" in server.output
             ids = [server.request("POST", "/api/v1/todos", {"title": "x"}).json["id"] for _ in range(8)]
-            self.assertEqual(list(range(1, 9)), ids)
+            assert list(range(1, 9)) == ids
 
 
 class Ended(NamedTuple):
@@ -141,7 +142,7 @@ def end(tell: Callable[[int, signal.Signals], None], by: signal.Signals, request
         return Ended(status, seconds, server.output.count("\n"), listens, files)
 
 
-class TestStop(unittest.TestCase):
+class TestStop:
     def test_signal_stops_the_server_and_leaves_one_database_file(self) -> None:
         cases = (
             (os.kill, signal.SIGINT, 0),
@@ -150,13 +151,10 @@ class TestStop(unittest.TestCase):
             (os.killpg, signal.SIGTERM, 0),  # a service manager
         )
         with ThreadPoolExecutor(2) as threads:
-            for case, ended in zip(cases, threads.map(lambda case: end(*case), cases), strict=True):
-                with self.subTest(case):
-                    # Workers that do not end by themselves are killed after ten seconds.
-                    self.assertLess(ended.seconds, 9)
-                    self.assertEqual(
-                        (0, 1, False, ["db.sqlite"]), (ended.status, ended.lines, ended.listens, ended.files)
-                    )
+            for ended in threads.map(lambda case: end(*case), cases):
+                # Workers that do not end by themselves are killed after ten seconds.
+                assert ended.seconds < 9
+                assert (ended.status, ended.lines, ended.listens, ended.files) == (0, 1, False, ["db.sqlite"])
 
     def test_stop_finishes_requests_in_progress(self) -> None:
         with (
@@ -169,14 +167,14 @@ class TestStop(unittest.TestCase):
             time.sleep(0.3)
             status = threads.submit(server.stop)
             time.sleep(0.1)
-            self.assertFalse(answer.done())
+            assert not answer.done()
             lock.execute("ROLLBACK")
-            self.assertEqual((201, 0), (answer.result().status, status.result()))
-            self.assertEqual((1,), lock.execute("SELECT count(*) FROM todos").fetchone())
+            assert (answer.result().status, status.result()) == (201, 0)
+            assert lock.execute("SELECT count(*) FROM todos").fetchone() == (1,)
 
 
-@unittest.skipUnless(LINUX, "finds the processes in /proc")
-class TestProcesses(unittest.TestCase):
+@pytest.mark.skipif(not LINUX, reason="finds the processes in /proc")
+class TestProcesses(Prepared):
     def test_missed_signal_is_repeated(self) -> None:
         told: list[int] = []
 
@@ -190,12 +188,12 @@ class TestProcesses(unittest.TestCase):
                 stop_when_told(miss_two)
 
         blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-        self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, blocked)
+        self.stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, blocked)
         thread = threading.Thread(target=wait)
         thread.start()
         signal.pthread_kill(thread.ident or 0, signal.SIGTERM)
         thread.join(PATIENCE)
-        self.assertEqual([0, 1, 2], told)
+        assert told == [0, 1, 2]
 
     def test_killed_worker_is_replaced_without_a_new_database(self) -> None:
         with Server(TODO_WORKERS="2") as server:
@@ -206,15 +204,13 @@ class TestProcesses(unittest.TestCase):
             os.kill(before[0], signal.SIGKILL)
             wait_until(lambda: len(set(server.workers) - {before[0]}) == 2)
             for _ in range(8):
-                self.assertEqual(200, server.request("GET", HEALTH).status)
-                self.assertEqual(503, server.request("GET", "/api/v1/todos").status)
-            self.assertFalse(server.database.exists())
+                assert server.request("GET", HEALTH).status == 200
+                assert server.request("GET", "/api/v1/todos").status == 503
+            assert not server.database.exists()
             elsewhere.rename(server.database)
             for _ in range(8):
-                self.assertEqual(
-                    ["x"], [todo["title"] for todo in server.request("GET", "/api/v1/todos").json]
-                )
-            self.assertEqual(0, server.stop())
+                assert [todo["title"] for todo in server.request("GET", "/api/v1/todos").json] == ["x"]
+            assert server.stop() == 0
 
     def test_each_worker_is_pinned_to_its_core(self) -> None:
         cores = os.sched_getaffinity(0)
@@ -231,8 +227,8 @@ class TestProcesses(unittest.TestCase):
         with Server(TODO_WORKERS=str(len(cores) + 1)) as server:
             wait_until(lambda: len(server.workers) == len(cores) + 1)
             for _ in range(8):
-                self.assertEqual(200, server.request("GET", HEALTH).status)
-            self.assertEqual([cores] * (len(cores) + 1), used_by(server))
+                assert server.request("GET", HEALTH).status == 200
+            assert [cores] * (len(cores) + 1) == used_by(server)
 
     def test_workers_end_with_the_main_process(self) -> None:
         with Server(TODO_WORKERS="2") as server:

@@ -5,8 +5,7 @@ import os
 import socket
 import sqlite3
 import time
-import unittest
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -28,14 +27,10 @@ DESCRIPTION = "😀" * 120
 LENGTH = TODOS * len(DESCRIPTION.encode())
 
 
-@unittest.skipUnless(Path("/proc/self/statm").exists(), "Memory and connections are read from /proc.")
-class TestStreaming(unittest.TestCase):
-    server: Server
-
-    @classmethod
-    def setUpClass(cls) -> None:
-        cls.server = cls.enterClassContext(Server(TODO_WORKERS=str(WORKERS)))
-        with closing(sqlite3.connect(cls.server.database)) as shell, shell:
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server(TODO_WORKERS=str(WORKERS)) as running:
+        with closing(sqlite3.connect(running.database)) as shell, shell:
             numbers = (
                 "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)"
             )
@@ -44,7 +39,17 @@ class TestStreaming(unittest.TestCase):
                 (TODOS, DESCRIPTION),
             )
         for _ in range(5 * WORKERS):
-            cls.server.request("GET", f"{PATH}?limit=1000")
+            running.request("GET", f"{PATH}?limit=1000")
+        yield running
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/statm").exists(), reason="Memory and connections are read from /proc."
+)
+class TestStreaming:
+    @pytest.fixture(autouse=True)
+    def _use_server(self, server: Server) -> None:
+        self.server = server
 
     def test_slow_reader_leaves_memory_flat(self) -> None:
         before = peak = self.memory()
@@ -58,22 +63,22 @@ class TestStreaming(unittest.TestCase):
                     time.sleep(0.05)
                     peak = max(peak, self.memory())
                 length += len(received)
-        self.assertGreater(length, LENGTH)
-        self.assertIn(f'"id":{TODOS},'.encode(), end)
-        self.assertLess(peak - before, MAX_GROWTH)
+        assert length > LENGTH
+        assert f'"id":{TODOS},'.encode() in end
+        assert peak - before < MAX_GROWTH
 
     def test_every_todo_arrives_once(self) -> None:
         with closing(HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)) as connection:
             connection.request("GET", f"{PATH}?sort=-deadline_at,title")
             ids = [todo["id"] for todo in json.load(connection.getresponse())]
-        self.assertEqual(list(range(TODOS, 0, -1)), ids)
+        assert list(range(TODOS, 0, -1)) == ids
 
     def test_stalled_readers_block_no_other_client(self) -> None:
         with ExitStack() as clients:
             for _ in range(4 * WORKERS):
                 clients.enter_context(closing(self.begin_to_read()))
             for _ in range(4 * WORKERS):
-                self.assertEqual(200, self.server.request("GET", f"{PATH}?limit=1").status)
+                assert self.server.request("GET", f"{PATH}?limit=1").status == 200
 
     def test_disconnected_readers_free_their_resources(self) -> None:
         readings = [self.sockets()]
@@ -87,13 +92,13 @@ class TestStreaming(unittest.TestCase):
                     clients.enter_context(closing(self.begin_to_read()))
                 self.eventually(lambda: self.sockets() == idle + 4 * WORKERS)
             self.eventually(lambda: self.sockets() == idle)
-            self.assertEqual(200, self.server.request("GET", f"{PATH}?limit=1").status)
+            assert self.server.request("GET", f"{PATH}?limit=1").status == 200
 
     def begin_to_read(self) -> socket.socket:
         """Ask for the list and read its first bytes."""
         client = socket.create_connection(("127.0.0.1", self.server.port), PATIENCE)
         client.sendall(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-        self.assertTrue(client.recv(1000).startswith(b"HTTP/1.1 200"))
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
         return client
 
     def memory(self) -> int:
@@ -113,5 +118,5 @@ class TestStreaming(unittest.TestCase):
     def eventually(self, holds: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not holds():
-            self.assertLess(time.monotonic(), deadline)
+            assert time.monotonic() < deadline
             time.sleep(0.01)

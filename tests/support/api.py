@@ -1,14 +1,15 @@
 """The API in this process: an app on a database in memory, and what every error answer must be."""
 
 import os
+import re
 from functools import lru_cache
 from typing import Any, ClassVar
 
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.base import TodoTest
 from tests.support import database_server
+from tests.support.cases import Prepared
 from todo import create_app, database
 
 TODOS = "/api/v1/todos"
@@ -37,12 +38,12 @@ def _keep(**settings: Any) -> Flask:
     return empty_app(**settings)
 
 
-class SharedAppTest(TodoTest):
+class SharedAppTest(Prepared):
     """A test that changes nothing of its app, which has the settings of its class."""
 
     SETTINGS: ClassVar[dict[str, Any]] = {}
 
-    def setUp(self) -> None:
+    def setup_method(self) -> None:
         self.app = shared_app(**self.SETTINGS)
         self.client = self.app.test_client()
 
@@ -52,35 +53,35 @@ class ApiTest(SharedAppTest):
 
     def create(self, **members: Any) -> dict[str, Any]:
         response = self.client.post(TODOS, json={"title": "Buy milk", **members})
-        self.assertEqual(201, response.status_code, response.text)
+        assert response.status_code == 201, response.text
         todo: dict[str, Any] = response.get_json()
         return todo
 
     def read_all(self, query: str = "") -> list[dict[str, Any]]:
         response = self.client.get(f"{TODOS}?{query}")
-        self.assertEqual(200, response.status_code, response.text)
+        assert response.status_code == 200, response.text
         todos: list[dict[str, Any]] = response.get_json()
         return todos
 
     def assertProblem(self, status: int, response: TestResponse) -> dict[str, Any]:
         """Check all that RFC 9457 and the contract say of an error answer; return its body."""
-        self.assertEqual(status, response.status_code, response.text)
-        self.assertEqual("application/problem+json", response.content_type)
+        assert status == response.status_code, response.text
+        assert response.content_type == "application/problem+json"
         problem: dict[str, Any] = response.get_json()
-        self.assertEqual(MEMBERS_OF_A_PROBLEM, list(problem))
-        self.assertRegex(problem["type"], r"^/problems/[a-z]+(-[a-z]+)*$")
-        self.assertEqual(status, problem["status"])
-        self.assertTrue(problem["title"])
-        self.assertTrue(problem["detail"])
-        self.assertEqual(problem["detail"], problem["error"])
-        self.assertEqual(response.headers["X-Request-ID"], problem["request_id"])
+        assert list(problem) == MEMBERS_OF_A_PROBLEM
+        assert re.search(r"^/problems/[a-z]+(-[a-z]+)*$", problem["type"])
+        assert status == problem["status"]
+        assert problem["title"]
+        assert problem["detail"]
+        assert problem["detail"] == problem["error"]
+        assert response.headers["X-Request-ID"] == problem["request_id"]
         for fault in problem["errors"]:
-            self.assertTrue(fault["detail"])
-            self.assertIn(set(fault) - {"detail"}, ({"pointer"}, {"parameter"}, set()))
+            assert fault["detail"]
+            assert set(fault) - {"detail"} in ({"pointer"}, {"parameter"}, set())
         return problem
 
     def assertFaults(self, kind: str, expected: list[str], response: TestResponse) -> None:
         """Check that the response is a 400 whose `errors` name by `kind` what is at fault, all of it."""
         problem = self.assertProblem(400, response)
-        self.assertEqual("/problems/validation", problem["type"])
-        self.assertEqual(sorted(expected), sorted(fault[kind] for fault in problem["errors"]))
+        assert problem["type"] == "/problems/validation"
+        assert sorted(expected) == sorted(fault[kind] for fault in problem["errors"])

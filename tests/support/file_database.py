@@ -1,7 +1,6 @@
 """An app on a SQLite file, and a shell on the same file."""
 
 import sqlite3
-import unittest
 from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -10,16 +9,17 @@ from typing import Any
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.support.cases import Prepared
 from todo import create_app
 
 
-class FileDatabaseTest(unittest.TestCase):
+class FileDatabaseTest(Prepared):
     """A folder for each test; `start` makes the app, `self.client` asks it, `self.shell` is behind it."""
 
     client: FlaskClient
 
-    def setUp(self) -> None:
-        self.folder = Path(self.enterContext(TemporaryDirectory()))
+    def setup_method(self) -> None:
+        self.folder = Path(self.stack.enter_context(TemporaryDirectory()))
         self.path = self.folder / "db.sqlite"
 
     def start(self, **settings: Any) -> Flask:
@@ -30,10 +30,10 @@ class FileDatabaseTest(unittest.TestCase):
 
     def shell(self) -> sqlite3.Connection:
         """Open the file as the sqlite3 shell does: no settings of the service, each statement a commit."""
-        return self.enterContext(closing(sqlite3.connect(self.path, isolation_level=None)))
+        return self.stack.enter_context(closing(sqlite3.connect(self.path, isolation_level=None)))
 
     def titles(self) -> list[str]:
         """List the titles that the service serves."""
         answer = self.client.get("/api/v1/todos")
-        self.assertEqual(200, answer.status_code, answer.json)
+        assert answer.status_code == 200, answer.json
         return [todo["title"] for todo in answer.get_json()]

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import time
-import unittest
 from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
@@ -19,6 +18,7 @@ import pytest
 import yaml  # type: ignore[import-untyped]
 
 from tests.support.api import TODOS
+from tests.support.cases import Prepared
 from tests.support.nginx import PROGRAM, nginx
 from tests.support.server import PATIENCE, ROOT, environment, free_port
 from tests.support.sizes import soak_only
@@ -109,7 +109,7 @@ def test_pre_commit_runs_tools_of_the_project() -> None:
     assert {hook["entry"].split()[0] for hook in repository["hooks"]} == {".venv/bin/ruff", ".venv/bin/mypy"}
 
 
-class TestDockerfile(unittest.TestCase):
+class TestDockerfile(Prepared):
     def test_dockerfile_copies_only_sent_files(self) -> None:
         sent = {
             line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")
@@ -118,17 +118,17 @@ class TestDockerfile(unittest.TestCase):
         for word, rest in instructions():
             if word == "COPY" and "--from" not in rest:
                 taken.update(rest.split()[:-1])
-        self.assertEqual(sent, taken)
+        assert sent == taken
         for name in sent:
-            self.assertTrue((ROOT / name).exists(), name)
+            assert (ROOT / name).exists(), name
 
     def test_dockerfile_does_not_run_as_root(self) -> None:
-        self.assertRegex(dict(instructions())["USER"], r"^[1-9]\d*:[1-9]\d*$")
+        assert re.search(r"^[1-9]\d*:[1-9]\d*$", dict(instructions())["USER"])
 
     @soak_only
     @pytest.mark.soak
     def test_dockerfile_commands_work(self) -> None:
-        folder = self.enterContext(TemporaryDirectory())
+        folder = self.stack.enter_context(TemporaryDirectory())
         app = Path(folder) / "app"
         build = Path(folder) / "build"
         python = str(Path(sys.executable).parent)
@@ -139,7 +139,7 @@ class TestDockerfile(unittest.TestCase):
             if word == "FROM" and app.exists():
                 app.rename(build)
             elif word == "WORKDIR":
-                self.assertEqual(str(app), rest)
+                assert str(app) == rest
                 app.mkdir()
             elif word == "COPY":
                 self.copy(rest, app, build)
@@ -151,7 +151,7 @@ class TestDockerfile(unittest.TestCase):
                 done = subprocess.run(
                     ["sh", "-c", rest], cwd=app, env=variables, capture_output=True, text=True, check=False
                 )
-                self.assertEqual(0, done.returncode, f"{rest}\n{done.stdout}{done.stderr}")
+                assert done.returncode == 0, f"{rest}\n{done.stdout}{done.stderr}"
         # A virtual environment finds its files by the place where it was made.
         self.serve(app, variables)
 
@@ -174,12 +174,12 @@ class TestDockerfile(unittest.TestCase):
         refused = subprocess.run(
             command, cwd=app, env=variables, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
-        self.assertIn("TODO_REQUIRE_TOKEN=true", refused.stderr)
-        self.assertEqual(1, refused.returncode)
+        assert "TODO_REQUIRE_TOKEN=true" in refused.stderr
+        assert refused.returncode == 1
         port = free_port()
         # Tests listen on no other address than this machine's own.
         variables |= {"TODO_HOST": "127.0.0.1", "TODO_PORT": str(port), "TODO_REQUIRE_TOKEN": "true"}
-        self.assertEqual(1, check.count(":6400/"))
+        assert check.count(":6400/") == 1
         check = json.loads(check.replace(":6400/", f":{port}/"))
 
         def is_well() -> bool:
@@ -187,22 +187,22 @@ class TestDockerfile(unittest.TestCase):
                 check, cwd=app, env=variables, capture_output=True, timeout=PATIENCE, check=False
             ).returncode
 
-        self.assertFalse(is_well())
+        assert not is_well()
         with (app / "log").open("wb") as log:
             process = subprocess.Popen(command, cwd=app, env=variables, stdout=log, stderr=log)
         try:
             deadline = time.monotonic() + PATIENCE
             while not is_well():
-                self.assertIsNone(process.poll(), (app / "log").read_text())
-                self.assertLess(time.monotonic(), deadline)
+                assert process.poll() is None, (app / "log").read_text()
+                assert time.monotonic() < deadline
         finally:
             process.terminate()
-            self.assertEqual(0, process.wait(PATIENCE))
-        self.assertTrue((app / "instance/db.sqlite").is_file())
+            assert process.wait(PATIENCE) == 0
+        assert (app / "instance/db.sqlite").is_file()
 
 
-@unittest.skipUnless(PROGRAM, "there is no nginx")
-class TestNginx(unittest.TestCase):
+@pytest.mark.skipif(not PROGRAM, reason="there is no nginx")
+class TestNginx(Prepared):
     def test_nginx_errors_are_problems(self) -> None:
         with nginx(free_port(), free_port()) as port:
             for method, path, body, headers, status in (
@@ -214,16 +214,15 @@ class TestNginx(unittest.TestCase):
                 ("GET", "/metrics", b"", {}, 404),
                 ("GET", "/readyz", b"", {"X-Request-ID": "mine"}, 404),
             ):
-                with self.subTest(method, path=path, headers=headers):
-                    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-                    self.addCleanup(connection.close)
-                    connection.request(method, path, body, headers)
-                    answer = connection.getresponse()
-                    problem = json.load(answer)
-                    self.assertEqual((status, status), (answer.status, problem["status"]))
-                    self.assertEqual("application/problem+json", answer.headers["Content-Type"])
-                    self.assertEqual("5" if status == 503 else None, answer.headers["Retry-After"])
-                    self.assertEqual(problem["detail"], problem["error"])
-                    self.assertEqual([problem["request_id"]], answer.headers.get_all("X-Request-ID"))
-                    if headers.get("X-Request-ID") == "mine":
-                        self.assertEqual("mine", problem["request_id"])
+                connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+                self.stack.callback(connection.close)
+                connection.request(method, path, body, headers)
+                answer = connection.getresponse()
+                problem = json.load(answer)
+                assert (status, status) == (answer.status, problem["status"])
+                assert answer.headers["Content-Type"] == "application/problem+json"
+                assert ("5" if status == 503 else None) == answer.headers["Retry-After"]
+                assert problem["detail"] == problem["error"]
+                assert [problem["request_id"]] == answer.headers.get_all("X-Request-ID")
+                if headers.get("X-Request-ID") == "mine":
+                    assert problem["request_id"] == "mine"

@@ -1,12 +1,12 @@
 import re
 import shutil
 import subprocess
-import unittest
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
 
+from tests.support.cases import Prepared
 from tests.support.server import PATIENCE, ROOT, Server, environment
 
 pytestmark = pytest.mark.server
@@ -17,17 +17,16 @@ ENDPOINTS = (ROOT / "endpoints.http").read_text()
 ADDRESS = "http://localhost:6400"
 
 
-class TestEndpoints(unittest.TestCase):
+class TestEndpoints(Prepared):
     def test_every_request_has_an_expectation(self) -> None:
         for request in ENDPOINTS.split("\n### ")[1:]:
-            with self.subTest(request=request.splitlines()[0]):
-                self.assertRegex(request, r"\n# @expect [1-5][0-9]{2}\b")
+            assert re.search(r"\n# @expect [1-5][0-9]{2}\b", request)
 
-    @unittest.skipUnless(shutil.which("npx"), "httpyac takes npx, which comes with Node.js")
+    @pytest.mark.skipif(not shutil.which("npx"), reason="httpyac takes npx, which comes with Node.js")
     def test_every_response_meets_its_expectation(self) -> None:
-        folder = Path(self.enterContext(TemporaryDirectory()))
+        folder = Path(self.stack.enter_context(TemporaryDirectory()))
         shutil.copy(ROOT / "Pipfile.lock", folder)  # the body that is too large
-        server = self.enterContext(Server())
+        server = self.stack.enter_context(Server())
         (folder / "endpoints.http").write_text(ENDPOINTS.replace(ADDRESS, server.url))
         process = subprocess.run(
             (*HTTPYAC, "send", "endpoints.http", "--all", "--output", "none", "--output-failed", "exchange"),
@@ -39,7 +38,7 @@ class TestEndpoints(unittest.TestCase):
             check=False,
         )
         if "ENOTCACHED" in process.stderr:
-            self.skipTest("httpyac is not there: `npx --yes httpyac --version` fetches it")
+            pytest.skip("httpyac is not there: `npx --yes httpyac --version` fetches it")
         requests = len(re.findall(r"(?m)^### ", ENDPOINTS))
-        self.assertEqual(0, process.returncode, process.stdout + process.stderr)
-        self.assertIn(f"{requests} requests processed ({requests} succeeded)", process.stdout)
+        assert process.returncode == 0, process.stdout + process.stderr
+        assert f"{requests} requests processed ({requests} succeeded)" in process.stdout
