@@ -36,4 +36,21 @@ def describe(connection: Connection) -> list[str]:
             (_, statement) = connection.exec_driver_sql(f"SHOW CREATE TABLE {table}").one()
             lines = re.sub(r" AUTO_INCREMENT=\d+", "", statement).splitlines()
             rows += [(table, line.rstrip(",")) for line in lines]
+    if name == "sqlite":
+        rows = [(*row[:3], part) for row in rows for part in _parts(row[1], row[3])]
     return sorted(" ".join(str(tuple(row)).replace("\\n", " ").split()) for row in rows)
+
+
+def _parts(kind: str, sql: str | None) -> list[str | None]:
+    """Split a table into its columns and constraints, because ALTER TABLE adds them in another order."""
+    if kind != "table" or sql is None:
+        return [sql]
+    parts, depth = [""], 0
+    # ADD COLUMN has the constraint behind its column.
+    for character in sql[sql.index("(") + 1 : sql.rindex(")")].replace(" CONSTRAINT ", ", CONSTRAINT "):
+        depth += (character == "(") - (character == ")")
+        if character == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
