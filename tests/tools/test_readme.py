@@ -26,7 +26,7 @@ PAGES = sorted((*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")))
 DOCUMENT = "/api/v1/openapi.json"
 ADDRESS = "http://localhost:6400"
 BLOCKS = re.findall(r"(?ms)^```(\w+)\n(.*?)^```$", README)
-MAX_WORDS = 700  # in about four minutes
+MAX_WORDS = 4 * 160  # read aloud in four minutes
 
 # Parts of the output that differ in each run, and their replacement before outputs are compared.
 VOLATILE = (
