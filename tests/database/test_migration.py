@@ -231,7 +231,10 @@ class TestVersions(FileDatabaseTest):
         later = self.folder / "later"
         shutil.copytree(ROOT / "todo", later / "todo", ignore=shutil.ignore_patterns("__pycache__"))
         model = later / "todo/models/imported_uid.py"
-        model.write_text(model.read_text() + "    note: Mapped[str | None] = mapped_column(text_of(9))\n")
+        column = "    note: Mapped[str | None] = mapped_column(text_of(9))\n"
+        model.write_text(
+            model.read_text().replace("    todo_id: Mapped[int]", f"{column}    todo_id: Mapped[int]")
+        )
 
         def flask(*arguments: str) -> subprocess.CompletedProcess[str]:
             return subprocess.run(
@@ -245,8 +248,8 @@ class TestVersions(FileDatabaseTest):
             )
 
         done = flask("db", "revision", "Add a note")
-        (written,) = (later / "todo/migrations/versions").glob("v0002*.py")
-        assert (written.name, done.stderr) == ("v0002_add_a_note.py", "")
+        (written,) = (later / "todo/migrations/versions").glob("*_add_a_note.py")
+        assert (written.name, done.stderr) == ("v0003_add_a_note.py", "")
         refused = flask("token", "list")
         assert refused.returncode == 1
         assert re.search(r"\AError: [^\n]*Run flask --app todo db upgrade\.\n\Z", refused.stderr)

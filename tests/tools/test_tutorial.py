@@ -23,9 +23,8 @@ TODOS = "/api/v1/todos"
 TESTS = (
     "tests/api/test_priority.py",
     "tests/test_todo.py",
-    "tests/api/test_openapi.py",
+    "tests/api/test_openapi_document.py",
     "tests/database/test_migration.py::TestVersions::test_migrations_create_the_schema_of_the_models",
-    "tests/database/test_backup_identity.py",
     "tests/tools/test_readme.py::TestReadme::test_readme_has_every_member_and_list_parameter",
 )
 
