@@ -1,6 +1,7 @@
 """The pages in docs/: tests, files and sections that they name exist."""
 
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,30 @@ def test_every_path_in_a_page_exists(page: Path) -> None:
     text = re.sub(r"(?m)^The new file `.*", "", page.read_text())  # a step of the tutorial
     paths = re.findall(r"`((?:todo|tests|docs|deploy|bench)/[\w/.-]+)", text)
     assert not [path for path in paths if not (PROJECT / path).exists()]
+
+
+def test_map_of_the_code_names_every_part() -> None:
+    page = (PROJECT / "CONTRIBUTING.md").read_text()
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=PROJECT, capture_output=True, text=True, check=False
+    ).stdout
+    paths = [Path(line) for line in listed.splitlines()]
+    parts = {
+        f"{path.parts[0]}/" for path in paths if len(path.parts) > 1 and not path.parts[0].startswith(".")
+    }
+    parts |= {
+        f"todo/{path.parts[1]}{'/' if len(path.parts) > 2 else ''}"
+        for path in paths
+        if path.parts[0] == "todo"
+    }
+    assert not [part for part in sorted(parts) if not re.search(rf"(?m)(?:^ +|, |; ){re.escape(part)}", page)]
+
+
+def test_map_of_the_tests_names_every_file() -> None:
+    page = (PROJECT / "CONTRIBUTING.md").read_text()
+    tree = page[page.index("    tests\n") :]
+    for folder in ("api", "database", "formats", "page", "server", "tools"):
+        named = re.search(rf"├── {folder} .*\n((?:    │ .*\n)*)", tree)
+        assert named is not None
+        files = sorted(path.stem[5:] for path in (PROJECT / "tests" / folder).glob("test_*.py"))
+        assert named[1].replace("│", "").split() == files, folder
