@@ -40,19 +40,20 @@ SLOWEST = 10  # combinations of a filter and a sort order
 HEAD = """\
 # Performance
 
-The service keeps responses in memory on SQLite, so this page measures each read twice:
-
-- A **repeated read** comes from the response cache. It is on by default (`TODO_RESPONSE_CACHE`).
-- A **first read** does all the work. It is measured with the cache off (`TODO_RESPONSE_CACHE=0`).
-
-Cached: each response to GET or HEAD with an `ETag`, which is a todo or a page of a list with `limit`, until
-anything commits to the database. Not cached: lists without `limit`, `window` and `overdue`, which depend on
-the time, errors, writes, and everything on PostgreSQL and MariaDB or with a rate limit. The peers have no
-cache. First reads compare the code, and repeated reads compare what clients get.
-
     make bench
 
-writes this page and its charts. It needs wrk and Node.js. To measure a part of it, use for example
+On SQLite, each worker caches responses in memory:
+
+- **Cached**, until anything commits to the database: a todo, and a page of a list with `limit`.
+- **Not cached**: lists without `limit`, the filters `window` and `overdue`, which depend on the time, errors,
+  and writes. With a rate limit, or on PostgreSQL or MariaDB, nothing is cached. The peers have no cache.
+
+So this page measures each read twice. A **repeated read** comes from the cache, which is on by default
+(`TODO_RESPONSE_CACHE`). It shows the speed that clients see. A **first read** is measured with the cache off
+(`TODO_RESPONSE_CACHE=0`). It compares the code.
+
+`make bench` writes this page and its charts. It needs wrk and Node.js. To measure a part of it, use for
+example
 
     make bench BENCH="--peers flask,express --operations get_one --seconds 2 --rounds 1"
 
