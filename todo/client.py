@@ -1,6 +1,6 @@
 """The command line for people: `todo --help`.
 
-It needs the standard library alone, so that it starts quickly and runs on any machine. Exit status:
+It uses only the standard library, so that it starts quickly and runs on any machine. Exit status:
 
 0  success
 1  the service refused the request, or the output cannot be written
@@ -68,7 +68,7 @@ class Failure(Exception):  # not every failure is an error
 
 
 class Response(NamedTuple):
-    """A response of the service, whatever its status."""
+    """A response of the service, with any status."""
 
     status: int
     headers: "Message"
@@ -84,9 +84,7 @@ class Response(NamedTuple):
             return value
         detail = _explain(value) if isinstance(value, dict) and self.status >= 400 else None
         status = UNREACHABLE if self.status in _BUSY else _EXIT_STATUS.get(self.status, REFUSED)
-        message = (
-            detail or f"Unexpected response {self.status}. Check that the URL is that of a todo service."
-        )
+        message = detail or f"Unexpected response {self.status}. Check that a todo service runs at the URL."
         raise Failure(subject + message, status)
 
 
@@ -100,7 +98,7 @@ _OPTIONS = {
 
 
 def _explain(problem: Json) -> str | None:
-    """Return the details of a problem, with the names of our options in place of the API's."""
+    """Return the details of a problem, with the names of options instead of parameters and members."""
     errors = [error for error in problem.get("errors") or [] if isinstance(error, dict)]
     for error in errors:
         name = error.get("parameter") or str(error.get("pointer", "")).removeprefix("#/")
@@ -167,7 +165,7 @@ class Service:
         return self._write("DELETE", todo_id, None)
 
     def restore(self, todo_id: int) -> Json:
-        """Bring a deleted todo back. Repeating the request is harmless."""
+        """Restore a deleted todo. The request is safe to repeat."""
         response = self.send("POST", f"{TODOS}/{todo_id}/restore", repeatable=True)
         todo: Json = response.json(subject=f"Todo {todo_id}: ")
         return todo
@@ -182,8 +180,8 @@ class Service:
         name = re.search(rb"^TZID:(.*?)\r?$", response.body, re.MULTILINE)
         try:
             return datetime.now(ZoneInfo(name[1].decode()) if name else UTC).replace(tzinfo=None)
-        except (ZoneInfoNotFoundError, ValueError):  # this machine has no such zone
-            return datetime.now()  # noqa: DTZ005 - the best that is known here
+        except (ZoneInfoNotFoundError, ValueError):  # this machine does not know the zone
+            return datetime.now()  # noqa: DTZ005 - the local time of this machine is the best guess
 
     def _write(self, method: str, todo_id: int, body: Json | None) -> Json:
         _, tag = self.read(todo_id)
@@ -200,7 +198,7 @@ class Service:
         *,
         repeatable: bool = False,
     ) -> Response:
-        """Send a request. Retry, after growing pauses, if that cannot carry it out twice."""
+        """Send a request. Retry with growing pauses if the request is safe to repeat."""
         from http.client import HTTPException
         from urllib.request import Request
 
@@ -229,7 +227,7 @@ class Service:
         reason = getattr(reason, "strerror", None) or reason
         if _is_unsent(error):
             return Failure(f"Cannot reach {self._url}: {reason}.", UNREACHABLE)
-        unknown = "" if repeatable else " The change may be stored or not: check before you try again."
+        unknown = "" if repeatable else " The change may have been stored. Check before you try again."
         return Failure(f"No response from {self._url}: {reason}.{unknown}", UNREACHABLE)
 
 
@@ -257,21 +255,21 @@ def _is_unsent(error: Exception) -> bool:
 
 
 def strong_tag(tag: str | None) -> str:
-    """Return the strong form of the service's tag, which is hexadecimal; `*` if there is none.
+    """Return the strong form of an entity tag of the service, or `*` if the tag is missing.
 
-    Proxies that compress weaken tags: nginx writes W/"1f", Apache "1f-gzip". The service compares strongly.
+    Proxies that compress change the tag: nginx writes W/"1f", Apache "1f-gzip". The service expects "1f".
     """
     ours = re.match('(?:W/)?"([0-9a-f]+)', tag or "")
     return f'"{ours[1]}"' if ours else tag or "*"
 
 
 def parse_due(text: str, now: Callable[[], datetime]) -> str:
-    """Return a deadline for the service: `tomorrow`, `fri 9:00`, `+3d`, `18:00`, or an ISO time.
+    """Parse `tomorrow`, `fri 9:00`, `+3d`, `18:00` or an ISO time into a deadline for the service.
 
     A day without a time means the end of that day. `now` returns the service's local time.
     """
     words = " ".join(text.split())
-    if at := _TIME.fullmatch(words):  # the next moment at which clocks show it
+    if at := _TIME.fullmatch(words):  # today or tomorrow
         current = now()
         due = datetime.fromisoformat(f"{current.date()}T{_clock(at)}")
         return (due if due > current else due + timedelta(days=1)).isoformat()
@@ -317,7 +315,7 @@ def _plain(text: str) -> str:
 
 
 def format_due(deadline_at: str | None) -> str:
-    """Return a deadline as `--due` accepts it; the day alone for the end of a day."""
+    """Format a deadline as `--due` accepts it. Omit the time at the end of a day."""
     text = (deadline_at or "").removesuffix(END_OF_DAY)
     return _plain(text).replace("T", " ").removesuffix(":00")
 
@@ -453,7 +451,7 @@ def list_todos(service: Service, options: Namespace) -> int:
 
 
 def list_deleted(service: Service, options: Namespace) -> int:
-    """List the latest deletions, which `todo restore` brings back."""
+    """List deleted todos, latest deletion first. `todo restore` restores them."""
     pages = service.pages({}, options.limit or PAGE, f"{TODOS}/deleted")
     _print_pages(pages, options.json, "", "No deleted todos.")
     return 0
@@ -474,7 +472,7 @@ def _print_pages(pages: Iterator[list[Json]], as_json: bool, overdue_until: str,
 
 
 def show(service: Service, options: Namespace) -> int:
-    """Show a todo with everything that is known about it."""
+    """Show all members of a todo."""
     todo, _ = service.read(options.id)
     if options.json:
         _print_json(todo)
@@ -489,7 +487,7 @@ def show(service: Service, options: Namespace) -> int:
 
 
 def edit(service: Service, options: Namespace) -> int:
-    """Change a todo. Members without an option keep their value."""
+    """Change a todo. Members without an option keep their values."""
     changes: Json = {
         "title": options.title,
         "description": options.description,
@@ -518,7 +516,7 @@ def edit(service: Service, options: Namespace) -> int:
 def _for_each(
     verb: str, note: str, work: Callable[[Service, int], Json], service: Service, options: Namespace
 ) -> int:
-    """Do `work` for each id. Report a failure and go on, unless the service is unreachable."""
+    """Call `work` for each id. Report a failure and continue, unless the service is unreachable."""
     status = 0
     for todo_id in options.ids:
         try:
@@ -534,7 +532,7 @@ def _for_each(
 
 
 def complete(service: Service, arguments: Sequence[str]) -> int:
-    """Print the candidates for the last argument, each with its meaning after a tab."""
+    """Print the completions of the last argument, each with its description after a tab."""
     *words, begun = arguments or [""]
     name = next((word for word in words if word in COMMANDS), None)
     found: Iterable[tuple[str, str]]
@@ -588,7 +586,7 @@ def remove(service: Service, options: Namespace) -> int:
 
 
 def restore(service: Service, options: Namespace) -> int:
-    """Bring deleted todos back, with their ids and times."""
+    """Restore deleted todos with their ids and times."""
     return _for_each("Restored", "", Service.restore, service, options)
 
 
@@ -616,7 +614,7 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-_positive.__name__ = "positive number"  # the parser's messages name it
+_positive.__name__ = "positive number"  # appears in the parser's messages
 
 _LISTS = ("", "list")  # the empty name stands for no command
 _EVERY = (*COMMANDS, "")
@@ -630,9 +628,9 @@ def _set(name: str, value: object) -> Json:
 
 _WHEN: Json = {"metavar": "WHEN"}
 _WORDS: Json = {"metavar": "TEXT"}
-# The commands that have it, the option or argument, its help, and what else argparse needs.
+# For each option or argument: its commands, its name, its help, and more arguments of add_argument().
 ARGUMENTS: tuple[tuple[Sequence[str], str, str | None, Json], ...] = (
-    (("add",), "words", "The title. It needs no quotes.", {"nargs": "+", "metavar": "TITLE"}),
+    (("add",), "words", "Title of the todo. Quotes are not needed.", {"nargs": "+", "metavar": "TITLE"}),
     (("done", "rm", "restore"), "ids", None, {"type": _positive, "nargs": "+", "metavar": "ID"}),
     (("edit", "show"), "id", None, {"type": _positive, "metavar": "ID"}),
     (("completion",), "shell", None, {"choices": [*_COMPLETIONS]}),
@@ -645,16 +643,21 @@ ARGUMENTS: tuple[tuple[Sequence[str], str, str | None, Json], ...] = (
     (_LISTS, "--sort", "Such as -updated_at,title (default: %(default)s).", {"default": "deadline_at"}),
     ((*_LISTS, "deleted"), "--limit", "Maximum number of todos.", {"type": _positive, "metavar": "N"}),
     (("edit",), "--title", None, _WORDS),
-    (("add",), "--description", "More about it.", _WORDS),
-    (("edit",), "--description", 'More about it; "" removes it.', _WORDS),
-    (("add",), "--due", f"Deadline: {_DUE_FORMS}. A day alone means its end.", _WHEN),
-    (("edit",), "--due", f'Deadline: {_DUE_FORMS}. A day alone means its end; "" removes it.', _WHEN),
-    (("add",), "--done", "Add it as completed.", _FLAG),
-    (("edit",), "--done", "Mark it as completed.", _set("completed", True)),
-    (("edit",), "--open", "Mark it as open.", _set("completed", False)),
+    (("add",), "--description", "Description of the todo.", _WORDS),
+    (("edit",), "--description", 'Description of the todo. "" removes the description.', _WORDS),
+    (("add",), "--due", f"Deadline: {_DUE_FORMS}. A day alone means the end of the day.", _WHEN),
+    (
+        ("edit",),
+        "--due",
+        f'Deadline: {_DUE_FORMS}. A day alone means the end of the day. "" removes the deadline.',
+        _WHEN,
+    ),
+    (("add",), "--done", "Add the todo as completed.", _FLAG),
+    (("edit",), "--done", "Mark the todo as completed.", _set("completed", True)),
+    (("edit",), "--open", "Mark the todo as open.", _set("completed", False)),
     (_WITH_JSON, "--json", "Print JSON, for scripts.", _FLAG),
-    (_EVERY, "--url", f"URL of the service (default: TODOS_URL, the file's, or {DEFAULT_URL}).", {}),
-    (_EVERY, "--token", "Token, if the service requires one (default: TODOS_TOKEN or the file's).", {}),
+    (_EVERY, "--url", f"URL of the service (default: TODOS_URL, the file, or {DEFAULT_URL}).", {}),
+    (_EVERY, "--token", "Token, if the service requires one (default: TODOS_TOKEN, or the file).", {}),
     (_EVERY, "--help", "Show this help.", {"action": "help"}),
     (("",), "--version", "Show the version.", {"action": "version", "version": f"todo {VERSION}"}),
     (("",), "command", SUPPRESS, {"nargs": "?", "choices": [*COMMANDS, "_complete"], "metavar": "COMMAND"}),
@@ -669,9 +672,10 @@ def _parser(name: str) -> ArgumentParser:
     else:
         commands = (f"\n  {name:10}  {_summary(work)}" for name, work in COMMANDS.items())
         description = (
-            f"Your todos, on the command line. Without a command: todo list.\n\ncommands:{''.join(commands)}"
+            "List and change todos on the command line. Without a command: todo list.\n\n"
+            f"commands:{''.join(commands)}"
         )
-        epilog = f"{_configuration_file()} can set url and token.\n\nExit status:\n{_EXIT_STATUSES}"
+        epilog = f"The file {_configuration_file()} can set url and token.\n\nExit status:\n{_EXIT_STATUSES}"
     parser = _Parser(
         f"todo {name}".rstrip(), description=description, epilog=epilog, add_help=False, allow_abbrev=False
     )
@@ -695,7 +699,7 @@ def _configuration_file() -> Path:
 
 
 def _configuration() -> dict[str, str]:
-    """Return the settings of the configuration file; none if there is no file."""
+    """Return the settings of the configuration file, or no settings if the file does not exist."""
     path = _configuration_file()
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -716,9 +720,9 @@ def _configuration() -> dict[str, str]:
 
 
 def _service(options: Namespace) -> Service:
-    """Return the service that the options, the environment or the file name, in this order.
+    """Return the service of the options, the environment or the file, in this order.
 
-    The token of the file belongs to the URL of the file, and no other service gets it.
+    The token of the file is sent only to the URL of the file.
     """
     file = _configuration()
     own = file.get("url") or DEFAULT_URL
@@ -731,7 +735,7 @@ _WITH_VALUE = {flag for _, flag, _, more in ARGUMENTS if flag.startswith("-") an
 
 
 def _join_values(arguments: Sequence[str]) -> list[str]:
-    """Join `--sort -title`, which argparse refuses, and the two words of `--due fri 18:00`."""
+    """Join `--sort -title`, which argparse rejects, and the two words of `--due fri 18:00`."""
     joined: list[str] = []
     for argument in arguments:
         last = joined[-1] if joined and "--" not in joined else ""
@@ -752,7 +756,7 @@ def _run(arguments: Sequence[str]) -> int:
     if options.command:
         common = Namespace(url=options.url, token=options.token)
         parser = _parser(name)
-        # In Python 3.11, the other method does not know that `--` ends the options.
+        # In Python 3.11, parse_intermixed_args does not know that `--` ends the options.
         parse = parser.parse_args if "--" in options.arguments else parser.parse_intermixed_args
         options = parse(options.arguments, common)
     return COMMANDS[name](_service(options), options)
@@ -761,12 +765,12 @@ def _run(arguments: Sequence[str]) -> int:
 def _print_error(error: object) -> None:
     try:
         print(f"Error: {error}", file=sys.stderr)
-    except OSError:  # the exit status remains
+    except OSError:  # the exit status still reports the failure
         _discard(sys.stderr)
 
 
 def _discard(stream: Any) -> None:
-    """Send the rest of a broken stream to nowhere, or the interpreter reports it when it exits."""
+    """Discard further output to a broken stream. Otherwise Python reports an error at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
@@ -786,7 +790,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return failure.status
     except KeyboardInterrupt:
         return INTERRUPTED
-    except OSError as error:  # those of the network and of the file are failures
+    except OSError as error:  # errors of the network and of the configuration file are Failures
         _discard(sys.stdout)
         if not isinstance(error, BrokenPipeError):
             _print_error(f"Cannot write the output: {error.strerror}.")

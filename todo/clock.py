@@ -27,9 +27,9 @@ def _day(separator: str) -> str:
     )
 
 
-# The OpenAPI document shows this pattern, so it describes exactly the accepted forms: RFC 3339, ISO 8601 as
-# `datetime.fromisoformat` reads it, and Ruby's and Git's space before the offset or UTC. Digits beyond
-# microseconds are cut off.
+# The OpenAPI document shows this pattern, so the pattern matches exactly the accepted forms: RFC 3339,
+# ISO 8601 as in `datetime.fromisoformat`, and a space before the offset or UTC as in Ruby and Git. Digits
+# beyond microseconds are cut off.
 _HOUR, _MINUTE, _FRACTION = "(?:[01][0-9]|2[0-3])", "[0-5][0-9]", "(?:[.,][0-9]{1,9})?"
 _DAY = f"(?:{_day('-')}|{_day('')})"
 _TIME = (
@@ -66,15 +66,16 @@ def wall_now() -> datetime:
 
 
 def days_from_now(days: int) -> datetime:
-    """Return the local time in `days` days, or the last one of the year 9999 if that is earlier."""
+    """Return the local time in `days` days, at most the end of the year 9999."""
     now = wall_now()
     return now + timedelta(days=days) if days <= (LAST - now).days else LAST
 
 
 def format_instant(instant: datetime | str) -> str:
-    """Format an instant, a datetime or text as stored by SQLite, as `2023-02-27T12:00:00.000000Z`.
+    """Format an instant as `2023-02-27T12:00:00.000000Z`.
 
-    Raises ValueError for text that is not a time, or that has an offset. Raises TypeError for other types.
+    `instant` is a datetime, or text as stored by SQLite. Raises ValueError for text that is not a time or has
+    an offset, and TypeError for other types.
     """
     if isinstance(instant, str):
         parsed = datetime.fromisoformat(instant)
@@ -97,10 +98,10 @@ def is_time(text: str) -> bool:
 
 
 def to_iso(text: str) -> str:
-    """Return an accepted form of a time as `fromisoformat` reads it. Raises ValueError for any other text."""
+    """Convert an accepted form of a time to ISO 8601. Raises ValueError for any other text."""
     if not is_time(text):
         raise ValueError("not a time")
-    # A space before the offset is behind the hour.
+    # The space between date and time stays. Only a space before the offset is removed.
     head, tail = text[:_HOUR_END], text[_HOUR_END:]
     return (head + tail.replace(" UTC", "Z").replace(" ", "")).upper()
 
@@ -114,7 +115,7 @@ class _SentTime(datetime):
     def parse(cls, value: object) -> Self:
         """Parse `value`, and convert a time with an offset (or `Z`) to the zone of the class.
 
-        Raises ValueError if `value` is not an accepted form, or leaves the years 1 to 9999.
+        Raises ValueError if `value` is not an accepted form, or is outside of the years 1 to 9999.
         """
         if not isinstance(value, str):
             raise ValueError("not a time")

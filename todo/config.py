@@ -49,13 +49,15 @@ SETTINGS = (
     ),
     Setting("POOL_SIZE", 15, "Maximum number of database connections per worker."),
     Setting("RESPONSE_CACHE", 32, "Size of the response cache of each worker, in MiB. 0 turns it off."),
-    Setting("TRASH_DAYS", 30, "Number of days in which a deleted todo can be restored. 0 keeps none."),
+    Setting(
+        "TRASH_DAYS", 30, "Number of days in which a deleted todo can be restored. 0 turns restoring off."
+    ),
     Setting("REQUIRE_IF_MATCH", False, "Require `If-Match` on PUT, PATCH and DELETE."),
     Setting("REQUIRE_TOKEN", False, "Require a token from clients (`flask --app todo token create NAME`)."),
     Setting(
         "TRUSTED_HOSTS",
         "",
-        "Host names of the service, besides those of this machine and `TODO_HOST`: `a.example,.b.example`. "
+        "Host names of the service, in addition to `localhost` and `TODO_HOST`: `a.example,.b.example`. "
         "`*` allows all.",
     ),
     Setting("PROXIES", 0, "Number of trusted reverse proxies, whose `X-Forwarded-*` headers are used."),
@@ -86,7 +88,7 @@ SETTINGS = (
     Setting("WORKERS", 0, "Number of worker processes of `serve`. 0 means one per core."),
 )
 
-# Kubernetes sets such variables in every container for a Service named `todo` or `todo-...`:
+# Kubernetes sets these variables in every container for a Service named `todo` or `todo-...`:
 # https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
 _KUBERNETES = re.compile(
     r"(\w+_)?(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
@@ -105,7 +107,7 @@ def data_folder() -> str | None:
     """Return the data folder of an installed service, or None in a checkout, where Flask uses `instance/`."""
     if Path(__file__).parents[1].name not in {"site-packages", "dist-packages"}:
         return None
-    from platformdirs import user_data_dir  # a checkout does not need it
+    from platformdirs import user_data_dir  # imported here, because a checkout does not need the module
 
     return user_data_dir("todo-service", appauthor=False)
 
@@ -131,7 +133,9 @@ def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
     app.config.from_mapping(overrides)
     for name in settings:
         value = app.config[name]
-        if isinstance(value, str) and value != value.strip():  # the message omits the possible secret
+        if (
+            isinstance(value, str) and value != value.strip()
+        ):  # the message omits the value, because it may be a secret
             raise StartupError(f"{name} has white space at its start or end. Remove it from {PREFIX}{name}.")
     app.config["SQLALCHEMY_DATABASE_URI"] = _expand_home(app.config["SQLALCHEMY_DATABASE_URI"])
     app.extensions["todo.ignored_variables"] = sorted(ignored)
@@ -178,5 +182,5 @@ def _zone(name: str) -> ZoneInfo:
 
 
 def _zone_names() -> set[str]:
-    """Return the names of the tz database, without `localtime` or `posix/Europe/Berlin`."""
+    """Return the names of the tz database, without aliases such as `posix/Europe/Berlin`."""
     return {*(resources.files("tzdata") / "zones").read_text().split()} - {"Factory"}

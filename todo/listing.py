@@ -1,6 +1,6 @@
 """The list as a response: one page, or all todos as a stream, in one of several formats."""
 
-from array import array  # of an annotation
+from array import array
 from collections.abc import Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -40,9 +40,9 @@ def negotiate() -> Format:
 
 
 def respond(query: ListQuery, form: Format, *, tag_streams: bool = False) -> Response:
-    """Return the todos that `query` matches: a page with an ETag if it has a limit, else all of them.
+    """Return the todos that match `query`: a page with an ETag if the query has a limit, otherwise all.
 
-    More than STREAM_CHUNK todos are streamed. With `tag_streams` a stream has an ETag too.
+    More than STREAM_CHUNK todos are streamed. With `tag_streams`, a stream has an ETag too.
     """
     listing = Listing(query)
     if listing.depends_on_now:
@@ -62,7 +62,7 @@ def respond(query: ListQuery, form: Format, *, tag_streams: bool = False) -> Res
     if query.limit is UNSET and len(ids) > STREAM_CHUNK:
         response = Response(headers=headers, mimetype=form.media_type)
         if tag_streams:
-            # Weak, because others can write between this and the response.
+            # Weak, because another request can change a todo before the stream ends.
             with_etag(response, f"W/{entity_tag(_stream(body, ids, form))}")
         if response.status_code == HTTPStatus.OK:
             response.response = stream_with_context(_stream(body, ids, form))
@@ -89,7 +89,7 @@ def read_page(connection: Connection, listing: Listing, size: int) -> list[TodoO
 
 
 def read_by_id(connection: Connection, ids: Sequence[int]) -> list[TodoOut]:
-    """Read the todos with these ids, in their order. Todos that were deleted meanwhile are left out."""
+    """Read the todos with these ids, in the order of the ids. Skip deleted todos."""
     return read_readable(connection, _BY_IDS, ids, TodoOut.from_row)
 
 
@@ -123,11 +123,11 @@ def _check_unreadable(error: Exception) -> None:
 
 
 def _stream(start: bytes, ids: "array[int]", form: Format) -> Iterator[bytes]:
-    """Yield `start`, then the todos with the ids behind the first STREAM_CHUNK.
+    """Yield `start`, then the todos with the ids after the first STREAM_CHUNK.
 
-    Memory stays flat, and no transaction waits for the client. The status is sent before the first todo,
-    and some servers end a response that fails as if it were complete, so a failed stream ends with a
-    marker that makes it invalid.
+    Memory use is constant, and no transaction waits for the client. The status is sent before the first
+    todo, and some servers end a failed response as if it were complete. So a failed stream ends with a
+    marker that makes the response invalid.
     """
     yield start
     try:
@@ -143,6 +143,6 @@ def _stream(start: bytes, ids: "array[int]", form: Format) -> Iterator[bytes]:
 
 
 def encode_chunk(connection: Connection, ids: Sequence[int], form: Format) -> bytes:
-    """Encode the todos with these ids; empty if all of them were deleted."""
+    """Encode the todos with these ids. Return empty bytes if all of them were deleted."""
     todos = read_by_id(connection, ids)
     return form.encode(todos, stored_uids(connection, [todo.id for todo in todos]) if form.has_uid else {})

@@ -1,6 +1,6 @@
 """The OpenAPI 3.1 document, built from the routes, the docstrings of the views and the schemas.
 
-`OPERATIONS` has a row for each view with everything else about it.
+`OPERATIONS` adds a row for each view: schemas, headers, statuses and examples.
 """
 
 import re
@@ -61,7 +61,7 @@ class Operation(NamedTuple):
     may_have: tuple[str, ...] = ()
     problems: tuple[int, ...] = (400, 500)
     tag: str = "Todos"
-    # Bodies that can be sent as they are, by their title.
+    # Example bodies by title.
     examples: Json = {}  # no row changes it
 
 
@@ -175,18 +175,19 @@ PATH_PARAMETERS: dict[str, Json] = {
 }
 REQUEST_HEADERS: dict[str, Json] = {
     "If-Match": {
-        "description": "ETags. If the todo has none of them, nothing is changed and the status is 412. "
-        "`*` matches every todo that exists.",
+        "description": "ETags. If the current ETag is not among them, nothing is changed and the status is "
+        "412. `*` matches every existing todo.",
         "schema": _TEXT,
     },
     "If-None-Match": {
-        "description": "ETags. If the current ETag is one of them, a read is 304 and a write is 412.",
+        "description": "ETags. If the current ETag is among them, the status is 304 for reads and 412 for "
+        "writes.",
         "schema": _TEXT,
     },
     idempotency.HEADER: {
         "description": "A new key for each new request. If the same request is sent again with the same key "
         f"within {idempotency.KEY_RETENTION.total_seconds() / 3600:.0f} hours, nothing is changed and the "
-        "response is the first one.",
+        "first response is returned again.",
         "schema": {"type": "string", "pattern": idempotency.KEY_PATTERN},
     },
     request_id.HEADER: {
@@ -198,7 +199,7 @@ REQUEST_HEADERS: dict[str, Json] = {
 RESPONSE_HEADERS: dict[str, Json] = {
     "Allow": {"description": "The methods of this route.", "schema": _TEXT},
     "ETag": {
-        "description": "The version of the response. A list has one only with `limit`.",
+        "description": "The version of the response. A list has an ETag only with `limit`.",
         "schema": {"type": "string", "pattern": '^(W/)?"[0-9a-f]+"$'},
     },
     "Idempotency-Replayed": {
@@ -218,7 +219,7 @@ RESPONSE_HEADERS: dict[str, Json] = {
         "schema": {"type": "integer", "minimum": 0},
     },
     request_id.HEADER: {
-        "description": "The ID of this request, which the log of the service contains too.",
+        "description": "The ID of this request. The server log contains the same ID.",
         "schema": {"type": "string", "pattern": request_id.PATTERN},
     },
     "Vary": {"description": "The request headers that the response depends on.", "schema": _TEXT},
@@ -228,7 +229,7 @@ RESPONSE_HEADERS: dict[str, Json] = {
         "schema": {"type": "integer", "minimum": 0},
     },
 }
-# The headers of error responses: those that a response always has, and those that it may have.
+# The headers of error responses: required headers, then optional headers.
 PROBLEM_HEADERS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
     401: (("WWW-Authenticate",), ()),
     403: (("WWW-Authenticate",), ()),
@@ -245,7 +246,7 @@ TAGS = {
     "HTTP": "HEAD responds as GET does, without the body. OPTIONS lists the methods.",
     "Pages": "The page for people, this documentation, and their files.",
 }
-# True but of no use to a reader: /docs leaves them out.
+# Operations with these tags are hidden in /docs, because API clients do not need them.
 INTERNAL_TAGS = {"HTTP", "Pages"}
 INTRODUCTION = """\
 A list of todos as a strict HTTP API. Requests and responses are JSON.
@@ -263,7 +264,7 @@ offset. A deadline with an offset is converted to that zone. A date alone means 
 ## Pages
 
 `GET /api/v1/todos` returns all todos. With `limit` it returns a page, and the `Link` header contains the URL
-of the next page. Follow this URL as it is. No todo is skipped or repeated while others write.
+of the next page. Use this URL unchanged. No todo is skipped or repeated while other clients write.
 
 ## Safe writes
 
@@ -304,12 +305,12 @@ def get_description() -> Response:
 
 
 def register(app: Flask) -> None:
-    """Serve the document of the routes of `app`, which the first request builds."""
+    """Serve the document of the routes of `app`. The first request builds the document."""
     app.register_blueprint(openapi)
     app.extensions["todo.openapi"] = cache(lambda: msgspec.json.encode(describe(app)))
 
 
-# Stands for the URL of the service, which depends on the request. Postman and Insomnia need an absolute URL.
+# Placeholder for the URL of the service, which depends on the request. Postman needs an absolute URL.
 _SERVER = b'"{server}"'
 
 
@@ -413,7 +414,7 @@ def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
 
 
 def _operation_id(app: Flask, rule: Rule, method: str) -> str:
-    """Return the name of an operation in generated clients: its view, if the view has no other operation."""
+    """Return the name of an operation in generated clients: the view, if the view has only one operation."""
     view: str = rule.endpoint.rpartition(".")[2]
     methods = {method for rule in app.url_map.iter_rules(rule.endpoint) for method in rule.methods or ()}
     if methods - {"HEAD", "OPTIONS"} == {method}:
@@ -460,7 +461,7 @@ def _responses(app: Flask, row: Operation, method: str) -> Json:
     responses = {str(row.status): success}
     if "If-None-Match" in row.request_headers and method in {"GET", "HEAD"}:
         responses["304"] = {
-            "description": "Not modified: the `ETag` is one of those in `If-None-Match`.",
+            "description": "Not modified: `If-None-Match` contains the current `ETag`.",
             "headers": _headers(row.headers, row.may_have),
         }
     for status in row.problems:

@@ -31,8 +31,8 @@ def ranges(sort: Sort, shape: Sequence[Any]) -> Iterator[Range]:
 def all_ranges(keys: Sequence[SortKey]) -> Iterator[Range]:
     """Divide all rows into consecutive ranges in the order of `keys`.
 
-    One index serves each range, because the ranges of a null or a Boolean value need no sort by that
-    column: null values last is a second range rather than a sort by `IS NULL`.
+    One index serves each range, because the rows of a null or a Boolean value need no sort by that
+    column. Null values are a range of their own, because no index serves a sort by `IS NULL`.
     """
     (column, descending), *rest = keys
     if isinstance(column.type, Boolean):
@@ -46,7 +46,7 @@ def all_ranges(keys: Sequence[SortKey]) -> Iterator[Range]:
 
 
 def ranges_behind(keys: Sequence[SortKey], position: Sequence[Any]) -> Iterator[Range]:
-    """Divide the rows after `position`, which has a value for each key, in the same way."""
+    """Divide the rows after `position` into ranges. `position` has a value for each key."""
     (column, descending), *rest = keys
     value, *others = position
     if rest:

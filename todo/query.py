@@ -1,4 +1,4 @@
-"""The query of a list: its parameters, the filters as a table, and the selects that they are applied to."""
+"""Queries of the list: the table of filters, and the SELECT statements."""
 
 from array import array
 from collections.abc import Callable, Container, Sequence
@@ -21,12 +21,12 @@ BY_ID = Sort((SortKey(TODOS.c.id, descending=False),))
 
 
 class Filter(NamedTuple):
-    """What a parameter of the list means in SQL."""
+    """The SQL condition of a parameter of the list."""
 
-    # Columns, the value of a flag, the value to compare with -> the condition.
+    # Takes the columns, the value of a flag, and the bound parameter.
     condition: Callable[[Any, bool, Any], Any]
     type: Any
-    # The value to compare with, if it is not that of the parameter.
+    # Converts the value of the parameter to the value of the bound parameter.
     value: Callable[[Any], Any] | None = None
 
 
@@ -48,19 +48,19 @@ FILTERS = {
         TODOS.c.title.type,
     ),
 }
-# Responses to these change with time, although no row changes.
+# Responses with these filters change over time, although no row changes.
 DEPENDS_ON_NOW = {"window", "overdue"}
-# The filters, with the value of a flag, that only todos with a deadline meet.
+# The filters, with the value of a flag, that match only todos with a deadline.
 _WITH_DEADLINE = {("window", False), ("deadline_from", False), ("deadline_before", False), ("overdue", True)}
 _NO_DEADLINE = TODOS.c.deadline_at.is_(None)
-# The filters that the index of a sort order serves too, by the first sort key. `q` has no index.
+# For each first sort key, the filters that the index of the sort order also serves. `q` has no index.
 _ALWAYS = {("q", False)}
 _BY_STATE = {*_ALWAYS, ("completed", True), ("completed", False)}
 _SERVED = {"id": _BY_STATE, "deadline_at": _BY_STATE | _WITH_DEADLINE}
 _SERVED["updated_at"] = {*_ALWAYS, ("updated_since", False)}
-# Rows of a sort order that are searched for matches before all matches are sorted instead. SQLite's
-# planner cannot know which is faster: if half of the rows match or none, either costs a second on a
-# million rows. Searching so many rows takes about 20 ms.
+# Number of rows that are searched for matches in the sort order. If that finds too few matches, all matches
+# are sorted. SQLite's planner cannot know which plan is faster, and the wrong plan takes a second on a
+# million rows. Searching 20,000 rows takes about 20 ms.
 SEARCHED_ROWS = 20_000
 
 _SIZE = bindparam("size", type_=Integer())
@@ -87,17 +87,17 @@ class Listing:
         after: list[Any] = []
         if query.cursor is not UNSET:
             after = cursor.decode(query.cursor, self._belongs_to, self._sort.types())
-        # Null and Boolean values are part of the selects, and `...` stands for the others.
+        # Null and Boolean values are part of the statement. `...` represents a parameter.
         self._shape = tuple(value if value is None or isinstance(value, bool) else ... for value in after)
         self._values |= {f"after_{place}": value for place, value in enumerate(after)}
 
     def count(self, connection: Connection) -> int:
-        """Return the number of matches, on any page."""
+        """Return the number of matches on all pages."""
         statement = select(func.count()).select_from(TODOS).where(*_conditions(TODOS.c, self._filters))
         return connection.scalar(statement, self._values) or 0
 
     def read_page(self, connection: Connection, size: int) -> list[Row[Any]]:
-        """Read the first `size` rows behind the cursor, as COLUMNS. Fewer if there are no more."""
+        """Read at most `size` rows of COLUMNS after the cursor."""
         rows: list[Row[Any]] = []
         for range_selects in _page_selects(connection.dialect.name, self._filters, self._sort, self._shape):
             values = self._values | {"size": size - len(rows)}
@@ -110,19 +110,19 @@ class Listing:
         return rows
 
     def read_ids(self, connection: Connection) -> "array[int]":
-        """Read the ids of all matches behind the cursor, in order. They take 8 bytes each."""
+        """Read the ids of all matches after the cursor, in order. Each id takes 8 bytes."""
         ids = array("q")
         for statement in _id_selects(self._filters, self._sort, self._shape):
             ids.extend(connection.scalars(statement, self._values))
         return ids
 
     def cursor(self, last: TodoOut) -> str:
-        """Return the cursor of the page behind `last`."""
+        """Return the cursor of the page after `last`."""
         position = [getattr(last, key.column.key) for key in self._sort]
         return cursor.encode(position, self._belongs_to)
 
 
-# Building a select takes as long as executing it.
+# Building a statement takes as long as executing it.
 @lru_cache(maxsize=128)
 def _page_selects(
     dialect: str, filters: _Filters, sort: Sort, shape: Sequence[Any]
@@ -146,7 +146,8 @@ def _range_selects(
     rows = select(*COLUMNS).where(*conditions)
     if dialect != "sqlite" or all(item in served for item in filters):
         return [rows.where(*_conditions(TODOS.c, filters)).order_by(*_order(TODOS.c, keys)).limit(_SIZE)]
-    # A subquery with a limit keeps the planner from the index of the sort order, or of the filter.
+    # SQLite moves no condition and no sort order into a subquery with a limit. So the first statement uses
+    # the index of the sort order, and the second statement the index of the filter.
     first = rows.order_by(*_order(TODOS.c, keys)).limit(SEARCHED_ROWS).subquery()
     matches = rows.where(*_conditions(TODOS.c, filters)).limit(-1).subquery()
     return [
@@ -171,7 +172,7 @@ def _conditions(todos: Any, filters: _Filters) -> list[ColumnElement[bool]]:
 
 
 def _order(todos: Any, keys: Sequence[SortKey]) -> list[ColumnElement[Any]]:
-    """Order by `keys`, null values last. The first key has none in a range that is sorted by it."""
+    """Return the sort order of `keys`, null values last. Ranges exclude null values of the first key."""
     order: list[ColumnElement[Any]] = []
     for place, (key, descending) in enumerate(keys):
         column = todos[key.key]

@@ -174,7 +174,7 @@ class TestCommands(AuthTest):
         self.client.get(TODOS, headers={"Authorization": f"Bearer {secret}"})
         heading, calendar, phone = self.run_command("list").splitlines()
         time = r"\d{4}-\d\d-\d\d \d\d:\d\dZ"
-        assert re.search(r"^NAME +MAY +CREATED +LAST USED +EXPIRES$", heading)
+        assert re.search(r"^NAME +ACCESS +CREATED +LAST USED +EXPIRES$", heading)
         assert re.search(rf"^calendar +feed +{time} +never +never$", calendar)
         assert re.search(rf"^phone +read, write +{time} +{time} +{time}$", phone)
 

@@ -63,7 +63,7 @@ class TestRead:
             ("title,completed\na,TRUE\n", [Entry(2, {"title": "a", "completed": True})]),
             (
                 "title\na,b\n",
-                [Entry(2, {}, error="The row has 2 cells, and the header has 1.")],
+                [Entry(2, {}, error="The row has 2 cells, but the header has 1.")],
             ),
             ("title\n\n\na\n", [Entry(4, {"title": "a"})]),
         ],

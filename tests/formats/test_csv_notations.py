@@ -114,7 +114,7 @@ def test_unambiguous_date_is_read(cell: str, expected: str) -> None:
 @pytest.mark.parametrize("cell", ["1/2/2027", "1-2-2027", "01/02/2027 18:30"])
 def test_ambiguous_date_needs_an_option(cell: str) -> None:
     table = f"title,deadline_at\na,{cell}\n"
-    assert "can be read in two ways. Use --day-first or --month-first." in read_one(table).error
+    assert "is ambiguous. Use --day-first or --month-first." in read_one(table).error
     for day_first, day in ((True, "2027-02-01"), (False, "2027-01-02")):
         assert str((read_one(table, day_first).values or {})["deadline_at"]).startswith(day)
 

@@ -137,7 +137,7 @@ FULL = b"""[{"title": "a"}, {"title": "b", "completed": 2}, {"titel": "c"},
   {"title": "", "deadline_at": "soon"}, 5, null, {"title": "a"}, {"title": "d\\ud800"}]"""
 REPORT = """\
 -:1: completed must be true or false (it is 2).
--:1: titel is not a member that can be sent: send only title, description, completed, deadline_at, id, \
+-:1: titel is not a known member: send only title, description, completed, deadline_at, id, \
 created_at, updated_at, uid (it is 'c').
 -:1: title is required: a string of 1 to 80 characters, not all white space, no control characters.
 -:2: title must be a string of 1 to 80 characters, not all white space, no control characters (it is '').

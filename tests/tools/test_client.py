@@ -724,7 +724,7 @@ class TestFailingService:
         with answering(handle) as (url, seen):
             result = run(url, "done", "1")
         assert (result.status, len(seen)) == (client.UNREACHABLE, 2)
-        assert "The change may be stored or not" in result.stderr
+        assert "The change may have been stored" in result.stderr
         assert seen[1].headers["If-Match"] == '"1"'
 
     def test_changed_todo_is_a_conflict(self, run: Run) -> None:
@@ -767,5 +767,5 @@ class TestFailingService:
             result = run(url, "list")
         assert result.status == client.REFUSED
         assert (
-            result.stderr == "Error: Unexpected response 200. Check that the URL is that of a todo service.\n"
+            result.stderr == "Error: Unexpected response 200. Check that a todo service runs at the URL.\n"
         )

@@ -29,7 +29,7 @@ _BEGINNINGS = {
     b"/*M!999999\\- enable the sandbox": "mariadb",
 }
 # Bytes 18 and 19 of a SQLite file are 2 in WAL mode (https://www.sqlite.org/fileformat.html). A backup is
-# never in that mode, so such a file is a database that a service may use.
+# never in WAL mode, so a file in WAL mode is a database that a service may use.
 _WAL_MODE = slice(18, 20), b"\2\2"
 _VERSION = re.compile(r"(?:\(PostgreSQL\) |Distrib |from )(\d+)(?:\.(\d+))?")
 _TLS = ("ssl_ca", "ssl_cert", "ssl_key")  # options of a MariaDB URL
@@ -43,7 +43,7 @@ def backup(file: Path) -> None:
     """Write a snapshot of the database to FILE. The service can stay running.
 
     FILE has the format of the database's own tool: a database file for SQLite, pg_dump for PostgreSQL,
-    mariadb-dump for MariaDB. An earlier backup in FILE is replaced once the new one is complete and checked.
+    mariadb-dump for MariaDB. A complete and verified backup replaces an earlier backup in FILE.
     """
     file = file.resolve()
     with plain_errors():
@@ -70,8 +70,8 @@ def backup(file: Path) -> None:
 def restore(file: Path, *, overwrite: bool) -> None:
     """Restore the database from FILE, a file that `backup` wrote. On an error nothing is changed.
 
-    Stop the service first: its writes during the restore would be lost. If the database has any content, a
-    copy of it is kept.
+    Stop the service first: its writes during the restore would be lost. If the database has any content, the
+    command stores a copy first.
     """
     with plain_errors():
         path = sqlite.file_of(db.engine.url)
@@ -300,7 +300,9 @@ def _mariadb(url: URL, oldest: tuple[int, ...]) -> _Tools:
         with file.open("rb") as source:
             source.seek(max(0, file.stat().st_size - 200))
             if b"\n-- Dump completed" not in source.read():
-                raise click.ClickException(f"{file} is incomplete. Its last line is missing.")
+                raise click.ClickException(
+                    f"{file} is incomplete: its last line is missing. Use another backup."
+                )
 
     def load(source: BinaryIO, advance: _Bar) -> None:
         with db.engine.connect() as connection:
@@ -342,7 +344,7 @@ _OWN_ENTRIES = re.compile(r"(?:FUNCTION \S+ todos_\w+\(\)|TRIGGER \S+ todos todo
 
 
 _FUNCTION_BODY = re.compile(r"AS (\$\w*\$)(.*?)\1", re.DOTALL)
-_NO_TODOS = "It has no table todos."
+_NO_TODOS = "The file has no table todos."
 
 
 def _find_in_postgresql(entries: str, ddl: str) -> str | None:
@@ -351,10 +353,10 @@ def _find_in_postgresql(entries: str, ddl: str) -> str | None:
         return _NO_TODOS
     for entry in found:
         if not _PASSIVE_ENTRIES.match(entry) and not _OWN_ENTRIES.match(entry):
-            return f"Its {entry.strip()} is not part of this service."
+            return f"The entry {entry.strip()} is not part of this service."
     for _, body in _FUNCTION_BODY.findall(ddl):
         if " ".join(body.split()) not in schema.released_ddl():
-            return f"Its function is not part of this service: {' '.join(body.split())[:60]}"
+            return f"The file contains a foreign function: {' '.join(body.split())[:60]}"
     return None
 
 
@@ -368,7 +370,7 @@ def _find_in_mariadb(file: Path) -> str | None:
         for line in lines:
             has_todos |= line.startswith(b"CREATE TABLE `todos`")
             if _FOREIGN_STATEMENT.match(line):
-                return f"It contains a foreign statement: {line.decode(errors='replace').strip()[:60]}"
+                return f"The file contains a foreign statement: {line.decode(errors='replace').strip()[:60]}"
     return None if has_todos else _NO_TODOS
 
 
@@ -383,9 +385,9 @@ def _swap(connection: Connection, database: str, loaded: str, replaced: str) -> 
 
 
 def _find(name: str, oldest: tuple[int, ...]) -> str:
-    """Return the oldest program on the PATH that is new enough, because servers refuse newer dumps.
+    """Return the oldest program on the PATH that is new enough, because servers reject newer dumps.
 
-    Raises ClickException if there is none.
+    Raises ClickException if no program is new enough.
     """
     found: list[tuple[tuple[int, ...], str]] = []
     reason = "it is not on the PATH"
@@ -401,7 +403,7 @@ def _find(name: str, oldest: tuple[int, ...]) -> str:
     usable = [program for program in found if program[0] >= oldest]
     if not usable:
         raise click.ClickException(
-            f"{name} of version {'.'.join(map(str, oldest))} or newer is needed, but {reason}. Install the "
+            f"{name} of version {'.'.join(map(str, oldest))} or newer is required, but {reason}. Install the "
             "client programs of the database server and add their folder to the PATH."
         )
     return min(usable)[1]

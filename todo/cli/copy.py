@@ -1,4 +1,4 @@
-"""The command `db copy`: all rows of one database into another one, such as a SQLite file into PostgreSQL."""
+"""The command `db copy`, which copies all rows to another database, such as from SQLite to PostgreSQL."""
 
 from collections.abc import Iterator
 
@@ -33,7 +33,7 @@ def copy_database(url: str) -> None:
     """Copy all todos, tokens and everything else into the empty database at URL.
 
     Stop the service first, because later changes would be missing. URL can come from the variable COPY_TO,
-    which hides a password from other users. It is one transaction: all rows are copied, or none.
+    which hides a password from other users. The copy is one transaction: all rows are copied, or none.
     """
     database.check_schema()
     target = Flask(current_app.import_name, instance_path=current_app.instance_path)
@@ -59,7 +59,7 @@ def _copy(source: Connection, target: Connection) -> dict[str, int]:
             )
     last_id = source.exec_driver_sql(LAST_ID[source.dialect.name]).scalar()
     if last_id:
-        # Before the rows, because MariaDB commits here.
+        # This precedes the rows, because MariaDB commits ALTER TABLE.
         target.exec_driver_sql(
             COUNT_ON[target.dialect.name].format(last_id=int(last_id), next_id=int(last_id) + 1)
         )
@@ -71,7 +71,9 @@ def _copy(source: Connection, target: Connection) -> dict[str, int]:
             counts[table.name] += len(rows)
         for copied, original in zip(_chunks(target, table), _chunks(source, table), strict=True):
             if copied != original:
-                raise click.ClickException(f"Nothing was copied: {table.name} would differ.")
+                raise click.ClickException(
+                    f"Nothing was copied, because the rows of {table.name} would differ from the originals."
+                )
     if target.dialect.name == "postgresql":
         target.exec_driver_sql("SELECT setval('tokens_id_seq', max(id)) FROM tokens")
     return counts

@@ -30,12 +30,12 @@ from todo.database.errors import DatabaseUnavailable
 from todo.http import keep_alive, log, metrics, security
 from todo.models import db
 
-KILL_TIMEOUT = 10  # seconds for a worker to finish its requests when it is told to end
-# Of each worker. Slow clients can hold keep_alive.MAX_BODIES and MAX_STREAMS of them.
+KILL_TIMEOUT = 10  # seconds in which a worker can finish its requests after SIGTERM
+# Per worker. Slow clients can hold keep_alive.MAX_BODIES and MAX_STREAMS of these threads.
 THREADS = 256
-MAX_CONNECTIONS = 4096  # of each worker, open at a time; each is an open file
-# Files here are in memory, so that metrics can be counted on a full disk.
-MEMORY = "/dev/shm"  # noqa: S108 - the folder in it is made for this user alone
+MAX_CONNECTIONS = 4096  # per worker; each connection is an open file
+# Files in this folder are in memory, so that metrics work on a full disk.
+MEMORY = "/dev/shm"  # noqa: S108 - mkdtemp() creates a folder that only this user can access
 METRICS = "todo-metrics-"
 LOCK = "lock"
 
@@ -63,7 +63,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     app = script.load_app()
     if not hasattr(os, "fork"):
         raise StartupError(
-            "serve needs fork(), as Linux and macOS have. On Windows, run it in WSL or in Docker, or use "
+            "serve requires fork(), which Windows does not have. Use WSL or Docker, or run "
             "flask --app todo run."
         )
     host = app.config["HOST"] if host is None else host
@@ -88,8 +88,8 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
             f"Deadlines are in the time zone {app.config['TIMEZONE']}. Set {PREFIX}TIMEZONE={zone} for the "
             "zone of this machine."
         )
-    # Workers are forked with the app as it is. A new app would create a new database if the file was
-    # deleted, and fail if the file is locked.
+    # Workers inherit this app through fork(). A new app per worker would create a new database if the file
+    # was deleted, and fail if the file is locked.
     multiprocessing.set_start_method("fork")
     in_memory = database.in_memory(db.engine)  # in one connection, which no other thread can share
     cores = _cores()
@@ -105,14 +105,14 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
         http=HTTPModes.auto if app.config["HTTP2"] else HTTPModes.http1,
         websockets=False,
         http1_settings=HTTP1Settings(max_buffer_size=MAX_HEAD),
-        # Its warnings are about more workers than cores, and about killed workers that had just ended.
+        # Granian's warnings are false alarms: more workers than cores, and killed workers that had ended.
         log_level=LogLevels.error,
         workers_kill_timeout=KILL_TIMEOUT,
         respawn_failed_workers=True,
     )
     restarts = server.respawned_wrks = _Restarts(app.logger)
     server.on_shutdown(database.checkpoint)
-    # Blocked in every thread and worker from the start. One thread of each process waits for the signals.
+    # Every thread and worker blocks the signals. One thread of each process waits for the signals.
     signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     threading.Thread(target=stop_when_told, args=(server.signal_handler_interrupt,), daemon=True).start()
     with _metrics_folder() as folder:
@@ -153,11 +153,11 @@ class _Restarts(dict[int, float]):
 
 @contextmanager
 def _metrics_folder() -> Iterator[Path]:
-    """Create the folder of the workers' metrics, and remove folders of killed services.
+    """Create the folder of the workers' metrics, and remove the folders of killed services.
 
-    The main process holds a lock in it, and so do its workers, which inherit the lock.
+    The main process locks a file in the folder, and the workers inherit the lock.
     """
-    import fcntl  # Windows has none
+    import fcntl  # not available on Windows
 
     parent = Path(MEMORY if os.access(MEMORY, os.W_OK) else tempfile.gettempdir())
     for lock in parent.glob(f"{METRICS}*/{LOCK}"):
@@ -175,8 +175,8 @@ def _metrics_folder() -> Iterator[Path]:
 
 
 def _allow_connections() -> int:
-    """Raise the limit of open files, and return how many connections a worker may have."""
-    import resource  # Windows has none
+    """Raise the limit of open files, and return the maximum number of connections per worker."""
+    import resource  # not available on Windows
 
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 2 * MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 2 * MAX_CONNECTIONS)
@@ -193,7 +193,7 @@ def _cores() -> list[int]:
 
 
 def stop_when_told(stop: Callable[[], None]) -> None:
-    """Wait for a signal to end, then call `stop` repeatedly until this process ends.
+    """Wait for SIGINT or SIGTERM, then call `stop` repeatedly until this process ends.
 
     The server loses a signal that arrives while it replaces a dead worker.
     """
@@ -204,7 +204,7 @@ def stop_when_told(stop: Callable[[], None]) -> None:
 
 
 def load_worker(app: Flask, folder: Path, own_cores: Iterable[int], port: int, restarts: _Restarts) -> Flask:
-    """Start a worker."""
+    """Prepare a worker process and return its application."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     if restarts.delay and signal.sigtimedwait({signal.SIGTERM}, restarts.delay):
         os._exit(0)
@@ -214,40 +214,40 @@ def load_worker(app: Flask, folder: Path, own_cores: Iterable[int], port: int, r
     if keep_alive.CAN_WATCH:
         threading.Thread(target=keep_alive.watch, args=(port,), daemon=True).start()
     metrics.init_worker()
-    # From now on the worker knows the file, and notices if another file replaces it.
+    # The first connection records the identity of the file, so that the worker detects a replaced file.
     with suppress(DBAPIError, DatabaseUnavailable), app.app_context():
         db.engine.connect().close()
     return app
 
 
 def _keep_to_a_core(folder: Path, cores: Iterable[int]) -> None:
-    """Run on the first of `cores` that no other worker uses, if there is one.
+    """Pin this worker to the first of `cores` that no other worker uses.
 
-    Only one thread of a worker runs at a time, and handing over the interpreter lock costs much less on
-    one core than between two cores.
+    Only one thread of a worker runs at a time. On one core, threads pass the interpreter lock much faster
+    than between two cores.
     """
-    import fcntl  # Windows has none
+    import fcntl  # not available on Windows
 
     for core in cores:
-        lock = os.open(folder / f"core-{core}", os.O_CREAT | os.O_WRONLY)  # for as long as the process lives
+        lock = os.open(folder / f"core-{core}", os.O_CREAT | os.O_WRONLY)  # locked until the process ends
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             os.sched_setaffinity(0, {core})
-        except OSError:  # another worker has it, or this process may not use it any more
+        except OSError:  # another worker uses the core, or this process may no longer use it
             os.close(lock)
         else:
             return
 
 
 def _end_when_told() -> None:
-    """Wait for SIGTERM, then end the worker after its requests, by the handler that the server sets.
+    """Wait for SIGTERM, then call the server's handler, which ends the worker after its requests.
 
-    The server can lose a signal, most of all before it listens, and two at once stop it halfway: Ctrl-C
-    and service managers signal all processes, and then the main process signals its workers.
+    The server can lose a signal before it listens, and two signals at once stop it halfway. Ctrl-C and
+    service managers signal all processes, and then the main process signals its workers.
     """
     inherited = signal.getsignal(signal.SIGTERM)
     signal.sigwait({signal.SIGTERM})
-    # The main process would take it for a failure if the worker ended before the main process knew why.
+    # The main process reports a failure if a worker ends before the main process handles the signal.
     time.sleep(0.1)
     while (handler := signal.getsignal(signal.SIGTERM)) is inherited:
         time.sleep(0.01)
@@ -256,7 +256,7 @@ def _end_when_told() -> None:
 
 
 def _end_with_parent() -> None:
-    """End the worker when the main process ends, because a killed main process leaves its port in use."""
+    """End the worker when the main process ends. Otherwise the port would stay in use."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -266,16 +266,16 @@ def _end_with_parent() -> None:
 
 
 def describe_location(engine: Engine) -> str:
-    """Describe where the data is, for the start message."""
+    """Return the location of the data for the start message."""
     if database.in_memory(engine):
         return "memory, until the service ends"
     return str(sqlite.file_of(engine.url) or without_secrets(engine.url))
 
 
 def _resolve(host: str, port: int) -> str:
-    """Return the address of `host`. Raises StartupError if the port is not free.
+    """Return the address of `host`. Raises StartupError if the port is in use.
 
-    The server itself would share the port with another program (SO_REUSEPORT).
+    Without this check, the server would share the port with another program (SO_REUSEPORT).
     """
     if not 0 < port < 2**16:
         raise StartupError(f"Invalid port {port}. Use a number from 1 to 65535 (make run PORT=…, or --port).")

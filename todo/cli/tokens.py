@@ -33,11 +33,11 @@ def token() -> None:
     "--expires",
     type=click.IntRange(1, 36500),
     metavar="DAYS",
-    help="Days until it expires. Default: never.",
+    help="Number of days until the token expires. Default: never.",
 )
 @with_appcontext
 def create_token(name: str, expires: int | None, *, read_only: bool, feed: bool, page: bool) -> None:
-    """Create the token NAME, and print it. It cannot be shown again."""
+    """Create the token NAME, and print the token. It cannot be shown again."""
     secret = make_secret()
     now = utc_now()
     db.session.add(
@@ -69,12 +69,12 @@ def create_token(name: str, expires: int | None, *, read_only: bool, feed: bool,
 @with_appcontext
 def list_tokens() -> None:
     """List the tokens with their permissions, and when each was created, last used, and expires."""
-    rows: list[tuple[str, ...]] = [("NAME", "MAY", "CREATED", "LAST USED", "EXPIRES")]
+    rows: list[tuple[str, ...]] = [("NAME", "ACCESS", "CREATED", "LAST USED", "EXPIRES")]
     for known in db.session.scalars(select(Token).order_by(Token.name)):
-        may = "feed" if known.feed else "read" if known.read_only else "read, write"
+        access = "feed" if known.feed else "read" if known.read_only else "read, write"
         times = (known.created_at, known.last_used_at, known.expires_at)
         rows.append(
-            (known.name, may, *("never" if time is None else f"{time:%Y-%m-%d %H:%M}Z" for time in times))
+            (known.name, access, *("never" if time is None else f"{time:%Y-%m-%d %H:%M}Z" for time in times))
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -88,13 +88,13 @@ def _format(path: str, chosen: str | None) -> str:
 
 
 def _printable(text: str) -> str:
-    """Escape the characters that a terminal could take for commands."""
+    """Escape the characters that a terminal could execute."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Turn errors of the file and the database into one message."""
+    """Convert errors of the file and the database to messages without a traceback."""
     try:
         yield
     except Problem as problem:
@@ -141,13 +141,13 @@ def _export(form: Format, output: BinaryIO) -> int:
 
 
 def no_terminal() -> bool:
-    """Return True if the standard error is not a terminal, which shows the progress."""
+    """Return True if the standard error is not a terminal, so that no progress bar is shown."""
     return not sys.stderr.isatty()
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file that replaces `path` once it is complete and on disk. A pipe is written directly."""
+    """Open a file that replaces `path` when the file is complete and on disk. Write to a pipe directly."""
     if sqlite.is_part_of(path, sqlite.file_of(db.engine.url)):
         raise click.ClickException(f"{path} is part of the database itself. Use another file.")
     if path.exists() and not path.is_file():
@@ -165,17 +165,19 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 @click.option("--dry-run", is_flag=True, help="Report the result without any change.")
 @click.option("--skip-invalid", is_flag=True, help="Import the valid todos of a file with invalid ones.")
 @click.option(
-    "--day-first/--month-first", default=None, help="Order in dates such as 1/2/2027. Default: refused."
+    "--day-first/--month-first",
+    default=None,
+    help="Order of day and month in dates such as 1/2/2027. Default: such dates are invalid.",
 )
 @click.argument("file")
 @with_appcontext
 def import_todos(
     chosen: str | None, file: str, *, dry_run: bool, skip_invalid: bool, day_first: bool | None
 ) -> None:
-    """Import the todos of FILE (- for the standard input): all or none, and none twice.
+    """Import the todos of FILE (- for the standard input), all or none. Duplicates are skipped.
 
-    JSON and NDJSON, also of Taskwarrior; CSV, also of Todoist, Outlook, Asana and Trello; iCalendar;
-    todo.txt.
+    Formats: JSON and NDJSON (also of Taskwarrior), CSV (also of Todoist, Outlook, Asana and Trello),
+    iCalendar, todo.txt.
     """
     name = _format(file, chosen)
     read = READERS[name](day_first)
@@ -305,11 +307,11 @@ class _Staged:
         if not self._database.execute(insert, (uid, todo_id, members, line)).rowcount:
             query = "SELECT line, members FROM todos WHERE uid = ?"
             other = self._database.execute(query, (uid,)).fetchone()
-            if other is None:  # only the id is taken
+            if other is None:  # another todo has the id, but not the UID
                 self._database.execute(insert, (uid, None, members, line))
             elif other[1] != members:
                 return [
-                    f"The todo has the UID of the todo at line {other[0]} ({uid[:80]}), and differs from it."
+                    f"The todo has the UID of the todo at line {other[0]} ({uid[:80]}), but other content."
                 ]
         self.count += 1
         return []
@@ -325,9 +327,9 @@ class _Staged:
                 yield [_Row(uid, todo_id, decode(members)) for uid, todo_id, members in found]
 
     def _uid(self, todo: TodoEntry) -> str:
-        """Return the UID of the file, or derive one from the id, or from the content.
+        """Return the UID in the file, or derive a UID from the id or from the content.
 
-        The first, second and so on todo of equal content have different UIDs, the same in each import.
+        Todos with equal content are numbered. So their UIDs differ, and are the same in each import.
         """
         if todo.uid is not UNSET:
             return todo.uid
@@ -355,8 +357,8 @@ def _describe(error: FieldError, values: dict[str, Any]) -> str:
 def _import(staged: _Staged, *, dry_run: bool) -> int:
     """Create the todos that are not stored yet, in one transaction, and return their number.
 
-    In a service without todos, they keep their ids and times. In any other they are new, and `updated_at`
-    is now, because clients that read by `updated_since` must see them.
+    In an empty database, the todos keep their ids and times. Otherwise they get new ids, and `updated_at` is
+    the current time, because clients that filter by `updated_since` must find the todos.
     """
 
     def work(connection: Connection) -> int:
@@ -408,6 +410,6 @@ def _create(connection: Connection, rows: list[_Row], now: datetime, *, as_they_
         if key is None or row.uid != own_uid(key, format_instant(todo["created_at"]))
     ]
     if kept:
-        # Another program can delete a todo and leave its row here.
+        # Another program can delete a todo and leave the row of its UID.
         connection.execute(delete(IMPORTS).where(IMPORTS.c.uid.in_([row["uid"] for row in kept])))
         connection.execute(insert(IMPORTS), kept)

@@ -1,4 +1,4 @@
-"""The one door to the database: `init_app()` opens it, `read()` and `write(work)` use it."""
+"""Access to the database: `init_app()`, `read()` and `write(work)`. No other module opens connections."""
 
 import random
 import sqlite3
@@ -26,8 +26,8 @@ from todo.database.schema import State
 from todo.models import db
 
 ATTEMPTS = 5
-# The engine keeps each statement that it compiled, up to 100 kB. Clients choose the filters and the sort
-# order of a list, so the number of statements needs a bound.
+# The engine caches compiled statements of up to 100 kB each. Clients choose the filters and the sort order of
+# a list, so the number of statements needs a bound.
 COMPILED_STATEMENTS = 200
 # An upgrade may rewrite a large table.
 MIGRATION_TIMEOUT_MS = 32767 * 1000
@@ -37,9 +37,9 @@ T = TypeVar("T")
 
 
 def read() -> AbstractContextManager[Connection]:
-    """Open one consistent read: all statements in the `with` block see the database at one moment.
+    """Open a read transaction: all statements in the `with` block see the same snapshot.
 
-    Do not nest it. Raises DatabaseUnavailable if the database file is missing or was replaced, and
+    Do not nest calls. Raises DatabaseUnavailable if the database file is missing or was replaced, and
     DBAPIError if the database fails.
     """
     door: _Door = current_app.extensions[_EXTENSION]
@@ -51,7 +51,7 @@ def write(work: Callable[[Connection], T]) -> T:
 
     The transaction is rolled back if `work` raises. `work` runs again after a deadlock or a serialization
     failure, so `work` must have no effects outside the database. On a SQLite file, threads that write at
-    the same time share one commit, and `work` may run in another thread, with the context of this one.
+    the same time share one commit. `work` may then run in another thread, with the caller's context.
     """
     door: _Door = current_app.extensions[_EXTENSION]
     return door.write(work)
@@ -92,7 +92,7 @@ def _commit(connection: Connection) -> None:
 
 
 class _Pooled:
-    """A server, or SQLite in memory: each transaction borrows a connection from SQLAlchemy's pool."""
+    """A server, or SQLite in memory. Each transaction uses a connection of SQLAlchemy's pool."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
@@ -111,7 +111,7 @@ class _Pooled:
             began = time.monotonic()
             try:
                 with self.engine.connect() as connection:
-                    if self.begin_read:  # a server, which several releases may use
+                    if self.begin_read:  # several releases can use one server
                         schema.check_version(connection)
                     result = work(connection)
                     _commit(connection)
@@ -119,8 +119,8 @@ class _Pooled:
             except DBAPIError as error:
                 if attempt == ATTEMPTS or error_code(error) not in RETRYABLE:
                     raise
-            # Transactions that rolled each other back must not meet again.
-            time.sleep(random.uniform(0, 2) * (time.monotonic() - began))  # no need for secure randomness
+            # The pause is random, so that transactions that conflicted do not conflict again.
+            time.sleep(random.uniform(0, 2) * (time.monotonic() - began))
         raise AssertionError
 
     def version(self) -> Hashable:
@@ -171,7 +171,8 @@ def init_app(app: Flask, *, check_schema: bool = True) -> None:
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
         place = sqlite.file_of(url)
         if place is not None and not place.is_absolute():
-            sqlite.make_folder(Path(app.instance_path))  # before Flask-SQLAlchemy creates it for everybody
+            # Flask-SQLAlchemy would create a folder that other users can read.
+            sqlite.make_folder(Path(app.instance_path))
         db.init_app(app)
     except (ArgumentError, ImportError, OSError, ValueError) as error:
         advice = f"Install the extra {dialect.extra}" if dialect else "Correct it"
@@ -254,7 +255,7 @@ def _plain_errors() -> Iterator[None]:
         raise StartupError(
             f"The database {without_secrets(db.engine.url)} cannot be used: {reason}. "
             "Check that it is a database, that this user may write to it and its folder, "
-            "and that no other program holds it locked."
+            "and that no other program has locked it."
         ) from None
 
 

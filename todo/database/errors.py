@@ -1,4 +1,4 @@
-"""Database errors: temporary ones, errors that are safe to retry, and the reasons for clients."""
+"""Database errors: temporary errors, errors that are safe to retry, and error messages for clients."""
 
 import sqlite3
 from typing import Any
@@ -84,9 +84,9 @@ _REASONS: dict[int | str, str] = {
 
 
 def error_code(error: DBAPIError) -> int | str | None:
-    """Return the database's own code: SQLite's primary result code, a SQLSTATE, or MariaDB's number.
+    """Return the error code of the database: SQLite's primary result code, a SQLSTATE, or MariaDB's number.
 
-    None if the error has no code.
+    Return None if the error has no code.
     """
     original: Any = error.orig
     first = original.args[0] if original.args else None
@@ -114,7 +114,10 @@ def unavailable(error: DBAPIError | PoolTimeoutError) -> DatabaseUnavailable | N
 
 
 def after_commit(error: DBAPIError) -> Exception:
-    """Return what to raise for an error of a commit: the rollback is certain only if the database said so."""
+    """Return the exception to raise for an error of a commit.
+
+    If the connection was lost or the disk failed, it is unknown whether the commit succeeded.
+    """
     found = unavailable(error)
     if found is not None and found.reason in {_FAILED, _UNREACHABLE}:
         return DatabaseUnavailable(_UNKNOWN)

@@ -82,7 +82,7 @@ def check_version(connection: Connection) -> None:
     """Raise DatabaseUnavailable unless the schema belongs to this release. It takes one lookup."""
     found = None
     try:
-        if connection.dialect.name == "sqlite":  # SQLAlchemy's part would take ten times as long
+        if connection.dialect.name == "sqlite":  # SQLAlchemy would take ten times as long
             driver_connection: Any = connection.connection.dbapi_connection
             row = driver_connection.execute(f"SELECT version_num FROM {VERSIONS.name}").fetchone()  # noqa: S608
             found = row and row[0]

@@ -37,7 +37,7 @@ class File:
         self.log = f"{path}-wal"
         self._opened: _Identity | None = None
         self._opened_log: _Identity | None = None
-        # The database file, the log and its index, as the writer has them open.
+        # The database file, the log and its index that the writer has opened.
         self._in_use: tuple[_Identity | None, ...] | None = None
 
     def identify(self) -> _Identity:
@@ -66,7 +66,7 @@ class File:
     def check_logs(self, *, committed: bool = False) -> None:
         """Raise LogMissing if the writer's log or its index is no longer in the folder.
 
-        A commit would go to a file without a name, and be lost.
+        A commit would be written to a deleted file and lost.
         """
         if self._in_use is None or self._in_use[1] is None:  # not in WAL mode
             return
@@ -241,7 +241,7 @@ def wrap(error: sqlite3.Error, statement: str) -> DBAPIError:
 
 
 def check_room(path: Path) -> None:
-    """Raise DatabaseUnavailable if the folder of the database has no room for the next commits."""
+    """Raise DatabaseUnavailable if the disk has no space for the next commits."""
     try:
         with TemporaryFile(dir=path.parent) as file:
             file.write(bytes(ROOM))
@@ -262,9 +262,9 @@ def make_folder(folder: Path) -> None:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a new empty file, which replaces `path` at the end. On an error `path` stays as it is.
+    """Yield a new empty file, which replaces `path` at the end. On an error, `path` stays unchanged.
 
-    The file has the permissions of an existing `path`; otherwise only this user can read it.
+    The new file has the permissions of an existing `path`. Otherwise only this user can read the file.
     """
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else PRIVATE
@@ -301,7 +301,7 @@ def is_part_of(file: Path, database: Path | None) -> bool:
 
 
 def find_foreign_object(file: Path, released_ddl: str) -> str | None:
-    """Return why the database in `file` is not one of this service, in a sentence; None if it is one.
+    """Return why `file` is not a database of this service, as a sentence, or None if it is.
 
     Triggers and views run with every statement, so only those in `released_ddl` are accepted.
     """
@@ -309,21 +309,21 @@ def find_foreign_object(file: Path, released_ddl: str) -> str | None:
         if not set(Todo.__table__.columns.keys()) <= {
             row[1] for row in connection.execute("PRAGMA table_info(todos)")
         }:
-            return "It has no table todos with the columns of a todo."
+            return "The file has no table todos with the columns of a todo."
         objects = connection.execute(
             "SELECT type, name, sql FROM sqlite_schema WHERE type IN ('trigger', 'view')"
         )
         for object_type, name, sql in objects:
             if " ".join(sql.split()) not in released_ddl:
                 return (
-                    f"Its {object_type} {name} is not part of this service. "
-                    f"DROP {object_type.upper()} {name} removes it."
+                    f"The {object_type} {name} is not part of this service. "
+                    f"Remove it with DROP {object_type.upper()} {name}."
                 )
     return None
 
 
 def check_small_file(file: Path) -> None:
-    """Raise DBAPIError if a database file of at most SMALL bytes is damaged. That takes 35 ms at most."""
+    """Raise DBAPIError if a database file of at most SMALL bytes is damaged. The check takes up to 35 ms."""
     if file.exists() and file.stat().st_size <= SMALL:
         try:
             check_integrity(file)  # on a new connection, which reads from the disk
@@ -338,9 +338,9 @@ def check_integrity(file: Path) -> None:
 
 
 def copy(file: Path, path: Path, progress: Progress | None = None) -> None:
-    """Write a snapshot of the database in `file` to `path`. Check the copy before it becomes visible.
+    """Write a snapshot of the database in `file` to `path`, and check the copy before it replaces `path`.
 
-    Other programs may read and write `file` meanwhile. Raises OSError and sqlite3.Error.
+    Other programs may read and write `file` at the same time. Raises OSError and sqlite3.Error.
     """
     with (
         replacing(path) as part,
@@ -350,12 +350,12 @@ def copy(file: Path, path: Path, progress: Progress | None = None) -> None:
         source.execute("BEGIN")
         source.execute("SELECT count(*) FROM sqlite_schema").fetchone()  # the snapshot begins here
         _transfer(source, target, progress)
-        target.execute("PRAGMA journal_mode = DELETE")  # one file, which a read-only disk can hold
+        target.execute("PRAGMA journal_mode = DELETE")  # a single file, which also opens on a read-only disk
         _check_integrity(target)
 
 
 def replace(file: Path, by: Path, progress: Progress | None = None) -> None:
-    """Replace the database in `file` by the one in `by` in one transaction.
+    """Replace the database in `file` with the database in `by`, in one transaction.
 
     Raises OSError and sqlite3.Error.
     """

@@ -1,10 +1,10 @@
 """Todos as text, without I/O.
 
-A `Format` writes todos. A reader takes a file in pieces of any size, and yields an `Entry` for each todo
+A `Format` writes todos. A reader parses a file in pieces of any size, and yields an `Entry` for each todo
 with values as in a request. The schema TodoEntry validates the values of all formats.
 
-Every todo has a UID, by which calendars and later imports recognize the todo. The UID is derived from
-`id` and `created_at`, so the database stores a UID only for todos that were imported; `uids` has these.
+Calendars and later imports recognize a todo by its UID. The UID is derived from `id` and `created_at`, so
+the database stores UIDs only for imported todos. The mappings `uids` contain the stored UIDs.
 """
 
 import re
@@ -25,9 +25,9 @@ class Format(NamedTuple):
     head: bytes = b""
     separator: bytes = b""
     tail: bytes = b""
-    # Ends a list that fails midway, so that no reader takes the list for complete.
+    # Written at the end of an incomplete list, so that no reader accepts the list as complete.
     truncation_marker: bytes = b""
-    # What the format cannot store, in one sentence for people.
+    # The limitations of the format, as a sentence for people.
     limitations: str = ""
     has_uid: bool = False
 
@@ -37,9 +37,9 @@ class Entry(NamedTuple):
 
     line: int
     values: dict[str, Any] | None
-    # Names of the properties that a todo does not have, as the format calls them.
+    # Properties of the file that no member of a todo can store.
     ignored: tuple[str, ...] = ()
-    # Why the todo is invalid, if its values do not show the reason.
+    # The reason why the todo is invalid, if validation of the values would not find it.
     error: str = ""
 
 

@@ -21,8 +21,8 @@ _MAX_COLUMNS = 1000
 _SPRING = ("january", "february", "march", "april", "may", "june")
 _MONTHS = (*_SPRING, "july", "august", "september", "october", "november", "december")
 
-# A spreadsheet evaluates a formula at the start of a cell, also behind white space. A spreadsheet that
-# splits at semicolons or tabs finds such cells within ours, and does not see our quotes.
+# Spreadsheets evaluate a formula at the start of a cell, even after white space. A spreadsheet that splits
+# lines at semicolons or tabs ignores our quotes, and then finds formulas within our cells.
 _FORMULA = "=+\\-@＝＋－＠"
 _STARTS = rf"^{{0}}(?=[ ']*[{_FORMULA}\t\r\n])|(?<=[,;|\t\r\n]){{0}}(?=[ ']*[{_FORMULA}])"
 _DEFUSE, _RESTORE = re.compile(_STARTS.format("")), re.compile(_STARTS.format("'"))
@@ -50,20 +50,20 @@ FORMAT = Format(
     "text/csv",
     _encode,
     head=f"{','.join(MEMBERS)}\r\n".encode(),
-    # An open quote.
-    truncation_marker=b'"INCOMPLETE: the service failed midway. Ask again.',
-    limitations="CSV does not distinguish an empty description from none, and has no UIDs of imported todos.",
+    # The open quote makes the file invalid.
+    truncation_marker=b'"INCOMPLETE: the service failed. Send the request again.',
+    limitations="CSV stores an empty description as null, and no UIDs of imported todos.",
 )
 
 
 class Dialect(NamedTuple):
-    """What a program calls the members, and the columns that add nothing to the members."""
+    """The column names of a program: its title, its other members, and columns to ignore without a report."""
 
     title: str
-    # If two columns name one member, the first one that is not empty counts.
+    # If two columns have the same member, the first cell that is not empty is used.
     members: dict[str, str]
     silent: frozenset[str] = frozenset()
-    # A column that no other program with this title has.
+    # A column that identifies the program, if other programs have the same title column.
     sign: str = ""
 
 
@@ -76,7 +76,7 @@ DIALECTS = (
         {"description": "description", "deadline": "deadline_at", "date": "deadline_at"},
         frozenset({"type", "author", "date lang", "deadline lang", "is collapsed"}),
     ),
-    # Outlook, where Microsoft To Do keeps its tasks
+    # Outlook, which also contains the tasks of Microsoft To Do
     Dialect(
         "subject",
         {"notes": "description", "due date": "deadline_at", "status": "completed"},
@@ -106,7 +106,7 @@ DIALECTS = (
     ),
 )
 _ZONE = "timezone"
-# Columns of other programs that clearly mean a member.
+# Column names of other programs for each member.
 _SYNONYMS = {
     "title": ("name", "task", "summary", "subject", "content", "todo", "item"),
     "description": ("notes", "note", "details", "comment", "comments", "body"),
@@ -128,7 +128,7 @@ _MEANINGS = {name: member for member, names in _SYNONYMS.items() for name in nam
 
 
 class Header(NamedTuple):
-    """The columns of a file: those of members in the order in which they count, and the others."""
+    """The columns of a file: columns of members in order of precedence, and the other columns."""
 
     names: list[str]
     members: list[tuple[int, str]]
@@ -140,7 +140,7 @@ class Header(NamedTuple):
 def read(pieces: Iterable[str], *, day_first: bool | None = None) -> Iterator[Entry]:
     """Read the rows of any dialect, with commas, semicolons, tabs or bars between the cells.
 
-    `day_first` decides about a date such as 1/2/2027, which is refused otherwise.
+    `day_first` is the order of day and month in dates such as 1/2/2027. Without it, such dates are invalid.
     """
     numbered = enumerate(lines(pieces), 1)
     filled = (pair for pair in numbered if pair[1].strip())
@@ -159,7 +159,7 @@ def read(pieces: Iterable[str], *, day_first: bool | None = None) -> Iterator[En
 def _rows(text: Iterable[str], delimiter: str, number: int) -> Iterator[tuple[int, list[str]]]:
     """Yield the cells of each row with its line number.
 
-    Spaces around quotes are ignored. The module `csv` makes them, and then the quotes, part of the cell.
+    Spaces around quotes are ignored. The module `csv` would read the spaces and the quotes as text.
     """
     space, end = " *" if delimiter == "\t" else "[ \t]*", f"(?P<end>{re.escape(delimiter)}|\\Z)"
     rest = rf'(?P<quoted>[^"]*+(?:""[^"]*+)*+)(?:"{space}|(?P<open>\Z))'
@@ -168,12 +168,12 @@ def _rows(text: Iterable[str], delimiter: str, number: int) -> Iterator[tuple[in
     cells: list[str] = []
     quoted: list[str] = []  # the lines of an open cell
     start, size = number, 0
-    for number, line in enumerate(text, number):  # noqa: B020 - the count goes on
+    for number, line in enumerate(text, number):  # noqa: B020 - continues the count
         size += len(line)
         if size > MAX_LINE:
             raise ParseError(start, f"The row has more than {MAX_LINE} characters. Is a quote missing?")
         content, position = line.rstrip("\r\n"), 0
-        if not quoted and '"' not in content:  # ten times as fast
+        if not quoted and '"' not in content:  # the fast path takes a tenth of the time
             yield start, content.split(delimiter)
             start, size = number + 1, 0
             continue
@@ -193,7 +193,7 @@ def _rows(text: Iterable[str], delimiter: str, number: int) -> Iterator[tuple[in
                 cells, start, size = [], number + 1, 0
                 break
         else:
-            raise ParseError(number, "A cell goes on after its quotes. Double the quotes within a cell.")
+            raise ParseError(number, "A cell continues after its closing quote. Double the quotes in a cell.")
     if quoted:
         raise ParseError(number, "The file ends within quotes. The file may be incomplete.")
 
@@ -233,7 +233,7 @@ def _header(line: int, cells: list[str]) -> Header:
 
 
 def _meaning(key: str) -> str | None:
-    """Return the member that a column probably means."""
+    """Return the probable member of a column."""
     near = get_close_matches(key[:40].replace(" ", "_"), MEMBERS, 1, 0.8)
     return _MEANINGS.get(key) or next(iter(near), None)
 
@@ -245,9 +245,9 @@ def _entry(line: int, header: Header, cells: list[str], day_first: bool | None) 
     row_type = "task" if header.type_column is None else cell_at(header.type_column).strip()
     if row_type != "task":
         return Entry(line, None, (row_type or "row without a type",))
-    # Outlook and Excel leave out empty cells at the end.
+    # Outlook and Excel omit empty cells at the end.
     if any(map(str.strip, cells[len(header.names) :])):
-        error = f"The row has {len(cells)} cells, and the header has {len(header.names)}."
+        error = f"The row has {len(cells)} cells, but the header has {len(header.names)}."
         return Entry(line, {}, error=error)
     values: dict[str, Any] = {}
     ignored = [header.names[index] for index in header.ignored if cell_at(index).strip()]
@@ -287,11 +287,11 @@ _YEAR_LENGTH = 4
 
 
 def _time(cell: str, day_first: bool | None) -> str | None:
-    """Return the time in `cell` as ISO 8601, or the cell itself for the schema to refuse.
+    """Return the time in `cell` as ISO 8601. Return an invalid cell unchanged, and the schema rejects it.
 
-    Raises ValueError if the cell can be read in two ways.
+    Raises ValueError if the date is ambiguous.
     """
-    text = " ".join(cell.split())  # also the narrow spaces before AM and PM
+    text = " ".join(cell.split())  # replaces narrow spaces before AM and PM too
     if text in {"", "NULL", "\\N"}:  # MariaDB and PostgreSQL
         return None
     if is_time(text):
@@ -321,7 +321,7 @@ def _date(found: re.Match[str], day_first: bool | None) -> str:
     elif second > len(_MONTHS):
         day_first = False
     if day_first is None:
-        raise ValueError(f"{found[0]} can be read in two ways. Use --day-first or --month-first.")
+        raise ValueError(f"{found[0]} is ambiguous. Use --day-first or --month-first.")
     day, month = (first, second) if day_first else (second, first)
     return f"{found['third']}-{month:02}-{day:02}"
 
@@ -335,7 +335,7 @@ def _clock(found: re.Match[str]) -> str:
         return ""
     hour, half = int(found["hour"]), (found["half"] or "").casefold()
     if half:
-        if not 1 <= hour <= 12:  # on the face of a clock
+        if not 1 <= hour <= 12:  # the 12-hour clock has no hour 0
             return "T"
         hour = hour % 12 + (12 if half == "p" else 0)
     rest = f":{found['rest'][1:]}" if found["rest"] else ""
@@ -373,7 +373,7 @@ def _description(cell: str, _: bool | None) -> str | None:
 
 
 def _boolean(cell: str, _: bool | None) -> Any:
-    # In the column of a time of completion, a time means true.
+    # A column of completion times has a time for completed todos.
     return bool(cell.strip()) and (is_time(cell.strip()) or to_boolean(cell))
 
 

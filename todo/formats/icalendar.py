@@ -3,7 +3,7 @@
 This module writes and reads lines, one component at a time. The library `icalendar` takes a millisecond
 for each todo, and holds the whole calendar in memory.
 
-A value that a property cannot hold is in a parameter of that property. So the value disappears when
+A parameter of a property stores the values that the property cannot store. So these values disappear when
 another program changes the property.
 """
 
@@ -27,13 +27,13 @@ _CALENDAR, _ZONE = "VCALENDAR", "VTIMEZONE"
 _MAX_DEPTH = 32  # components; RFC 5545 nests three
 _MAX_IGNORED = 100  # names of properties for each todo
 _MAX_SEQUENCE = 2**31 - 1
-# Parameters of our own: an id that is not in the UID, fractions of a second, and the newlines that have
-# a carriage return before them.
+# Parameters of this service: the id if the UID does not contain it, the fraction of a second, and the lines
+# that end with CRLF.
 _ID, _MICROSECOND, _CRLF = "X-ID", "X-MICROSECOND", "X-CRLF"
 
 
 def format_for(zone: ZoneInfo, component: str = VTODO) -> Format:
-    """Return the format for a service in `zone`. As VEVENTs, only todos with a deadline are written."""
+    """Return the format for a service in `zone`. VEVENTs include only todos with a deadline."""
     return Format(
         MEDIA_TYPE,
         partial(_encode, zone.key, component),
@@ -73,7 +73,10 @@ def _vevent(zone: str, todo: TodoOut, uids: Uids) -> str:
 
 
 def _shared(todo: TodoOut, uids: Uids) -> str:
-    """Return the properties of both components. DTSTAMP is the last change: the calendar has no METHOD."""
+    """Return the common properties of VTODO and VEVENT.
+
+    DTSTAMP is the time of the last change, because the calendar has no METHOD (RFC 5545, section 3.8.7.2).
+    """
     stored_uid = uids.get(todo.id)
     uid = _text("UID", own_uid(todo.id, todo.created_at))
     if stored_uid is not None:
@@ -124,7 +127,7 @@ def _basic(time: str) -> str:
 
 
 class _Property(NamedTuple):
-    """A property. Its octets are Latin-1 until `text`, because folding can divide a character."""
+    """A property. Folding can divide a character, so `octets` is Latin-1 and `text()` decodes the bytes."""
 
     parameters: dict[str, str]
     octets: str
@@ -134,7 +137,7 @@ class _Property(NamedTuple):
         return self.octets.strip().upper()
 
     def text(self) -> str:
-        """Decode the value. Raises ValueError if the encoding is unknown or does not fit."""
+        """Decode the value. Raises ValueError if the encoding is unknown or wrong."""
         octets = self.octets.encode("latin-1")
         # vCalendar 1.0 has encodings, and writes them with and without the name of the parameter.
         encoding = self.parameters.get("ENCODING", "8BIT").upper()
@@ -205,7 +208,7 @@ class _Reader:
         name = head.partition(";")[0].strip().upper() if colon else ""
         value = tail.strip().upper() if name in {"BEGIN", "END"} else tail
         if self._is_first and (name, value) != ("BEGIN", _CALENDAR):
-            raise ParseError(number, "This is not a calendar, which begins with BEGIN:VCALENDAR.")
+            raise ParseError(number, "The file is not a calendar. The first line must be BEGIN:VCALENDAR.")
         self._is_first = False
         if name == "BEGIN":
             yield from self._begin(number, value)
@@ -223,7 +226,7 @@ class _Reader:
         return VTODO in self.open
 
     def _begin(self, number: int, component: str) -> Iterator[Entry]:
-        if component == VTODO:  # a todo is in no other component, so the open one has lost its end
+        if component == VTODO:  # VTODOs are not nested, so the END line of the open VTODO is missing
             yield from self._close(1)
         if len(self.open) >= _MAX_DEPTH:
             raise ParseError(number, f"More than {_MAX_DEPTH} components are nested here.")
@@ -250,7 +253,7 @@ class _Reader:
             self._error = self._error or f"END:{component[:80]} ends a component that is not open."
 
     def _close(self, depth: int) -> Iterator[Entry]:
-        """Close the components that have lost their ends."""
+        """Close the components whose END lines are missing."""
         if VTODO in self.open[depth:]:
             yield Entry(self._start, {}, error="The todo has no END:VTODO.")
         del self.open[depth:]
@@ -267,7 +270,7 @@ class _Reader:
                 self._ignore(name)
             return
         parameters: dict[str, str] = {}
-        position = re.search("[:;]", line).start()  # type: ignore[union-attr] # a name has one behind it
+        position = re.search("[:;]", line).start()  # type: ignore[union-attr] # a separator follows every name
         while found := _PARAMETER.match(line, position):
             parameters.setdefault(found[1].upper(), _utf_8(found[2] or "").strip('"'))
             position = found.end()
@@ -339,7 +342,7 @@ class _Reader:
         return text
 
     def _read_duration(self) -> tuple[timedelta, timedelta]:
-        """Return the days, which local time counts, and the rest, which is exact."""
+        """Return the days, which follow local time, and the exact rest."""
         found = _DURATION.fullmatch(self._properties["DURATION"].value)
         if found is None:
             raise ValueError("DURATION is invalid. Use a form such as P1D or PT1H30M.")
@@ -347,9 +350,9 @@ class _Reader:
         return timedelta(weeks=weeks, days=days), timedelta(hours=hours, minutes=minutes, seconds=seconds)
 
     def _read_time(self, name: str, added: tuple[timedelta, timedelta] = (timedelta(), timedelta())) -> str:
-        """Return a time as ISO 8601, in UTC if its zone is not that of the service.
+        """Return a time as ISO 8601, in UTC if the time zone is not the zone of the service.
 
-        A value that is not a time is returned as it is, for the schema to refuse.
+        An invalid value is returned unchanged, and the schema rejects it.
         """
         found = self._properties[name]
         time = _TIME.fullmatch(found.value)
@@ -394,7 +397,7 @@ _MEMBERS = {
 _TEXTS = {"uid", "title", "description"}
 _INSTANTS = {"DCREATED", "CREATED", "LAST-MODIFIED"}
 _READ = {*_MEMBERS, "STATUS", "RECURRENCE-ID", "COMPLETED", "PERCENT-COMPLETE", "DTSTART", "DURATION"}
-# These say no more than the properties that are read.
+# These properties add nothing to the properties in _READ.
 _SILENT = {"DTSTAMP", "SEQUENCE"}
 
 
@@ -407,9 +410,9 @@ def _printable(name: str) -> str:
 
 
 def _unfold(pieces: Iterable[str]) -> Iterator[tuple[int, str]]:
-    """Yield each line that is not blank, with its number, and with the lines that continue it.
+    """Yield each non-empty line with its number, joined with its continuation lines.
 
-    In quoted-printable, a line that ends in `=` goes on too.
+    In quoted-printable, a line that ends with `=` continues too.
     """
     parts: list[str] = []
     start = size = 0

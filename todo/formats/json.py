@@ -1,4 +1,4 @@
-"""JSON: a list of todos, or one todo a line (NDJSON), also as Taskwarrior writes them."""
+"""JSON: a list of todos, or one todo per line (NDJSON). Reads Taskwarrior's tasks too."""
 
 import json
 import re
@@ -40,16 +40,18 @@ def _with_uid(todo: TodoOut, uids: Uids) -> TodoExport:
 
 LIST = Format("application/json", _list, b"[", b",", b"]")
 LINES = Format(
-    "application/x-ndjson", _lines, truncation_marker=b"INCOMPLETE: the service failed midway. Ask again.\n"
+    "application/x-ndjson",
+    _lines,
+    truncation_marker=b"INCOMPLETE: the service failed. Send the request again.\n",
 )
-# One todo a line, with the UID of an imported todo.
+# One todo per line, with the UID of an imported todo.
 FILE = Format("application/json", _file, b"[\n", b",\n", b"\n]\n", has_uid=True)
 
 
 def read(pieces: Iterable[str], *, is_task: bool | None = None) -> Iterator[Entry]:
-    """Read the todos of a list, or of one value after the other, in bounded memory.
+    """Read the todos of a JSON list, or of consecutive JSON values, in bounded memory.
 
-    `is_task` says whether they are Taskwarrior's. By default, the members of each decide.
+    `is_task` is True for tasks of Taskwarrior, and False for todos. By default, the members decide.
     """
     text = _Text(pieces)
     is_list = text.skip("[")
@@ -62,11 +64,11 @@ def read(pieces: Iterable[str], *, is_task: bool | None = None) -> Iterator[Entr
         if is_list:
             more = text.skip(",")
             if not more and not text.skip("]"):
-                raise ParseError(text.line, "A comma or ] must follow here. The file may be incomplete.")
+                raise ParseError(text.line, "A comma or ] is missing here. The file may be incomplete.")
         else:
             more = not text.at_end()
     if not text.at_end():
-        raise ParseError(text.line, "Nothing can follow the end of the list.")
+        raise ParseError(text.line, "The file continues after the end of the list. Remove the rest.")
 
 
 def _entry(line: int, value: Any, is_task: bool | None) -> Entry:
@@ -80,7 +82,7 @@ def _entry(line: int, value: Any, is_task: bool | None) -> Entry:
 
 
 class _Text:
-    """The rest of the text, one piece of it in memory."""
+    """The unread text, of which one piece is in memory."""
 
     def __init__(self, pieces: Iterable[str]) -> None:
         self._pieces = iter(pieces)
@@ -113,7 +115,7 @@ class _Text:
         while True:
             try:
                 value, end = DECODER.raw_decode(self._buffer, self._position)
-                # A number can go on in the next piece.
+                # A number can continue in the next piece.
                 if end < len(self._buffer) or not self._fill():
                     break
             except json.JSONDecodeError as error:

@@ -17,7 +17,7 @@ UID = "todouid"
 # Attributes that Taskwarrior computes, or that repeat another attribute.
 _SILENT = {"uuid", "id", "urgency", "status", "end", "modified", UID}
 _MEMBERS = {"description": "title", "due": "deadline_at", "entry": "created_at", "modified": "updated_at"}
-# A recurring task is only the template of others.
+# A recurring task is only the template of other tasks.
 _NO_TODO = {"deleted", "recurring"}
 _STATUSES = {"pending": False, "waiting": False, "completed": True}
 
@@ -30,7 +30,7 @@ def format_for(zone: ZoneInfo) -> Format:
         b"[\n",
         b",\n",
         b"\n]\n",
-        limitations="Taskwarrior has no fractions of a second, and no local times that clocks skip.",
+        limitations="Taskwarrior stores no fractions of a second, and no local times that do not exist.",
         has_uid=True,
     )
 
@@ -71,7 +71,7 @@ def is_task(value: dict[str, Any]) -> bool:
 
 
 def entry(line: int, task: dict[str, Any]) -> Entry:
-    """Read a task."""
+    """Convert a task to an entry."""
     status = str(task.get("status", "pending"))
     if status in _NO_TODO:
         return Entry(line, None, (f"{status} task",))

@@ -9,7 +9,7 @@ from todo.formats import ParseError
 MAX_LINE = 1024 * 1024  # characters
 _MAX_OCTETS = 75  # in a line of a calendar
 
-# Databases, spreadsheets in their larger languages, and Outlook.
+# Words of databases, of spreadsheets in common languages, and of Outlook.
 _TRUE = """1 t y yes on true wahr vrai verdadero verdadeiro vero waar sant sand sann tosi prawda pravda igaz
 adevărat doğru истина істина completed done checked x ✓ ✔ ☑"""
 _FALSE = """0 f n no off false falsch faux falso onwaar falskt falsk usann epätosi fałsz nepravda hamis
@@ -43,7 +43,7 @@ def decode(pieces: Iterable[bytes]) -> Iterator[str]:
         except UnicodeDecodeError as error:
             number = line + bytes(error.object[: error.start]).count(b"\n")
             raise ParseError(
-                number, f"The file must be UTF-8, and this line is not: {error.reason}."
+                number, f"The file must be UTF-8, and this line is not: {error.reason}. Save it as UTF-8."
             ) from None
         line += piece.count(b"\n")
     try:
@@ -79,7 +79,7 @@ def lines(pieces: Iterable[str]) -> Iterator[str]:
 
 
 def to_boolean(value: Any) -> Any:
-    """Return the boolean that a word or 0 or 1 means, or `value` if it means none."""
+    """Convert a word, 0 or 1 to a boolean. Return any other value unchanged."""
     if isinstance(value, str | int):
         return _BOOLEANS.get(str(value).strip().casefold(), value)
     return value

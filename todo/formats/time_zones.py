@@ -1,7 +1,7 @@
-"""Time zones in files: which zone a name means, and VTIMEZONEs (RFC 5545, section 3.6.5).
+"""Time zones in files: names of zones, and VTIMEZONEs (RFC 5545, section 3.6.5).
 
-The library `icalendar` writes one RDATE with many values, of which several readers use only the first,
-and expands recurrence rules without a bound. So both directions are here.
+The library `icalendar` writes one RDATE with many values, but several readers use only the first value. Its
+reader expands recurrence rules without a bound. So this module writes and reads VTIMEZONEs itself.
 """
 
 import re
@@ -17,8 +17,8 @@ from todo.formats.text import fold
 
 DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 
-# Clocks are described from the first year of Unix time, as Google and Apple do. A rule that holds up to
-# the last of these years is taken to hold for ever.
+# Like Google and Apple, write the changes since the first year of Unix time. A rule that applies in the last
+# of these years is written without an end.
 _YEARS = range(1970, 2100)
 _STEP = 7 * 24 * 3600  # seconds; no zone has changed twice within a week since 1970
 _BEFORE_ALL = datetime.fromisoformat("1601-01-01")  # as Outlook writes it
@@ -68,7 +68,7 @@ class _Onset(NamedTuple):
 
     @property
     def rule(self) -> tuple[object, ...]:
-        """What the changes of one yearly rule have in common."""
+        """The common properties of all changes of one yearly rule."""
         return (*self[1:], self.local.month, self.local.weekday(), self.local.time())
 
     @property
@@ -130,7 +130,7 @@ def _onsets(zone: ZoneInfo) -> Iterator[_Onset]:
 
 
 def _rules(zone: ZoneInfo) -> list[list[_Onset]]:
-    """Group the changes of the clock to runs of consecutive years that one yearly rule describes."""
+    """Group the changes of the clock into runs of consecutive years with one yearly rule."""
     runs: list[list[_Onset]] = []
     latest: dict[tuple[object, ...], list[_Onset]] = {}
     for onset in _onsets(zone):
@@ -149,14 +149,14 @@ def _is_one_rule(onsets: list[_Onset]) -> bool:
 
 
 def _recurrence(onsets: list[_Onset]) -> list[str]:
-    """Return the RRULE of a run; a single change needs none."""
+    """Return the RRULE of a run, or nothing for a single change."""
     first, last = onsets[0], onsets[-1]
     if len(onsets) == 1:
         return []
     weekday = DAYS[first.local.weekday()]
     ordinals = set.intersection(*(onset.ordinals for onset in onsets))
     if ordinals:
-        day = f"BYDAY={min(ordinals)}{weekday}"  # the last one rather than the fourth
+        day = f"BYDAY={min(ordinals)}{weekday}"  # prefer "the last weekday" to "the fourth weekday"
     else:
         start = min(onset.local.day for onset in onsets)
         days = ",".join(map(str, range(start, min(start + _WEEK, 32))))
@@ -175,14 +175,14 @@ def _format_offset(offset: timedelta) -> str:
 
 
 class DefinedZone(tzinfo):
-    """A zone as a file defines it, by its changes in order: the clock at each, and the offset after it."""
+    """A zone that a file defines: its changes in order, each with the local time and the new offset."""
 
     def __init__(self, changes: list[tuple[datetime, timedelta]]) -> None:
         self._clocks = [clock for clock, _ in changes]
         self._offsets = [offset for _, offset in changes]
 
     def utcoffset(self, time: datetime | None) -> timedelta:
-        """Return the offset at a local time: the earlier one if the time occurs twice or never."""
+        """Return the offset at a local time, or the earlier offset if the time occurs twice or never."""
         clock = (time or _FIRST).replace(tzinfo=None)
         if clock.year >= _END:
             clock = clock.replace(year=_END - _CYCLE + clock.year % _CYCLE)
@@ -197,7 +197,7 @@ class DefinedZone(tzinfo):
 
 
 class Definitions:
-    """The VTIMEZONEs of a file, and the zones that its TZIDs mean."""
+    """The VTIMEZONEs of a file, and the zones of its TZIDs."""
 
     def __init__(self) -> None:
         self._characters = self._rules = 0
@@ -227,8 +227,8 @@ class Definitions:
     def find(self, name: str) -> tzinfo | None:
         """Return the zone of a TZID, or None if nothing defines it.
 
-        The zone database knows more than a file does. A name such as
-        `/freeassociation.sourceforge.net/Europe/Berlin` ends in the name of that database.
+        The tz database takes precedence, because it is more complete than a file. A name such as
+        `/freeassociation.sourceforge.net/Europe/Berlin` ends with a name of the tz database.
         """
         if name not in self._found:
             parts = name.split("/") if name.startswith("/") else []
@@ -244,7 +244,7 @@ class Definitions:
             for observance in self._defined.get(name, []):
                 offset_from = _parse_offset(observance["TZOFFSETFROM"][0])
                 offset_to = _parse_offset(observance["TZOFFSETTO"][0])
-                # A time that the clock skips still belongs to the offset before.
+                # A local time that the clock skips has the offset before the change.
                 skipped = max(timedelta(), offset_to - offset_from)
                 onsets = list(_expand(observance, offset_from))
                 changes += [(onset + skipped, offset_to) for onset in onsets]
@@ -308,7 +308,7 @@ def _expand_rule(rule: dict[str, str], start: datetime, offset_from: timedelta) 
 
 
 def _is_day(time: datetime, length: int, ordinal: str | None, weekday: str) -> bool:
-    """Return True if `time` is on this weekday, the first or last and so on of its month."""
+    """Return True if `time` is on `weekday`, at the position `ordinal` in its month."""
     if DAYS[time.weekday()] != weekday:
         return False
     number = int(ordinal or 0)

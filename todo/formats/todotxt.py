@@ -1,6 +1,6 @@
-"""todo.txt (the format of todotxt.org): a todo a line, `x 2027-02-02 2027-01-31 Buy milk due:2027-02-03`.
+"""todo.txt (todotxt.org): one todo per line, such as `x 2027-02-02 2027-01-31 Buy milk due:2027-02-03`.
 
-The UID follows as `uid:`.
+The line ends with the UID as `uid:`.
 """
 
 import re
@@ -40,12 +40,12 @@ FORMAT = Format(
 
 
 def _find_due(text: str) -> re.Match[str] | None:
-    """Find the last `due:` with a time or nothing behind it. Any other `due:` is part of the title."""
+    """Find the last `due:` that a time or nothing follows. Any other `due:` is part of the title."""
     return next((due for due in reversed([*_DUE.finditer(text)]) if not due[1] or is_time(due[1])), None)
 
 
 def read(pieces: Iterable[str]) -> Iterator[Entry]:
-    """Read the lines that are not blank."""
+    """Read a todo from each line that is not blank."""
     for number, line in enumerate(lines(pieces), 1):
         if line.strip():
             yield _entry(number, line.removesuffix("\n").removesuffix("\r"))

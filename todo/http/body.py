@@ -82,7 +82,7 @@ def field_errors(struct_type: type[Struct], value: Any, pointer: str) -> Iterato
     for name in value:
         if name not in members and name != tag:
             known = ", ".join(filter(None, [tag, *members]))
-            detail = f"{name[:MAX_NAME]} is not a member that can be sent: send only {known}"
+            detail = f"{name[:MAX_NAME]} is not a known member: send only {known}"
             yield FieldError(detail=detail, pointer=_join(pointer, name))
     musts = rules(struct_type)
     for name, field in members.items():

@@ -1,6 +1,6 @@
 """Entity tags and preconditions (RFC 9110, sections 8.8.3 and 13).
 
-A tag is a hash of the representation, so every change of it changes the tag.
+A tag is a hash of the representation, so every change of the representation changes the tag.
 """
 
 import hashlib
@@ -16,14 +16,14 @@ from todo.http.problem import PreconditionFailed, PreconditionRequired
 
 def entity_tag(parts: Iterable[bytes]) -> str:
     """Return the strong entity tag, with its quotes, of a representation in parts."""
-    tag = hashlib.sha256()  # processors have instructions for it
+    tag = hashlib.sha256()  # fast, because processors have instructions for SHA-256
     for part in parts:
         tag.update(part)
     return f'"{tag.hexdigest()[:24]}"'
 
 
 def with_etag(response: Response, tag: str) -> Response:
-    """Set the ETag of `response`. Turn it into 304 if `If-None-Match` of a GET or HEAD names the tag.
+    """Set the ETag of `response`. Change the status to 304 if `If-None-Match` of a GET or HEAD has the tag.
 
     The tag may be weak (`W/`).
     """

@@ -11,6 +11,7 @@ import msgspec
 from flask import request
 
 from todo.http.problem import FieldError, ValidationFailed
+from todo.schemas import CURSOR_RULE
 
 DIGEST_BYTES = 9
 
@@ -32,8 +33,7 @@ def decode(cursor: str, belongs_to: str, types: Sequence[Any]) -> list[Any]:
     except (ValueError, msgspec.MsgspecError):
         data, position = b"", ()
     if data[:DIGEST_BYTES] != _digest(belongs_to):
-        detail = "cursor must be the one in the Link header of the previous page, with its sort and filters"
-        raise ValidationFailed(FieldError(detail=detail, parameter="cursor"))
+        raise ValidationFailed(FieldError(detail=f"cursor must be {CURSOR_RULE}", parameter="cursor"))
     # Timestamps are UTC with an offset in JSON, and without one in the database.
     return [value.replace(tzinfo=None) if isinstance(value, datetime) else value for value in position]
 

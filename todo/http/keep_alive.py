@@ -4,8 +4,8 @@ The server's WSGI interface blocks a thread until a body has arrived or a chunk 
 timeout. So only a share of the threads may wait for clients, and a thread of each worker ends the
 connections that take too long.
 
-Bodies are received before the view runs, because the server closes a connection without notice if a
-part of a body is unread, and the client would lose its next request (RFC 9112, section 9.3).
+Bodies are received before the view runs. If a part of a body stays unread, the server closes the connection
+without notice, and the client loses its next request (RFC 9112, section 9.3).
 """
 
 import ctypes
@@ -50,8 +50,8 @@ _last_ended = [0.0]  # when `watch` ended a connection
 def register(app: Flask) -> None:
     """Receive the body of every request of `app` before its view runs, and bound the number of streams.
 
-    If a body stays unread, because it is too large or another check came first, the response says that
-    the connection ends.
+    If a body stays unread, because it is too large or another check failed first, the response has
+    `Connection: close`.
     """
     app.before_request(_receive)
     app.after_request(_finish)
@@ -92,7 +92,7 @@ def _has_body(environ: "WSGIEnvironment") -> bool:
 
 
 def _too_large() -> ContentTooLarge:
-    detail = f"Send a body of at most {MAX_RECEIVED} bytes. Most addresses accept only {body.MAX_BYTES}."
+    detail = f"Send a body of at most {MAX_RECEIVED} bytes. Most routes accept only {body.MAX_BYTES} bytes."
     return ContentTooLarge(detail)
 
 

@@ -79,7 +79,7 @@ def register(app: Flask) -> None:
     """
     form = app.config["LOG_FORMAT"]
     if form not in FORMATS:
-        raise StartupError(f"LOG_FORMAT is {form!r}. Set {PREFIX}LOG_FORMAT to {', '.join(FORMATS)}.")
+        raise StartupError(f"LOG_FORMAT is {form!r}. Set {PREFIX}LOG_FORMAT to one of {', '.join(FORMATS)}.")
     default_handler.addFilter(_stamp)
     default_handler.setFormatter(
         JsonFormatter()

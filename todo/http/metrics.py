@@ -1,7 +1,7 @@
-"""Metrics in the text format of Prometheus: requests, connections to the database, and what views count.
+"""Metrics in the text format of Prometheus: requests, database connections, and changes of todos.
 
-With PROMETHEUS_MULTIPROC_DIR in the environment, which `serve` sets, each worker keeps its numbers in
-files of that folder, and whichever answers sums them up. So it must be there before the first metric.
+`serve` sets PROMETHEUS_MULTIPROC_DIR before it creates the first metric. Each worker then stores its numbers
+in files of that folder, and the worker that serves `/metrics` adds up the files of all workers.
 """
 
 import os
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 MEDIA_TYPE = "text/plain"
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-# Seconds. A read takes one of the first, and a request that waits for a lock one of the last.
+# Seconds. Reads are in the first buckets, and requests that wait for a lock in the last ones.
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-# What a client makes up must not become series without end.
+# Restrict label values, so that clients cannot create unlimited time series.
 METHODS = {"GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE"}
 OTHER = "other"
 
@@ -37,7 +37,10 @@ _measured: "_Requests | None" = None
 
 
 def cache_once(function: Callable[..., T]) -> Callable[..., T]:
-    """Cache `function`, which `functools.cache` would let several threads run at the same time."""
+    """Cache the results of `function`.
+
+    `functools.cache` would let several threads call `function` at the same time.
+    """
     results: dict[tuple[Any, ...], T] = {}
 
     @wraps(function)
@@ -52,7 +55,7 @@ def cache_once(function: Callable[..., T]) -> Callable[..., T]:
 
 
 class _Requests:
-    """What is measured of requests, in series that are looked up once: that costs more than to count."""
+    """The metrics of requests. Series are cached, because a lookup takes longer than an increment."""
 
     def __init__(self) -> None:
         from prometheus_client import Counter, Gauge, Histogram
@@ -100,20 +103,20 @@ def register(app: Flask) -> None:
 
 
 def init_worker() -> None:
-    """Make the files of this process, while a disk has room for them."""
+    """Create the metric files of this worker now, because the disk may be full later."""
     _requests().add_series("GET", OTHER, HTTPStatus.NOT_FOUND)
 
 
 @cache_once
 def counter(name: str, text: str) -> "Counter":
-    """Return the counter of that name. `text` says what it counts."""
+    """Return the counter `name`, described by `text`."""
     from prometheus_client import Counter
 
     return Counter(name, text, registry=_registry())
 
 
 def exposition() -> bytes:
-    """Return all metrics of all workers, as Prometheus reads them."""
+    """Return the metrics of all workers in the text format of Prometheus."""
     from prometheus_client import CollectorRegistry, generate_latest, multiprocess
 
     registry = _registry()
@@ -151,7 +154,7 @@ def _measure(engine: Engine, environ: "WSGIEnvironment", route: str, status: int
 
 
 def drop_dead_workers(folder: Path) -> None:
-    """Leave out what workers that are no more had in use; what they counted stays."""
+    """Drop the gauges of dead workers and keep their counters."""
     from prometheus_client import multiprocess
 
     for file in folder.glob("gauge_live*_*.db"):

@@ -1,6 +1,6 @@
 """The one WSGI middleware: request ID, common headers, timing, and the response cache.
 
-It wraps Flask because it must see every response, and because hooks of Flask cost several times as much.
+The middleware wraps Flask because it must see every response, and because Flask's hooks are slower.
 """
 
 import re
@@ -48,7 +48,7 @@ class Middleware:
 
         def start(status: str, sent: list[tuple[str, str]], exc_info: Any = None) -> Any:
             nonlocal is_buffered, response
-            rule = environ["werkzeug.request"].url_rule  # of Flask, until the context of the request ends
+            rule = environ["werkzeug.request"].url_rule  # Flask's request context still exists here
             by_name = dict(sent)
             is_buffered = "Content-Length" in by_name or status.startswith("304")  # a stream has no length
             ours = security.HEADERS if security.POLICY[0] in by_name else security.DATA_HEADERS

@@ -33,7 +33,7 @@ def read(struct_type: type[S], *, ignore_unknown: bool = False) -> S:
     for name, text in _pairs():
         if name not in known:
             if not ignore_unknown:
-                hint = f"Use one of {', '.join(known)}" if known else "This address has no parameters"
+                hint = f"Use one of {', '.join(known)}" if known else "This route has no parameters"
                 errors.append(
                     FieldError(detail=f"Unknown parameter {name[:80]}. {hint}", parameter=name[:80])
                 )

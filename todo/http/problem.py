@@ -46,7 +46,7 @@ class ProblemType(NamedTuple):
 
 
 TYPES = {
-    400: ProblemType("validation", "The request is not valid", "Send what `errors` asks for."),
+    400: ProblemType("validation", "The request is not valid", "Correct the request as `errors` describes."),
     401: ProblemType(
         "unauthorized",
         "Unauthorized",
@@ -54,7 +54,7 @@ TYPES = {
         "(`flask --app todo token create NAME`).",
     ),
     403: ProblemType("forbidden", "Forbidden", "This token is read-only. Use a token that may write."),
-    404: ProblemType("not-found", "Not found", "There is nothing at this address. Check the path."),
+    404: ProblemType("not-found", "Not found", "This path does not exist. Check the path."),
     405: ProblemType("method-not-allowed", "Method not allowed", "Use one of the methods in `Allow`."),
     406: ProblemType("not-acceptable", "Not acceptable", "None of the media types in `Accept` is available."),
     408: ProblemType(
@@ -263,7 +263,7 @@ def to_response(error: HTTPException) -> Response:
     if isinstance(error, Problem):
         detail, errors = error.description or detail, error.errors
     elif isinstance(error, BadRequest):
-        detail = "The request is malformed: check its address and its Host header."
+        detail = "The request is malformed. Check its URL and its Host header."
     elif isinstance(error, MethodNotAllowed):
         method = request.environ["REQUEST_METHOD"][:20]
         detail = f"{method} is not allowed here. Use {', '.join(sorted(error.valid_methods or ()))}."

@@ -25,7 +25,7 @@ def register(app: Flask) -> None:
     rate, storage = app.config["RATE_LIMIT"], app.config["RATE_LIMIT_STORAGE"] or IN_MEMORY
     if not rate:
         return
-    from flask_limiter import Limiter  # few need it
+    from flask_limiter import Limiter  # imported here, because most services have no rate limit
     from flask_limiter.errors import RateLimitExceeded
     from limits import parse_many
 

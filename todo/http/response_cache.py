@@ -1,7 +1,7 @@
 """A cache of finished responses, which is never stale.
 
-It holds responses to GET and HEAD that have an `ETag`, in the memory of each worker. A response is used again
-only while the version of the database is the one that was read before the response was made. So any commit
+Each worker caches responses to GET and HEAD with an `ETag` in its memory. The version of the database is read
+before a response is created. The response is reused only while the database has this version. So any commit
 by any process, a shell included, empties the cache. There is no time to live.
 """
 
@@ -18,7 +18,7 @@ from flask import request
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# What a response can depend on. Proxies' headers have changed the first five if they are trusted.
+# Parts of a request that a response can depend on. The first five include the headers of trusted proxies.
 _KEY = (
     "REQUEST_METHOD",
     "wsgi.url_scheme",
@@ -37,7 +37,7 @@ _STATUSES = {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED}
 # Requests with a body bypass the cache, because the body must be read.
 _BODY = ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING")
 _EXPIRES = "todo.response_expires"
-OVERHEAD = 2000  # approximate bytes of an entry besides its body
+OVERHEAD = 2000  # approximate bytes of an entry without its body
 
 
 class Response(NamedTuple):
@@ -63,7 +63,7 @@ class Place(NamedTuple):
 
 
 class ResponseCache:
-    """The responses of one version of the database, at most `max_bytes` of them."""
+    """The responses of one version of the database, up to `max_bytes` in total."""
 
     def __init__(self, max_bytes: int, version: Callable[[], Hashable]) -> None:
         self.size = 0

@@ -68,7 +68,7 @@ _PARSED = {
 _LABELS = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?"
 _NAME = re.compile(rf"\.?{_LABELS}|\[[0-9a-f:.]+\]")
 _HOST = re.compile(rf"({_LABELS}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
-# Android's WebView sends `file://`.
+# WebView on Android sends `file://`.
 _ORIGIN = re.compile(rf"file://|[a-z][a-z0-9+.-]*://(?:{_LABELS}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
 _URL_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
 _EXTENSION = "todo.trusted_hosts"
@@ -170,7 +170,7 @@ def _forbid_shared_caching(response: Response) -> Response:
 
 
 def _allow_origins(app: Flask, origins: Iterable[str]) -> None:
-    from flask_cors import CORS  # few need it
+    from flask_cors import CORS  # imported here, because most services do not allow other origins
 
     for origin in origins:
         if origin != ANY and not _ORIGIN.fullmatch(origin):

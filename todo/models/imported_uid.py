@@ -11,7 +11,7 @@ UID_LENGTH = 255
 
 
 class Imported(db.Model):  # type: ignore[name-defined, misc]
-    """The UID of an imported todo. Exports repeat the UID, and later imports recognize the todo by it.
+    """The UID of an imported todo. Exports contain the UID, and later imports recognize the todo by the UID.
 
     Other todos have no row, because their UID is derived from `id` and `created_at`. Deleting a todo
     deletes its row, so that it can be imported again.

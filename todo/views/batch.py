@@ -37,7 +37,7 @@ Result = TodoOut | dict[str, Any]  # {} if the todo to delete did not exist
 
 @batch.post("/todos/batch")
 def run_batch() -> Response:
-    """Create, update and delete many todos: all of them or, if one operation fails, none."""
+    """Create, update and delete many todos. If one operation fails, nothing is changed."""
     operations = body.read(Batch, MAX_BATCH_BYTES).operations
     results: list[Result] = []
 
@@ -57,7 +57,7 @@ def run_batch() -> Response:
         ),
         deleted=sum(
             isinstance(operation, DeleteOperation) and bool(result)
-            for operation, result in zip(operations, results, strict=False)  # none if replayed
+            for operation, result in zip(operations, results, strict=False)  # no results if replayed
         ),
     )
 

@@ -23,7 +23,7 @@ FeedToken = Annotated[
     str,
     member(
         "The secret of the feed, if the service requires tokens.",
-        "the secret of a feed, where tokens are required",
+        "the secret of a feed, if the service requires tokens",
     ),
 ]
 

@@ -24,7 +24,7 @@ api.record_once(converters.register)
 
 COUNTED = {
     "created": "Todos created.",
-    "completed": "Todos created as completed, or sent to be.",
+    "completed": "Todos created or updated with `completed` true.",
     "deleted": "Todos deleted.",
 }
 # Building a statement takes longer than executing it.
@@ -52,8 +52,8 @@ def health() -> Response:
 def list_todos() -> Response:
     """List the matching todos.
 
-    Without `limit`, all of them are streamed. With it, the response is a page, and the `Link` header leads to
-    the next one if there is one. `Accept` chooses between JSON, CSV, a calendar and lines of JSON.
+    Without `limit`, the response is a stream of all matches. With `limit`, the response is a page, and the
+    `Link` header has the URL of the next page. `Accept` selects JSON, CSV, iCalendar or lines of JSON.
     """
     query = parameters.read(ListQuery)
     response = listing.respond(query, listing.negotiate())
@@ -92,7 +92,7 @@ def update_todo(todo_id: int | None) -> Response:
 
 @api.delete("/todos/<id:todo_id>")
 def delete_todo(todo_id: int | None) -> Response:
-    """Delete a todo and return it as it was, or `{}` if there is none."""
+    """Delete a todo and return it as it was, or `{}` if the todo does not exist."""
     precondition = Precondition.from_request()
     todo = database.write(lambda connection: remove(connection, todo_id, precondition))
     trash.purge()
@@ -140,7 +140,7 @@ def change(
 
 
 def remove(connection: Connection, todo_id: int | None, precondition: Precondition | None) -> TodoOut | None:
-    """Delete a todo and return it as it was, or None if there is none. Raises PreconditionFailed."""
+    """Delete a todo and return it as it was, or None if it does not exist. Raises PreconditionFailed."""
     if precondition:
         row = connection.execute(SELECT_FOR_UPDATE, {"todo_id": todo_id}).first()
         precondition.check(None if row is None else etag(TodoOut.from_row(row)))

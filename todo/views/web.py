@@ -49,7 +49,7 @@ _DELETED = "/api/v1/todos/deleted"
 _LINKS = {"export": "/api/v1/todos.csv", "docs": "/docs"}
 
 _HEADERS = {
-    # A service worker can only be registered through a Trusted Types policy, the one called `worker`.
+    # A service worker can only be registered through a Trusted Types policy, which is named `worker`.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
     "img-src 'self'; manifest-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'; require-trusted-types-for 'script'; trusted-types worker",
