@@ -25,7 +25,7 @@ def ranges(sort: Sort, shape: Sequence[Any]) -> Iterator[Range]:
         bindparam(f"after_{place}", type_=key.column.type) if value is ... else value
         for place, (key, value) in enumerate(zip(sort, shape, strict=True))
     ]
-    return ranges_behind(sort, position)
+    return ranges_after(sort, position)
 
 
 def all_ranges(keys: Sequence[SortKey]) -> Iterator[Range]:
@@ -45,14 +45,12 @@ def all_ranges(keys: Sequence[SortKey]) -> Iterator[Range]:
         yield [], keys
 
 
-def ranges_behind(keys: Sequence[SortKey], position: Sequence[Any]) -> Iterator[Range]:
+def ranges_after(keys: Sequence[SortKey], position: Sequence[Any]) -> Iterator[Range]:
     """Divide the rows after `position` into ranges. `position` has a value for each key."""
     (column, descending), *rest = keys
     value, *others = position
     if rest:
-        yield from _within(
-            column.is_(None) if value is None else column == value, ranges_behind(rest, others)
-        )
+        yield from _within(column.is_(None) if value is None else column == value, ranges_after(rest, others))
     if value is None:
         return
     if isinstance(column.type, Boolean):

@@ -20,7 +20,7 @@ from flask.cli import cli
 from tests.support.cases import Prepared
 from tests.support.server import COMMAND, PATIENCE, ROOT, Server, answers, environment, free_port, wait_until
 from todo import create_app
-from todo.cli.serve import ENDING, stop_when_told
+from todo.cli.serve import STOP_SIGNALS, stop_on_signal
 from todo.config import StartupError
 
 pytestmark = pytest.mark.server
@@ -185,9 +185,9 @@ class TestProcesses(Prepared):
 
         def wait() -> None:
             with suppress(EOFError):
-                stop_when_told(miss_two)
+                stop_on_signal(miss_two)
 
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
         self.stack.callback(signal.pthread_sigmask, signal.SIG_SETMASK, blocked)
         thread = threading.Thread(target=wait)
         thread.start()

@@ -766,6 +766,4 @@ class TestFailingService:
         with answering(lambda request, _: reply(request, 200, body)) as (url, _):
             result = run(url, "list")
         assert result.status == client.REFUSED
-        assert (
-            result.stderr == "Error: Unexpected response 200. Check that a todo service runs at the URL.\n"
-        )
+        assert result.stderr == "Error: Unexpected response 200. Check that a todo service runs at the URL.\n"

@@ -40,7 +40,7 @@ METRICS = "todo-metrics-"
 LOCK = "lock"
 
 MAX_HEAD = 64 * 1024  # bytes of a request line and its headers
-ENDING = {signal.SIGINT, signal.SIGTERM}
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM}
 # A worker that dies again within this many seconds waits 1, 2, 4 ... seconds before its next start.
 RESTART_MEMORY = 120
 MAX_RESTART_DELAY = 30
@@ -113,8 +113,8 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     restarts = server.respawned_wrks = _Restarts(app.logger)
     server.on_shutdown(database.checkpoint)
     # Every thread and worker blocks the signals. One thread of each process waits for the signals.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
-    threading.Thread(target=stop_when_told, args=(server.signal_handler_interrupt,), daemon=True).start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    threading.Thread(target=stop_on_signal, args=(server.signal_handler_interrupt,), daemon=True).start()
     with _metrics_folder() as folder:
         os.environ[metrics.FOLDER] = str(folder)
         own_cores = cores if workers == len(cores) else []
@@ -192,12 +192,12 @@ def _cores() -> list[int]:
     return list(range(os.cpu_count() or 1))
 
 
-def stop_when_told(stop: Callable[[], None]) -> None:
+def stop_on_signal(stop: Callable[[], None]) -> None:
     """Wait for SIGINT or SIGTERM, then call `stop` repeatedly until this process ends.
 
     The server loses a signal that arrives while it replaces a dead worker.
     """
-    signal.sigwait(ENDING)
+    signal.sigwait(STOP_SIGNALS)
     while True:
         stop()
         time.sleep(0.1)
@@ -209,8 +209,8 @@ def load_worker(app: Flask, folder: Path, own_cores: Iterable[int], port: int, r
     if restarts.delay and signal.sigtimedwait({signal.SIGTERM}, restarts.delay):
         os._exit(0)
     if hasattr(os, "sched_setaffinity"):
-        _keep_to_a_core(folder, own_cores)
-    threading.Thread(target=_end_when_told, daemon=True).start()
+        _pin_to_core(folder, own_cores)
+    threading.Thread(target=_end_on_sigterm, daemon=True).start()
     if keep_alive.CAN_WATCH:
         threading.Thread(target=keep_alive.watch, args=(port,), daemon=True).start()
     metrics.init_worker()
@@ -220,7 +220,7 @@ def load_worker(app: Flask, folder: Path, own_cores: Iterable[int], port: int, r
     return app
 
 
-def _keep_to_a_core(folder: Path, cores: Iterable[int]) -> None:
+def _pin_to_core(folder: Path, cores: Iterable[int]) -> None:
     """Pin this worker to the first of `cores` that no other worker uses.
 
     Only one thread of a worker runs at a time. On one core, threads pass the interpreter lock much faster
@@ -239,7 +239,7 @@ def _keep_to_a_core(folder: Path, cores: Iterable[int]) -> None:
             return
 
 
-def _end_when_told() -> None:
+def _end_on_sigterm() -> None:
     """Wait for SIGTERM, then call the server's handler, which ends the worker after its requests.
 
     The server can lose a signal before it listens, and two signals at once stop it halfway. Ctrl-C and

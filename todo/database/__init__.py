@@ -42,8 +42,8 @@ def read() -> AbstractContextManager[Connection]:
     Do not nest calls. Raises DatabaseUnavailable if the database file is missing or was replaced, and
     DBAPIError if the database fails.
     """
-    door: _Door = current_app.extensions[_EXTENSION]
-    return door.read()
+    backend: _Backend = current_app.extensions[_EXTENSION]
+    return backend.read()
 
 
 def write(work: Callable[[Connection], T]) -> T:
@@ -53,8 +53,8 @@ def write(work: Callable[[Connection], T]) -> T:
     failure, so `work` must have no effects outside the database. On a SQLite file, threads that write at
     the same time share one commit. `work` may then run in another thread, with the caller's context.
     """
-    door: _Door = current_app.extensions[_EXTENSION]
-    return door.write(work)
+    backend: _Backend = current_app.extensions[_EXTENSION]
+    return backend.write(work)
 
 
 def version_reader(app: Flask) -> Callable[[], Hashable]:
@@ -62,8 +62,8 @@ def version_reader(app: Flask) -> Callable[[], Hashable]:
 
     The result is None if it cannot be read, and always None for servers and databases in memory.
     """
-    door: _Door = app.extensions[_EXTENSION]
-    return door.version
+    backend: _Backend = app.extensions[_EXTENSION]
+    return backend.version
 
 
 def update_returning(
@@ -147,7 +147,7 @@ class _SQLiteFile:
         self._engine.dispose()
 
 
-_Door = _Pooled | _SQLiteFile
+_Backend = _Pooled | _SQLiteFile
 
 
 def init_app(app: Flask, *, check_schema: bool = True) -> None:
@@ -192,9 +192,9 @@ def init_app(app: Flask, *, check_schema: bool = True) -> None:
             sqlite.configure_connections(engine, file, app.config["BUSY_TIMEOUT"])
         else:
             dialects.configure_connections(engine, dialect, app.config)
-        door = _SQLiteFile(engine, file, app.config["BUSY_TIMEOUT"]) if file else _Pooled(engine)
-        app.extensions[_EXTENSION] = door
-        weakref.finalize(app, door.close)
+        backend = _SQLiteFile(engine, file, app.config["BUSY_TIMEOUT"]) if file else _Pooled(engine)
+        app.extensions[_EXTENSION] = backend
+        weakref.finalize(app, backend.close)
         with _passing_connection(engine) as connection:
             if dialect:
                 dialects.check(connection, dialect)
