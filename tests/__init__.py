@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 
-# Files of a test are gone with it, and none of them tells how a power cut would leave a disk.
+# Test files are temporary, and no test depends on their content after a power cut.
 MEMORY = "/dev/shm"
 ROOM = 4 * 1024**3
 

@@ -5,7 +5,7 @@ from todo import create_app
 
 
 class TodoTest(unittest.TestCase):
-    """An app and a client for each test, on a database in memory of its own."""
+    """An app and a client for each test, on a new database in memory."""
 
     def setUp(self) -> None:
         self.app = create_app(

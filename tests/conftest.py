@@ -41,21 +41,21 @@ settings.load_profile("quick")
 
 @pytest.fixture
 def app() -> "Flask":
-    """An app on an empty database. Tests share it, so that none may change its settings."""
-    from tests.support.api import shared_app  # it imports the service, which unit tests of clients do not
+    """Return an app on an empty database. Tests share the app, so no test may change its settings."""
+    from tests.support.api import shared_app  # imports the service, which unit tests of clients do not need
 
     return shared_app()
 
 
 @pytest.fixture
 def client(app: "Flask") -> "FlaskClient":
-    """A client of `app`."""
+    """Return a client of `app`."""
     return app.test_client()
 
 
 @pytest.fixture
 def database() -> str:
-    """The URL of an empty database: in memory, or the one of `--database`."""
+    """Return the URL of an empty database, in memory or on the server of `--database`."""
     url = os.environ.get("TEST_DATABASE_URL")
     if url is None:
         return "sqlite:///:memory:"
@@ -65,7 +65,7 @@ def database() -> str:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator["Server"]:
-    """A running server with an empty database, which the tests of a module share."""
+    """Run a server with an empty database, which the tests of a module share."""
     from tests.support.server import Server
 
     with Server() as running:
@@ -104,7 +104,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On a database server, run the reference tests and those marked `database`."""
+    """On a database server, select the reference tests and the tests marked `database`."""
     if config.getoption("--database") == "sqlite":
         return
     chosen = [

@@ -13,7 +13,7 @@ from todo.views.web import FILES, VERSION
 
 pytestmark = pytest.mark.database
 
-# A client, and the statuses of its read and its write.
+# Each client, with the status of its reads and the status of its writes.
 CLIENTS = {
     "no token": (401, 401),
     "basic": (401, 401),
@@ -104,7 +104,7 @@ class TestAccess(AuthTest):
         if method != "HEAD":
             self.assertProblem(status, response)
 
-    def test_token_decides_reads_and_writes(self) -> None:
+    def test_token_allows_its_reads_and_writes_only(self) -> None:
         for client, (read, write) in CLIENTS.items():
             for method, path in READS:
                 self.assert_answers(read, client, method, path)
@@ -125,7 +125,7 @@ class TestAccess(AuthTest):
                 "docs.get_asset",
                 "docs.show_problem",
                 "web.get_file",
-            }:  # one of their files stands for all
+            }:  # one of their files represents the others
                 continue
             for method in (rule.methods or set()) - {"OPTIONS"}:
                 assert (method, rule.rule.replace("<id:todo_id>", "1")) in tried

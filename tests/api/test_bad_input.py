@@ -1,6 +1,6 @@
-"""Bad input: each row is a scenario, a request, and the fields that its response must name.
+"""Invalid input: each row is a scenario, a request, and the fields that the response must name.
 
-A row of members is sent as part of an otherwise good body; none of them may change anything.
+A row of members is sent as part of an otherwise valid body. None of the requests may change anything.
 """
 
 import io
@@ -58,7 +58,7 @@ MALFORMED = {
     "a negative integer of 5,000 digits": b'{"title": "x", "completed": -' + b"9" * 5000 + b"}",
 }
 
-# How deep is too deep for the parser differs by the version of Python, and with it what is named.
+# The depth that the parser rejects depends on the version of Python, and so does the named field.
 NESTED = {
     "5,000 nested arrays": b"[" * 5000 + b"]" * 5000,
     "5,000 nested arrays as a title": b'{"title": ' + b"[" * 5000 + b"]" * 5000 + b"}",
@@ -126,7 +126,7 @@ UNKNOWN = [
     *("colour", "Title", "titles", "deadline", "$schema", "__proto__"),
 ]
 
-# RFC 6901: `~` and `/` are escaped, and the rest as in a URI's fragment.
+# RFC 6901 escapes `~` and `/`. Other characters are escaped as in the fragment of a URI.
 POINTERS = {
     "": "#/",
     "a/b": "#/a~1b",
@@ -196,7 +196,7 @@ QUERIES = {
     "completed=yes&window=-1&colour=red": ["completed", "window", "colour"],
 }
 
-# Whole numbers are absent todos. No route matches the other values.
+# Whole numbers are ids of absent todos. No route matches the other values.
 NUMBERS = [
     "0",
     "-1",
@@ -308,7 +308,7 @@ class TestBody(ApiTest):
         response = self.client.post(TODOS, data=MALFORMED[scenario], content_type=JSON)
         assert words in self.assertProblem(400, response)["detail"]
 
-    def test_duplicate_member_message_says_so(self) -> None:
+    def test_duplicate_member_message_names_the_member(self) -> None:
         response = self.client.post(TODOS, data=REPEATED["a member"][0], content_type=JSON)
         assert self.assertProblem(400, response)["detail"] == "title must be sent only once"
 

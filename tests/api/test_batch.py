@@ -14,7 +14,7 @@ PATH = "/api/v1/todos"
 BATCH = f"{PATH}/batch"
 CREATE = {"op": "create", "todo": {"title": "New"}}
 
-# A whole body, and the pointers to all of its errors.
+# A body, and the pointers to all of its errors.
 FAULTY_BODIES: tuple[tuple[Any, list[str]], ...] = (
     ({}, ["#/operations"]),
     ([], ["#"]),
@@ -28,7 +28,7 @@ FAULTY_BODIES: tuple[tuple[Any, list[str]], ...] = (
     ({"ops": [CREATE]}, ["#/ops", "#/operations"]),
 )
 
-# An operation that stands behind a good one, and the pointers to all of its errors, from it on.
+# An invalid operation after a valid one, and the pointers to all of its errors, relative to the operation.
 FAULTY_OPERATIONS: tuple[tuple[Any, list[str]], ...] = (
     (None, [""]),
     ("delete", [""]),
@@ -64,7 +64,7 @@ FAULTY_OPERATIONS: tuple[tuple[Any, list[str]], ...] = (
     ({"op": "delete", "id": "x", "if_match": 5, "a/b~c": 1}, ["/a~1b~0c", "/id", "/if_match"]),
 )
 
-# An operation that is sound and still can't be carried out: its status and the pointer to what is why.
+# A valid operation that fails, with its status and the pointer to the cause.
 REFUSED_OPERATIONS: tuple[tuple[dict[str, Any], int, str], ...] = (
     ({"op": "update", "id": -1, "todo": {"title": "x"}}, 404, "/id"),
     ({"op": "update", "id": -1, "todo": {}}, 404, "/id"),
@@ -162,7 +162,7 @@ class TestBatch(SharedAppTest):
             self.assertUntouched()
         response = self.run_batch(*good, CREATE)
         assert response.status_code == 200
-        # Ids that were undone may be given again or not.
+        # Ids of a rolled back transaction may be used again.
         found = sum(result != {} for result in response.get_json()["results"][2::3])
         assert 1 + 333 - found + 1 == len(self.client.get(PATH).get_json())
 

@@ -1,4 +1,4 @@
-"""Times: what `deadline_at` takes and gives back in each zone, and which instants are written."""
+"""Times: how `deadline_at` is stored and returned in each zone, and the stored instants."""
 
 import os
 import re
@@ -18,13 +18,13 @@ from todo.models.todo import Todo
 
 pytestmark = pytest.mark.database
 
-BRISBANE = "Australia/Brisbane"  # UTC+10, no summer time
-NEW_YORK = "America/New_York"  # UTC-5, in summer UTC-4
+BRISBANE = "Australia/Brisbane"  # UTC+10, without daylight saving time
+NEW_YORK = "America/New_York"  # UTC-5, with daylight saving time UTC-4
 KATHMANDU = "Asia/Kathmandu"  # UTC+5:45
-APIA = "Pacific/Apia"  # left 30 December 2011 out
+APIA = "Pacific/Apia"  # skipped 30 December 2011
 LAGOS = "Africa/Lagos"  # UTC+0:13:35 until 1905
 
-# Whatever the zone, a time without an offset is taken as it is.
+# In every zone, a time without an offset is stored unchanged.
 AS_SENT = {
     "2023-02-27T00:00:00": "2023-02-27T00:00:00",
     "2023-02-27": "2023-02-27T00:00:00",
@@ -37,7 +37,7 @@ AS_SENT = {
     "0001-01-01T00:00:00": "0001-01-01T00:00:00",
     "0099-12-31": "0099-12-31T00:00:00",
     "9999-12-31T23:59:59.999999": "9999-12-31T23:59:59.999999",
-    # 02:30 was skipped and 01:30 came twice that day in New York; Apia had no such day.
+    # On these days, New York skipped 02:30 and repeated 01:30, and Apia skipped the whole day.
     "2023-03-12T02:30:00": "2023-03-12T02:30:00",
     "2023-11-05T01:30:00": "2023-11-05T01:30:00",
     "2011-12-30T12:00:00": "2011-12-30T12:00:00",
@@ -74,7 +74,7 @@ CONVERTED = (
     (LAGOS, "1904-01-01T00:00:00Z", "1904-01-01T00:13:35"),
 )
 
-# They would be in the year 0 or 10000 there.
+# In these zones, the times would be in the year 0 or 10000.
 OUT_OF_THE_CALENDAR = (
     ("UTC", "0001-01-01T00:00:00+00:01"),
     ("UTC", "9999-12-31T23:59:59-00:01"),
@@ -130,7 +130,7 @@ class TestDeadline(ApiTest):
 class TestWindow(ApiTest):
     @pytest.mark.parametrize("zone", [*(f"Etc/GMT{offset:+d}" for offset in range(-14, 13, 3)), KATHMANDU])
     def test_window_uses_now_in_the_zone(self, zone: Any) -> None:
-        """Zones three hours apart: it is near midnight in one of them, whenever this runs."""
+        """Use zones three hours apart, so that one of them is near midnight at any time."""
         minute, day = timedelta(minutes=1), timedelta(days=1)
         self.client = shared_app(TIMEZONE=zone).test_client()
         now = datetime.now(ZoneInfo(zone)).replace(tzinfo=None)

@@ -24,8 +24,8 @@ WRITES: tuple[tuple[str, dict[str, Any] | None], ...] = (
     ("DELETE", None),
 )
 
-# In each, TAG stands for the current tag. An invalid list of tags matches nothing. It must never
-# count as an absent header, because a client's mistake would become an unconditional write.
+# TAG represents the current tag. An invalid list of tags matches nothing. The service must not ignore an
+# invalid list, because a mistake of a client would then become an unconditional write.
 HOLDING = ('"TAG"', "*", '"other", "TAG"', '"TAG","other"', ' "TAG" ', 'W/"other", "TAG"', '"a,b", "TAG"')
 FAILING = (
     '"other"',
@@ -54,7 +54,7 @@ FAILING = (
 
 class TestConditional(SharedAppTest):
     def create(self, **members: Any) -> tuple[str, str]:
-        """Make a todo; its address and its tag."""
+        """Create a todo, and return its URL and its tag."""
         response = self.client.post(PATH, json={"title": "Milk", **members})
         assert response.status_code == 201, response.get_data()
         return response.headers["Location"], response.headers["ETag"]
@@ -121,8 +121,8 @@ class TestConditional(SharedAppTest):
         tags = [self.client.get(page).headers["ETag"]]
         changes = (
             lambda: self.client.put(url, json={"completed": True}),
-            self.create,  # another total, and a next page
-            self.create,  # another total
+            self.create,  # changes the total, and adds a next page
+            self.create,  # changes the total
             lambda: self.client.delete(url),
         )
         for change in changes:
@@ -166,7 +166,7 @@ class TestConditional(SharedAppTest):
     @pytest.mark.parametrize(("method", "body"), WRITES, ids=label)
     @pytest.mark.parametrize("value", ["*", '"TAG"'])
     def test_absent_todo_matches_no_precondition(self, method: Any, body: Any, value: str) -> None:
-        """A condition counts only if the response without it would be a success (RFC 9110, 13.2.1)."""
+        """A condition counts only if the request would succeed without it (RFC 9110, 13.2.1)."""
         response = self.write(method, f"{PATH}/1", body, value)
         assert (412 if method == "DELETE" else 404) == response.status_code
         assert "ETag" not in response.headers
@@ -178,7 +178,7 @@ class TestConditional(SharedAppTest):
     @pytest.mark.parametrize(
         ("value", "expected"), [('"TAG"', 412), ('W/"TAG"', 412), ("*", 412), ('"other"', 200)]
     )
-    def test_if_none_match_on_a_write(self, value: str, expected: int) -> None:
+    def test_matching_if_none_match_on_a_write_is_412(self, value: str, expected: int) -> None:
         url, tag = self.create()
         condition = value.replace('"TAG"', tag)
         response = self.client.put(url, json={"completed": True}, headers={"If-None-Match": condition})

@@ -1,4 +1,4 @@
-"""The number of SQL statements of each operation, which no busy machine changes."""
+"""The number of SQL statements of each operation, which does not depend on the speed of the machine."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from todo.models import db
 
 MILK = {"title": "Buy milk", "description": "Two litres", "deadline_at": "2027-01-31T18:00:00"}
 BATCH = {"operations": [{"op": "create", "todo": MILK}] * 100}
-STORED = 1500  # more than are read at once
+STORED = 1500  # more than one chunk
 
 
 class Cost(NamedTuple):
@@ -38,7 +38,9 @@ COSTS = (
     Cost("PATCH", f"{TODOS}/1", {}, {}, statements=1),
     Cost("DELETE", f"{TODOS}/0", None, {}, statements=3),
     Cost("POST", TODOS, MILK, {}, statements=3),
-    Cost("POST", TODOS, MILK, {"Idempotency-Key": "rent"}, statements=4),  # again
+    Cost(
+        "POST", TODOS, MILK, {"Idempotency-Key": "rent"}, statements=4
+    ),  # SQLite reports the statement again
     Cost("GET", f"{TODOS}?limit=100", None, {}, statements=1),
     Cost("GET", f"{TODOS}?limit=1000", None, {}, statements=1),
     Cost("GET", f"{TODOS}?completed=false&limit=100&total=true", None, {}, statements=4),
@@ -59,13 +61,13 @@ class TestCost:
         self.statements: list[str] = []
 
         def note(statement: str) -> None:
-            if statement not in self.statements[-1:]:  # reported again for each trigger
+            if statement not in self.statements[-1:]:  # SQLite reports the statement again for each trigger
                 self.statements.append(statement)
 
         connection.set_trace_callback(note)
 
     def send(self, cost: Cost) -> None:
-        """Send the request with nothing around the app."""
+        """Call the WSGI application directly."""
         content = b"" if cost.body is None else json.dumps(cost.body).encode()
         path, _, query = cost.path.partition("?")
         environ = {
@@ -99,9 +101,9 @@ class TestCost:
 
     @pytest.mark.parametrize("cost", COSTS, ids=label)
     def test_operations_stay_within_their_call_budget(self, cost: Any) -> None:
-        self.send(cost)  # deletes expired keys, once a second
+        self.send(cost)  # deletes expired keys, at most once per second
         self.send(cost)
-        # SQLite traces a statement again for each trigger that it runs.
+        # SQLite reports a statement again for each trigger that the statement runs.
         statements = [statement for statement, _ in groupby(self.statements)]
         assert len(statements) <= cost.statements
 
@@ -115,7 +117,7 @@ class TestCost:
         )
         for method, path, headers, is_whole in cases:
             environ = create_environ(path, method=method, headers=headers)
-            # The server sends a list with the headers of the response, and anything else behind them.
+            # The server sends a list together with the headers, and any other iterable after the headers.
             with closing(ClosingIterator(answer := self.app(environ, start_nothing))):
                 assert is_whole == isinstance(answer, list)
 
@@ -127,4 +129,4 @@ class TestCost:
 
 
 def start_nothing(*_: Any) -> Any:
-    """Ignore the start of a response."""
+    """Ignore the start of the response."""

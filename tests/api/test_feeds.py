@@ -162,7 +162,7 @@ class TestNegotiation(ApiTest):
 
 
 class TestManyTodos(Prepared):
-    """Lists that are streamed, from a database in a file."""
+    """Streamed lists of a database in a file."""
 
     def setup_method(self) -> None:
         folder = tempfile.TemporaryDirectory()
@@ -223,7 +223,7 @@ class TestManyTodos(Prepared):
                 read(received)
 
     def receive(self, parts: Iterator[bytes]) -> bytes:
-        """Return the part of a response that arrives while the database goes away."""
+        """Return the part of a response that arrives after the database file disappears."""
         received = b""
         away = self.database.with_suffix(".away")
         try:
@@ -231,7 +231,7 @@ class TestManyTodos(Prepared):
                 received += part
                 if self.database.exists():
                     self.database.rename(away)
-        except Exception:  # some servers pass it on to the client, and some don't
+        except Exception:  # only some servers report the error to the client
             return received
         finally:
             away.rename(self.database)

@@ -30,7 +30,7 @@ class TestIdempotency(SharedAppTest):
         return len(self.client.get(PATH).get_json())
 
     def assertReplay(self, first: TestResponse, again: TestResponse) -> None:
-        """`again` must be `first` in all but the headers that differ in each response."""
+        """Check that `again` equals `first`, except for the headers that differ in each response."""
         assert "Idempotency-Replayed" not in first.headers
         assert again.headers["Idempotency-Replayed"] == "true"
         assert kept(first) == kept(again)
@@ -54,7 +54,7 @@ class TestIdempotency(SharedAppTest):
         self.assertReplay(first, self.post())
         assert self.count() == 0
 
-    def test_other_key_or_no_key_creates_each_time(self) -> None:
+    def test_another_key_or_no_key_creates_another_todo(self) -> None:
         for key in ("a", "b", "A", '"a"', "a" * 255, None, None):
             response = self.post(key=key)
             assert response.status_code == 201

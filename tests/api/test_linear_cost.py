@@ -1,4 +1,4 @@
-"""Parsing takes time in proportion to its input: eight times the input takes less than 24 times as long.
+"""Parsing takes linear time: for 8 times the input, less than 24 times as long.
 
 Quadratic work would take 64 times as long.
 """

@@ -45,7 +45,7 @@ def at(day: int, microsecond: int = 0) -> datetime:
 
 
 def rows(tomorrow: datetime) -> list[Todo]:
-    """Six todos with the ids 1 to 6, made in the order of their ids and changed in the order of the days."""
+    """Create six todos with the ids 1 to 6. Each one is updated on a later day than the one before."""
     members = (
         ("Milk", "two litres", False, LONG_AGO, at(1)),
         ("bread", None, True, LONG_AGO, at(2)),
@@ -140,7 +140,7 @@ SORTS = (
     ("-id,title,completed", [6, 5, 4, 3, 2, 1]),
 )
 
-# Each is the one parameter at fault.
+# Only this parameter of the request is invalid.
 BAD_VALUES = {
     "completed": ("", "1", "0", "True", "TRUE", "yes", "null", " true"),
     "overdue": ("", "1", "False"),
@@ -194,7 +194,7 @@ class TestList(SharedAppTest):
         return ids(self.get(**query))
 
     def pages(self, **query: str) -> Iterator[TestResponse]:
-        """Every page of the list, found as a client finds it."""
+        """Follow the links from page to page, and return all pages of the list."""
         page = self.get(**query)
         yield page
         while url := next_url(page):
@@ -235,7 +235,7 @@ class TestList(SharedAppTest):
         assert list(range(7, 407, 20)) == found
 
     def read_in_few_steps(self, todos: Sequence[tuple[str, str | None]], **parameters: str) -> list[int]:
-        """The ids on the first two pages of `todos`; fails where SQLite takes a step for each todo."""
+        """Return the ids on the first two pages of `todos`. Fails if SQLite takes a step for each todo."""
         with self.app.app_context():
             connection: Any = db.engine.raw_connection().driver_connection
         if not isinstance(connection, sqlite3.Connection):
@@ -324,7 +324,7 @@ class TestList(SharedAppTest):
         self.assertFaults(["cursor"], self.get(400, cursor=cursor, sort=sort, limit="1"))
 
     def test_cursor_is_valid_across_processes_and_releases(self) -> None:
-        """Its value depends on the query and the row alone."""
+        """The cursor depends only on the query and the row."""
         cursors = {
             "created_at": "8JJbY6Fa1dKMWyIyMDAxLTAxLTAxVDAwOjAwOjAwLjAwMDAwMFoiLDFd",
             "-completed,description": "miOZriYOQNihW3RydWUsIs6jzorOo86lzqbOn86jIiw1XQ",
@@ -428,6 +428,6 @@ def ids(response: TestResponse) -> list[int]:
 
 
 def next_url(page: TestResponse) -> str | None:
-    """The address of the next page, None on the last one."""
+    """Return the URL of the next page, or None on the last page."""
     link, options = parse_options_header(page.headers.get("Link"))
     return link.removeprefix("<").removesuffix(">") if options.get("rel") == "next" else None

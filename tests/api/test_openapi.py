@@ -30,7 +30,7 @@ BODIES: dict[tuple[str, str], Any] = {
     ("patch", TODO): {"title": "x"},
     ("post", BATCH): {"operations": [{"op": "update", "id": 1, "todo": {}}]},
 }
-# What in a request brings a status about; 500 and 503 come from the database.
+# A request that causes each status. The database causes 500 and 503.
 CAUSES: dict[int, dict[str, Any]] = {
     400: {"query_string": {"unknown": 1}, "headers": {"Host": "evil.example"}},
     404: {"names": dict.fromkeys(("todo_id", "asset", "problem", "version", "file"), "absent")},
@@ -56,7 +56,7 @@ class Documented(NamedTuple):
     responses: dict[str, Any]
 
     def send(self, app: Flask, names: Mapping[str, Any] = NAMES, **request: Any) -> TestResponse:
-        """Send a request that gets 200 or 201 if `names` and `request` do not change it."""
+        """Send the request. Its status is 200 or 201, unless `names` or `request` change it."""
         if (self.method, self.path) in BODIES and "data" not in request:
             request = {"json": BODIES[self.method, self.path]} | request
         return app.test_client().open(self.path.format_map(names), method=self.method.upper(), **request)
@@ -132,7 +132,7 @@ class TestOpenAPI(SharedAppTest):
         ],
     )
     def test_document_accepts_integers_in_any_notation(self, number: str, status: int) -> None:
-        """JSON Schema has 1.0 for an integer."""
+        """In JSON Schema, 1.0 is an integer."""
         self.client.post(TODOS, json={"title": "x"})
         body = f'{{"operations": [{{"op": "delete", "id": {number}}}]}}'
         response = self.client.post(BATCH, data=body, content_type="application/json")
@@ -140,7 +140,7 @@ class TestOpenAPI(SharedAppTest):
 
 
 class TestProblems(SharedAppTest):
-    """Each status of each operation in the document, brought about: its body is the one error body."""
+    """The body of every error of every operation has the documented shape."""
 
     def setup_method(self) -> None:
         super().setup_method()
@@ -148,7 +148,10 @@ class TestProblems(SharedAppTest):
         self.components = document(self.app)["components"]
 
     def service(self, status: int) -> Flask:
-        """A service that has one todo, in the state that brings `status` about. No error changes it."""
+        """Return a service with one todo, in a state that causes `status`.
+
+        The requests do not change the todo.
+        """
         database = self.folder / f"{status}.sqlite"
         place = database if status >= 500 else ":memory:"
         app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{place}", "REQUIRE_IF_MATCH": status == 428})
@@ -164,11 +167,11 @@ class TestProblems(SharedAppTest):
     def test_every_documented_error_can_be_caused(self) -> None:
         required = shared_app(REQUIRE_IF_MATCH=True)
         services: dict[int, Flask] = {}
-        logging.disable()  # of failures that are meant
+        logging.disable()  # the failures are intended
         self.stack.callback(logging.disable, logging.NOTSET)
         for operation in documented(required):
             for status in map(int, operation.responses):
-                # Without the database nothing outside can make it fail. 409 takes transactions at once, which
+                # Operations without a database cannot fail. 409 requires concurrent transactions, which
                 # SQLite does not have, and 408 a slow client.
                 if (
                     status < 400
@@ -181,7 +184,8 @@ class TestProblems(SharedAppTest):
                 cause = BATCH_CAUSES.get(status) if operation.path == BATCH else None
                 response = operation.send(services[status], **(cause or CAUSES[status]))
                 self.check(status, response, operation.responses[str(status)])
-        # Those of tokens, methods, slow clients and the rate limit have tests of their own, and servers 409.
+        # Other tests cover tokens, methods, slow clients and the rate limit, and the tests of servers cover
+        # 409.
         assert set(TYPES) - {401, 403, 405, 408, 409, 429} == set(services)
 
     @pytest.mark.parametrize(
@@ -198,7 +202,7 @@ class TestProblems(SharedAppTest):
         self.check(status, response, {"$ref": f"#/components/responses/{TYPES[status].name}"})
 
     def check(self, status: int, response: TestResponse, described: dict[str, Any]) -> None:
-        """Hold `response` against what the document says of it."""
+        """Compare `response` with its description in the document."""
         assert (status, "application/problem+json") == (response.status_code, response.content_type)
         if "$ref" in described:
             described = self.components["responses"][described["$ref"].rpartition("/")[2]]

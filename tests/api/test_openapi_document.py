@@ -1,4 +1,4 @@
-"""What the OpenAPI document offers to readers, and to programs that import it."""
+"""The OpenAPI document: its texts for readers, and its portability to other programs."""
 
 import re
 from collections.abc import Iterator
@@ -49,11 +49,11 @@ def test_server_url_is_absolute(client: FlaskClient, base: str) -> None:
     assert response.headers["ETag"]
 
 
-def test_patterns_are_readable_for_re2(document: dict[str, Any]) -> None:
+def test_patterns_compile_in_re2(document: dict[str, Any]) -> None:
     patterns = {value for name, value in members(document) if name == "pattern" and isinstance(value, str)}
     assert len(patterns) > 5
     for pattern in patterns:
-        # Rust's engine has the syntax of RE2: it refuses look-around.
+        # Rust's engine has the syntax of RE2: it rejects look-around.
         options = jsonschema_rs.RegexOptions()
         validator = jsonschema_rs.validator_for(
             {"type": "string", "pattern": pattern}, pattern_options=options
@@ -72,14 +72,14 @@ def test_portable_pattern_accepts_what_the_service_accepts(
     assert validator.is_valid(title) == (client.post(TODOS, json={"title": title}).status_code == 201)
 
 
-def test_shown_operations_are_those_of_the_api(document: dict[str, Any]) -> None:
+def test_docs_show_every_operation_of_the_api(document: dict[str, Any]) -> None:
     shown = {(path, method) for path, method, _ in operations(document)}
     assert {method for _, method in shown} == {"get", "post", "put", "patch", "delete"}
     assert {path for path, _ in shown if not path.startswith("/api/v1/")} == {"/readyz", "/metrics"}
     assert (TODOS, "post") in shown
 
 
-def test_every_parameter_says_what_it_means(client: FlaskClient, document: dict[str, Any]) -> None:
+def test_every_parameter_has_a_description(client: FlaskClient, document: dict[str, Any]) -> None:
     for path, method, operation in operations(document):
         for parameter in operation["parameters"]:
             assert re.match(r"[A-Z`].*\.$", parameter["description"], re.DOTALL), (path, method, parameter)
@@ -89,7 +89,7 @@ def test_every_parameter_says_what_it_means(client: FlaskClient, document: dict[
     assert refused["detail"].startswith("window must be a whole number of days from 0 to")
 
 
-def test_every_member_of_a_todo_says_what_it_means(document: dict[str, Any]) -> None:
+def test_every_member_of_a_todo_has_a_description(document: dict[str, Any]) -> None:
     for name in ("TodoCreate", "TodoUpdate"):
         for member in document["components"]["schemas"][name]["properties"].values():
             assert re.match(r"[A-Z].*\.$", member["description"])

@@ -1,4 +1,4 @@
-"""Errors that no view raises, and the headers of every response."""
+"""Errors that no view raises, and the headers of all responses."""
 
 import io
 import re
@@ -61,7 +61,7 @@ class TestFrameworkErrors(ApiTest):
             assert response.content_type == "application/problem+json"
 
     def test_every_framework_error_is_a_problem(self) -> None:
-        """One that this service never raises itself is a problem too."""
+        """An HTTP error that this service never raises is a problem too."""
 
         app = empty_app()
         client = app.test_client()
@@ -86,7 +86,7 @@ class TestInternalError(ApiTest):
         def fail() -> NoReturn:
             raise RuntimeError(SECRET)
 
-        # A test runner that handles logs itself would keep Flask from adding its own.
+        # Flask adds its log handler only if the test runner has none.
         self.app.logger.addHandler(default_handler)
         self.stack.callback(self.app.logger.removeHandler, default_handler)
 

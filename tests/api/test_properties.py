@@ -1,4 +1,4 @@
-"""Properties: whatever is sent, the service never fails, and what it accepts comes back equal."""
+"""Properties: for any input, the service never fails, and every accepted value is returned unchanged."""
 
 import json
 import re
@@ -92,7 +92,7 @@ class TestBodies(ApiTest):
             assert before == self.client.get(path).json
 
     def assert_equal(self, expected: dict[str, Any], todo: dict[str, Any]) -> None:
-        """Compare as JSON, since to Python `True` is 1; a bare date has become midnight."""
+        """Compare as JSON, because `True` equals 1 in Python. A date alone has become midnight."""
         deadline = expected["deadline_at"]
         if deadline is not None:
             assert datetime.fromisoformat(deadline) == datetime.fromisoformat(todo["deadline_at"])
@@ -140,7 +140,7 @@ class TestAddresses(ApiTest):
             lambda pairs: urlencode(pairs, errors="surrogatepass")
         )
     )
-    def test_any_query_is_rejected_or_answered(self, query: str) -> None:
+    def test_any_query_is_rejected_or_served(self, query: str) -> None:
         for path in (TODOS, "/api/v1/health"):
             response = self.client.get(path, environ_overrides={"QUERY_STRING": query})
             if response.status_code != 200:

@@ -1,4 +1,4 @@
-"""The limit of requests: whose they are, and where they are counted."""
+"""The rate limit: how clients are distinguished, and where requests are counted."""
 
 import shutil
 import subprocess
@@ -18,7 +18,7 @@ from todo.config import StartupError
 
 class RateLimitTest(ApiTest):
     def assertLimited(self, app: Flask, allowed: int, **request: Any) -> None:
-        """Check that `allowed` requests are served, and that the next one is not."""
+        """Check that `allowed` requests are served, and that the next request is rejected."""
         client = app.test_client()
         for _ in range(allowed):
             assert client.get(TODOS, **request).status_code == 200

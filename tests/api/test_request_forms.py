@@ -1,4 +1,4 @@
-"""Notations of requests that real clients send, and those that stay invalid."""
+"""Notations of requests that real clients send, and notations that stay invalid."""
 
 from typing import Any
 
@@ -169,7 +169,7 @@ def test_origin_of_any_scheme_is_allowed(origin: str) -> None:
 @pytest.mark.parametrize(
     "origin", ["https://", "://host", "https://a/b", "https://a:b", "null", "https://[::1"]
 )
-def test_invalid_origin_stops_the_start(origin: str) -> None:
+def test_invalid_origin_is_rejected_at_start(origin: str) -> None:
     with pytest.raises(StartupError, match=r"^CORS_ORIGINS has"):
         create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:", "CORS_ORIGINS": origin})
 
@@ -221,7 +221,7 @@ def test_unknown_problem_page_is_404(client: FlaskClient) -> None:
     assert client.get("/problems/unknown").status_code == 404
 
 
-def test_response_that_a_token_decided_is_private() -> None:
+def test_response_that_depends_on_a_token_is_private() -> None:
     app = empty_app(REQUIRE_TOKEN=True)
     make = app.test_cli_runner().invoke
     secret = make(args=["token", "create", "phone"]).output.split()[-1]

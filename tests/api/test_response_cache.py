@@ -1,4 +1,4 @@
-"""The response cache is never stale, separates what a response depends on, and stays within its bound."""
+"""The response cache is never stale, separates different requests, and stays within its limit."""
 
 import sqlite3
 import subprocess
@@ -23,7 +23,7 @@ from todo.models import db
 from todo.models.token import Token, hash_secret
 
 TODOS = "/api/v1/todos"
-# Executes each line as SQL in a process of its own, as a shell does.
+# Executes each line as SQL in a separate process, as a shell does.
 SHELL = """
 import sqlite3, sys
 connection = sqlite3.connect(sys.argv[1], timeout=30, isolation_level=None)
@@ -34,7 +34,7 @@ for line in sys.stdin:
 
 
 class Service(NamedTuple):
-    """An app, its requests that reached a view, and its database file."""
+    """An app, the requests that reached a view, and the database file."""
 
     app: Flask
     views: list[str]
@@ -69,7 +69,7 @@ def start(path: Path, **settings: Any) -> Service:
 
 @pytest.fixture
 def service(tmp_path: Path) -> Service:
-    """A service with one todo."""
+    """Return a service with one todo."""
     service = start(tmp_path / "db.sqlite")
     assert service.app.test_client().post(TODOS, json={"title": "first"}).status_code == 201
     return service
@@ -77,7 +77,9 @@ def service(tmp_path: Path) -> Service:
 
 def visible(response: TestResponse) -> tuple[Any, ...]:
     headers = sorted((name, value) for name, value in response.headers if name != "X-Request-ID")
-    body = response.data if response.status_code < 400 else b""  # a problem has the request ID
+    body = (
+        response.data if response.status_code < 400 else b""
+    )  # the body of a problem contains the request ID
     return response.status_code, headers, body
 
 
@@ -107,7 +109,7 @@ STEPS = st.one_of(st.tuples(st.just("write"), WRITES), st.tuples(st.just("read")
 
 
 class World:
-    """Two workers with a cache, one without, another process, and a shell, on one file."""
+    """Two workers with a cache, one without, another process, and a shell use the same file."""
 
     def __init__(self, folder: str) -> None:
         path = Path(folder) / "db.sqlite"
@@ -165,7 +167,7 @@ def test_random_reads_and_writes_give_the_responses_of_a_service_without_a_cache
             (world.write if kind == "write" else world.compare)(*step)
 
 
-def test_repeated_read_comes_from_the_cache_with_a_request_id_of_its_own(service: Service) -> None:
+def test_repeated_read_comes_from_the_cache_with_a_new_request_id(service: Service) -> None:
     first, second = service.get(f"{TODOS}/1"), service.get(f"{TODOS}/1", headers={"X-Request-ID": "mine"})
     assert service.views.count(f"{TODOS}/1") == 1
     assert visible(first) == visible(second)
@@ -182,7 +184,7 @@ def test_repeated_read_comes_from_the_cache_with_a_request_id_of_its_own(service
         pytest.param({"Origin": "https://a.example"}, id="Origin"),
     ],
 )
-def test_response_is_not_used_for_another_header(service: Service, headers: dict[str, str]) -> None:
+def test_cached_response_is_not_used_for_another_header(service: Service, headers: dict[str, str]) -> None:
     path = f"{TODOS}?limit=10"
     service.get(path)
     assert service.is_cached(path)
@@ -190,7 +192,7 @@ def test_response_is_not_used_for_another_header(service: Service, headers: dict
 
 
 @pytest.mark.parametrize("writer", ["shell", "service"])
-def test_response_is_not_used_after_a_commit(service: Service, writer: str) -> None:
+def test_cached_response_is_not_used_after_a_commit(service: Service, writer: str) -> None:
     service.get(f"{TODOS}/1")
     assert service.is_cached()
     if writer == "shell":
@@ -210,7 +212,7 @@ def test_head_after_get_has_no_body(service: Service) -> None:
 
 
 @pytest.mark.parametrize("query", ["window=0", "overdue=true", "overdue=false"])
-def test_response_that_depends_on_the_time_is_not_kept(service: Service, query: str) -> None:
+def test_response_that_depends_on_the_time_is_not_cached(service: Service, query: str) -> None:
     with service.app.app_context():
         deadline = (wall_now() + timedelta(seconds=0.3)).isoformat()
     service.app.test_client().patch(f"{TODOS}/1", json={"deadline_at": deadline})
@@ -222,12 +224,12 @@ def test_response_that_depends_on_the_time_is_not_kept(service: Service, query: 
 
 
 @pytest.mark.parametrize("path", [TODOS, f"{TODOS}/99", f"{TODOS}?limit=0", "/readyz", "/metrics"])
-def test_response_without_an_etag_is_not_kept(service: Service, path: str) -> None:
+def test_response_without_an_etag_is_not_cached(service: Service, path: str) -> None:
     service.get(path)
     assert not service.is_cached(path)
 
 
-def test_nothing_is_kept_while_a_rate_limit_is_set(tmp_path: Path) -> None:
+def test_rate_limit_disables_the_response_cache(tmp_path: Path) -> None:
     service = start(tmp_path / "db.sqlite", RATE_LIMIT="100/minute")
     service.get("/docs")
     assert not service.is_cached("/docs")
@@ -251,7 +253,7 @@ def test_deleted_file_is_503_and_a_replaced_one_is_read(service: Service, tmp_pa
 
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
-    """Return a function that creates a token and returns its header, on a service that requires one."""
+    """Return a function that creates a token and returns its header, for a service that requires tokens."""
     service = start(tmp_path / "db.sqlite", REQUIRE_TOKEN=True)
 
     def create(**columns: Any) -> dict[str, str]:
@@ -267,7 +269,7 @@ def guarded(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
 
 
 def warm(service: Service, headers: dict[str, str]) -> None:
-    """Read until the response is kept: the first use of a token is a write."""
+    """Read until the response is cached. The first use of a token is a write, which empties the cache."""
     for _ in range(2):
         assert service.get(f"{TODOS}?limit=1", headers=headers).status_code == 200
     assert service.is_cached(f"{TODOS}?limit=1", headers=headers)
@@ -289,7 +291,7 @@ def test_expired_token_is_refused_at_once(guarded: Any) -> None:
     assert service.get(f"{TODOS}?limit=1", headers=headers).status_code == 401
 
 
-def test_cached_response_of_one_token_is_no_response_to_another(guarded: Any) -> None:
+def test_cached_response_is_not_shared_between_tokens(guarded: Any) -> None:
     service, headers = guarded.service, guarded(read_only=True)
     warm(service, headers)
     assert service.get(f"{TODOS}?limit=1").status_code == 401
@@ -297,7 +299,7 @@ def test_cached_response_of_one_token_is_no_response_to_another(guarded: Any) ->
     assert service.app.test_client().post(TODOS, json={"title": "x"}, headers=headers).status_code == 403
 
 
-def test_last_use_of_a_token_is_still_noted_each_minute(guarded: Any) -> None:
+def test_last_use_of_a_token_is_stored_each_minute(guarded: Any) -> None:
     service, headers = guarded.service, guarded(last_used_at=utc_now() - timedelta(seconds=59.5))
     warm(service, headers)
     deadline = time.monotonic() + 10

@@ -1,4 +1,4 @@
-"""Deleted todos can be listed and restored, whoever deleted them."""
+"""Deleted todos can be listed and restored after a deletion by the API or a shell."""
 
 import os
 from collections.abc import Callable
@@ -71,7 +71,7 @@ Delete = Callable[[FlaskClient, int], None]
 
 
 @pytest.mark.parametrize("delete", [delete_by_api, delete_in_batch, delete_in_shell])
-def test_restore_after_delete_is_the_identity(delete: Delete) -> None:
+def test_restore_after_delete_returns_the_same_todo(delete: Delete) -> None:
     client = empty_app().test_client()
 
     @given(MEMBERS)
@@ -151,7 +151,7 @@ def test_expired_todos_are_purged_in_bounded_steps(
     assert left == [3, 1, 0, 0]
 
 
-def test_no_todo_is_kept_with_a_retention_of_0_days() -> None:
+def test_retention_of_0_days_keeps_no_todo() -> None:
     url = os.environ.get("TEST_DATABASE_URL", "sqlite:///:memory:")
     empty_app()
     app = create_app({"SQLALCHEMY_DATABASE_URI": url, "TRASH_DAYS": 0})
@@ -183,7 +183,7 @@ def test_restored_id_is_not_used_again(client: FlaskClient) -> None:
 
 
 def test_updated_at_never_decreases(app: Flask, client: FlaskClient) -> None:
-    """The clock was set back: the todo was changed in the future."""
+    """Create a todo that was updated in the future, as after the clock was set back."""
     todo_id = create(client)["id"]
     future = utc_now() + timedelta(hours=1)
     with app.app_context(), db.engine.begin() as shell:
@@ -200,7 +200,7 @@ def test_updated_at_never_decreases(app: Flask, client: FlaskClient) -> None:
     assert client.get(f"{TODOS}/{todo_id}").get_json()["updated_at"] == before
 
 
-def test_deletion_by_the_orm_is_kept(app: Flask, client: FlaskClient) -> None:
+def test_todo_deleted_by_the_orm_is_listed(app: Flask, client: FlaskClient) -> None:
     create(client)
     with app.app_context():
         if db.engine.dialect.name == "mariadb":

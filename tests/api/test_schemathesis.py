@@ -1,5 +1,7 @@
-"""Requests that schemathesis makes from the OpenAPI document: a few as a test, all that it is sure to try
-with `make soak`, and many with `python -m tests.api.test_schemathesis 20000`.
+"""Requests that schemathesis generates from the OpenAPI document.
+
+The test sends a few requests. `make soak` adds the requests at all limits of the document, and `python -m
+tests.api.test_schemathesis 20000` sends any number.
 """
 
 import re
@@ -16,13 +18,13 @@ from tests.support.sizes import size
 pytestmark = [pytest.mark.soak, pytest.mark.server]
 
 SCHEMATHESIS = Path(sysconfig.get_path("scripts")) / "schemathesis"
-EXAMPLES = size(1, 3)  # for each operation
-# The phase `coverage` has a thousand requests more, at all limits of the document.
+EXAMPLES = size(1, 3)  # per operation
+# The phase `coverage` sends a thousand more requests, at all limits of the document.
 PHASES = size("examples,fuzzing,stateful", "examples,fuzzing,stateful,coverage")
 
 
 def run(server: Server, *options: str) -> tuple[int, str]:
-    """Try every operation of `server`, and return the exit status and what there is to tell."""
+    """Test every operation of `server`. Return the exit status and the output of schemathesis."""
     process = subprocess.run(
         [
             SCHEMATHESIS,
@@ -49,14 +51,14 @@ class TestSchemathesis:
                 f"--max-examples={EXAMPLES}",
                 f"--phases={PHASES}",
                 "--generation-deterministic",
-                "--exclude-tag=HTTP",  # HEAD and OPTIONS take half of the time
+                "--exclude-tag=HTTP",  # HEAD and OPTIONS would double the time
             )
         assert status == 0, output
         assert re.search("Stateful .*in", output), "all phases"
 
 
 def fuzz(requests: int) -> int:
-    """Try at least this number of requests, and return how many failed."""
+    """Send at least this number of requests, and return the number of failures."""
     sent = 0
     while sent < requests:
         with Server() as server:

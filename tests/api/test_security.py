@@ -54,7 +54,7 @@ class TestHosts(ApiTest):
 
 class TestProxies:
     def seen(self, proxies: int, **headers: str) -> tuple[str | None, str]:
-        """The client's address and the address of the service, as a view sees them."""
+        """Return the address of the client and the URL of the service, as in a view."""
         app = empty_app(PROXIES=proxies, TRUSTED_HOSTS="todo.example")
         app.add_url_rule("/seen", "seen", lambda: [request.remote_addr, request.url_root])
         remote, root = app.test_client().get("/seen", headers=headers).get_json()
@@ -68,7 +68,7 @@ class TestProxies:
         ],
         ids=label,
     )
-    def test_only_trusted_proxies_are_believed(self, proxies: int, expected: Any) -> None:
+    def test_forwarded_headers_count_only_from_trusted_proxies(self, proxies: int, expected: Any) -> None:
         forwarded = {
             "X-Forwarded-For": "192.0.2.1, 192.0.2.2",
             "X-Forwarded-Proto": "https",

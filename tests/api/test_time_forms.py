@@ -1,4 +1,4 @@
-"""The forms of a time that bodies and query parameters accept (CONTRACT.md, section 1), by their source."""
+"""Accepted and rejected notations of times in bodies and query parameters, by their source."""
 
 import re
 
@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 from tests.support.api import TODOS, shared_app
 from todo.clock import Instant, WallTime
 
-# Source of the notation, the time as sent, and the time in UTC.
+# The source of the notation, the time as sent, and the time in UTC.
 ACCEPTED = {
     "RFC 3339 in lower case": ("2026-12-24t10:00:00z", "2026-12-24T10:00:00"),
     "RFC 3339 with a space": ("2026-12-24 10:00:00Z", "2026-12-24T10:00:00"),
@@ -92,7 +92,7 @@ def client() -> FlaskClient:
 
 
 @pytest.mark.parametrize(("sent", "stored"), ACCEPTED.values(), ids=ACCEPTED)
-def test_form_is_accepted_in_bodies_and_parameters(client: FlaskClient, sent: str, stored: str) -> None:
+def test_time_form_is_accepted_in_bodies_and_parameters(client: FlaskClient, sent: str, stored: str) -> None:
     response = client.post(TODOS, json={"title": "x", "deadline_at": sent})
     assert (response.status_code, response.get_json().get("deadline_at")) == (201, stored)
     for parameter, found in (("deadline_from", 1), ("deadline_before", 0), ("updated_since", None)):
@@ -102,7 +102,7 @@ def test_form_is_accepted_in_bodies_and_parameters(client: FlaskClient, sent: st
 
 
 @pytest.mark.parametrize("sent", REFUSED.values(), ids=REFUSED)
-def test_form_is_refused_with_an_accepted_one(client: FlaskClient, sent: str) -> None:
+def test_invalid_time_form_is_rejected_with_an_example(client: FlaskClient, sent: str) -> None:
     for response in (
         client.post(TODOS, json={"title": "x", "deadline_at": sent}),
         client.get(TODOS, query_string={"deadline_from": sent}),
@@ -116,7 +116,7 @@ def test_form_is_refused_with_an_accepted_one(client: FlaskClient, sent: str) ->
 def test_pattern_describes_the_accepted_forms_without_look_ahead(time_type: type[WallTime | Instant]) -> None:
     pattern = time_type.json_schema()["pattern"]
     assert not re.search(r"\(\?[^:]", pattern)
-    # ECMAScript's `$` is the end of the string, unlike Python's.
+    # In ECMAScript, `$` matches only at the end of the string, unlike in Python.
     matches = re.compile(pattern.removesuffix("$") + r"\Z").search
     assert all(matches(sent) for sent, _ in ACCEPTED.values())
     assert not any(matches(sent) for sent in REFUSED.values())

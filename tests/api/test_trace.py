@@ -1,4 +1,7 @@
-"""How many files and functions of the service a request passes, because each is one more to read."""
+"""The number of files and functions of the service that a request passes.
+
+Each of them is one more to read for a newcomer.
+"""
 
 import sys
 from types import FrameType
@@ -17,7 +20,7 @@ MAX_FILES = 14
 
 @pytest.fixture
 def file_client(tmp_path: Any) -> FlaskClient:
-    """A client of a service on a file, without the cache that would answer a repeated read."""
+    """Return a client of a service on a file, without the response cache."""
     url = f"sqlite:///{tmp_path / 'db.sqlite'}"
     return create_app({"SQLALCHEMY_DATABASE_URI": url, "RESPONSE_CACHE": 0}).test_client()
 
@@ -25,7 +28,7 @@ def file_client(tmp_path: Any) -> FlaskClient:
 @pytest.mark.parametrize(
     ("options", "max_functions"),
     [
-        # Five of these functions check the log files and the version of the schema before a commit.
+        # Five of these functions check the log files and the schema version before a commit.
         pytest.param(
             {"method": "POST", "path": TODOS, "json": {"title": "Buy milk"}}, 41, id="create a todo"
         ),
@@ -43,7 +46,7 @@ def test_request_passes_few_files_and_functions(
             passed.add((file.rpartition("/todo/")[2], frame.f_code.co_qualname))
 
     for _ in range(2):
-        file_client.open(**options)  # fill the caches
+        file_client.open(**options)  # fills the caches
     environ = EnvironBuilder(**options).get_environ()
     former = sys.getprofile()
     sys.setprofile(note)

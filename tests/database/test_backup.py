@@ -1,4 +1,4 @@
-"""Backups: taken while others write, checked, and restored whole or not at all."""
+"""Backups: created during writes, checked, and restored completely or not at all."""
 
 import os
 import re
@@ -30,7 +30,7 @@ SECONDS = size(0.1, 30.0)
 
 
 class BackupTest(Prepared):
-    """An app on the database of TEST_DATABASE_URL, or on a SQLite file, and a folder for backups."""
+    """An app on the database of TEST_DATABASE_URL or on a SQLite file, and a folder for backups."""
 
     def setup_method(self) -> None:
         self.folder = Path(self.stack.enter_context(TemporaryDirectory()))
@@ -44,13 +44,13 @@ class BackupTest(Prepared):
         return app
 
     def new(self) -> Flask:
-        """An app on an empty database."""
+        """Create an app on an empty database."""
         if self.on_server:
             database_server.empty(self.on_server)
         return self.open(self.on_server or f"sqlite:///{self.folder}/new.sqlite")
 
     def run_on(self, app: Flask, *arguments: str) -> Result:
-        """Run a command as another process would, with an app of its own."""
+        """Run a command with a new app, as another process would."""
         return self.open(app.config["SQLALCHEMY_DATABASE_URI"]).test_cli_runner().invoke(args=arguments)
 
     def assertDone(self, result: Result) -> None:
@@ -88,7 +88,7 @@ class TestBackup(BackupTest):
         again = app.test_client().post(TODOS, json={"title": "after"}).get_json()
         assert again["id"] > restored[-1]["id"]
 
-    def test_restore_replaces_todos_only_if_told(self) -> None:
+    def test_restore_replaces_todos_only_with_overwrite(self) -> None:
         app = self.new()
         client = app.test_client()
         client.post(TODOS, json={"title": "first \N{GRINNING FACE} \\ ' \"", "description": "a\nb"})
@@ -101,7 +101,7 @@ class TestBackup(BackupTest):
         self.assertDone(self.run_on(app, "restore", "--overwrite", str(self.file)))
         app = self.open(app.config["SQLALCHEMY_DATABASE_URI"])
         assert first == app.test_client().get(TODOS).get_json()
-        # The rules hold there too.
+        # The constraints apply in the restored database too.
         with app.app_context(), pytest.raises(DBAPIError), db.engine.begin() as connection:
             connection.exec_driver_sql("INSERT INTO todos (title) VALUES (' ')")
 

@@ -1,4 +1,4 @@
-"""`backup` and `restore` check which files they read and replace, before they write anything."""
+"""`backup` and `restore` check the files before they write anything."""
 
 import os
 import sqlite3
@@ -97,7 +97,7 @@ def test_restore_of_the_database_itself_is_refused(run: Run, database: Path, nam
     assert_refused(run("restore", "--overwrite", database.parent / name), "is the database itself")
 
 
-def test_restore_keeps_a_copy_of_what_it_replaces(run: Run, database: Path, copy: Path) -> None:
+def test_restore_keeps_a_copy_of_the_replaced_database(run: Run, database: Path, copy: Path) -> None:
     with closing(sqlite3.connect(database)) as shell, shell:
         shell.execute("INSERT INTO todos (title) VALUES ('second')")
     for number in (1, 2):
@@ -126,9 +126,7 @@ def test_restore_from_a_pipe_is_refused(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["db.sqlite", "db.sqlite-wal", "db.sqlite-shm", "hard link", "symbolic link"]
 )
-def test_a_command_that_would_replace_the_database_is_refused(
-    run: Run, database: Path, command: str, name: str
-) -> None:
+def test_command_over_the_database_file_is_refused(run: Run, database: Path, command: str, name: str) -> None:
     (database.parent / "hard link").hardlink_to(database)
     (database.parent / "symbolic link").symlink_to(database)
     before = titles(database)
@@ -201,16 +199,16 @@ def test_new_files_are_private(run: Run, database: Path, copy: Path, tmp_path: P
     assert stat.S_IMODE(database.parent.stat().st_mode) == 0o700
 
 
-def test_file_that_others_can_read_is_noticed(database: Path) -> None:
+def test_file_readable_by_others_gives_a_warning(database: Path) -> None:
     assert not sqlite_file.is_readable_by_others(database)
     database.chmod(0o644)
-    assert not sqlite_file.is_readable_by_others(database)  # no other user can enter the folder
+    assert not sqlite_file.is_readable_by_others(database)  # other users cannot enter the folder
     database.parent.chmod(0o755)
     assert sqlite_file.is_readable_by_others(database)
 
 
 @pytest.mark.parametrize("command", ["backup", "export"])
-def test_a_replaced_file_keeps_its_permissions(run: Run, tmp_path: Path, command: str) -> None:
+def test_replaced_file_keeps_its_permissions(run: Run, tmp_path: Path, command: str) -> None:
     file = tmp_path / "todos.json"
     assert run(command, file).exit_code == 0
     file.chmod(0o640)

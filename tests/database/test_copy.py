@@ -1,4 +1,4 @@
-"""`db copy`: all rows into another database, and back."""
+"""`db copy` copies all rows to another database, and back."""
 
 import time
 from datetime import timedelta
@@ -18,7 +18,7 @@ from todo.models.imported_uid import Imported
 from todo.models.todo import Todo
 from todo.models.token import Token
 
-SECONDS = 100  # for 100,000 todos one way, on a busy machine
+SECONDS = 100  # seconds, for 100,000 todos in one direction on a busy machine
 
 pytestmark = pytest.mark.database
 
@@ -30,7 +30,7 @@ def source(tmp_path: Path) -> Flask:
 
 @pytest.fixture
 def target_url(database: str, tmp_path: Path) -> str:
-    """The server of --database, or a second file."""
+    """Return the URL of the server of --database, or of a second file."""
     return f"sqlite:///{tmp_path}/target.sqlite" if database.startswith("sqlite") else database
 
 
@@ -101,7 +101,7 @@ def test_copy_to_a_database_and_back_keeps_every_row(
         apps.append(create_app({"SQLALCHEMY_DATABASE_URI": url}))
         assert rows(apps[-1]) == before
     for app in apps:
-        # The last id was deleted, and is not used again.
+        # The last todo was deleted, and its id is not reused.
         assert app.test_client().post(TODOS, json={"title": "x"}).get_json()["id"] == todos + 2
         result = app.test_cli_runner().invoke(args=["token", "create", "new"])
         assert result.exit_code == 0, result.output
@@ -125,7 +125,7 @@ def test_copy_to_a_database_with_rows_is_refused(source: Flask, target_url: str)
     target.extensions["todo.database"].close()
 
 
-def test_copy_of_a_row_that_the_target_refuses_copies_nothing(source: Flask, target_url: str) -> None:
+def test_copy_with_an_invalid_row_copies_nothing(source: Flask, target_url: str) -> None:
     fill(source, 1_500)
     with source.app_context():
         # The first release had no constraints.

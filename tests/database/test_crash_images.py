@@ -31,7 +31,7 @@ from todo import create_app
 IMAGES = size(40, 400)
 SECONDS = max(1, IMAGES / 100)
 CLIENTS = 4
-BATCH = 200  # todos; SQLite copies its log to the database after 1000 pages, so that both files are written
+BATCH = 200  # todos; SQLite copies its log to the database after 1000 pages, so both files are written
 SECTOR = 512
 
 _CALL = re.compile(
@@ -54,7 +54,7 @@ pytestmark = [
 
 
 class Change(NamedTuple):
-    """A change of one todo by its only client; a deletion has the version None."""
+    """A change of a todo by its only client. A deletion has the version None."""
 
     sent: float
     acknowledged: float
@@ -75,7 +75,7 @@ class Disk:
     def __init__(self, files: dict[str, bytes]) -> None:
         self.durable = {name: bytearray(content) for name, content in files.items()}
         self.pending: dict[str, list[Write]] = {}
-        self._syncs: dict[str, tuple[str, int]] = {}  # by thread: the file, and how many writes it had
+        self._syncs: dict[str, tuple[str, int]] = {}  # by thread: the file, and its number of writes so far
 
     def begin(self, thread: str, call: str, name: str, write: Write) -> None:
         pending = self.pending.setdefault(name, [])
@@ -88,7 +88,7 @@ class Disk:
             pending.append(write)
 
     def end(self, thread: str) -> None:
-        """Make the writes before a completed sync durable."""
+        """Apply the writes before a completed sync."""
         name, count = self._syncs.pop(thread, ("", 0))
         for write in self.pending.get(name, [])[:count]:
             _apply(self.durable.setdefault(name, bytearray()), write)
@@ -129,7 +129,7 @@ def _tear(write: Write, chance: random.Random) -> Iterator[Write]:
 
 
 def change_until(stopped: Event, port: int, client: int) -> list[Change]:
-    """Create, update and delete todos, and create batches; return all acknowledged changes."""
+    """Create, update and delete todos, and create batches. Return all acknowledged changes."""
     chance = random.Random(client)
     changes: list[Change] = []
     versions: dict[int, int] = {}
@@ -165,7 +165,7 @@ def change_until(stopped: Event, port: int, client: int) -> list[Change]:
 
 
 def record(folder: Path) -> tuple[Disk, list[str], list[Change]]:
-    """Run a server under strace and change todos; return the files before it, the trace and the changes."""
+    """Run a server under strace and change todos. Return the first files, the trace and the changes."""
     database = folder / "db.sqlite"
     create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{database}"})
     files = {file.name: file.read_bytes() for file in folder.iterdir() if not file.name.endswith("-shm")}
@@ -222,7 +222,7 @@ def _unescape(text: str) -> bytes:
 
 
 def find_losses(folder: Path, files: dict[str, bytes], changes: list[Change], at: float) -> list[str]:
-    """Open an image, check it, and compare it with the changes that were acknowledged by then."""
+    """Open an image, check it, and compare it with the changes that were acknowledged in time."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     for name, content in files.items():
@@ -266,7 +266,7 @@ def test_power_cut_loses_no_acknowledged_change(tmp_path: Path) -> None:
             with_pending += any(disk.pending.values())
     assert images == IMAGES
     assert with_pending > IMAGES / 4
-    # The check itself must notice a loss: a disk that ignores syncs loses changes.
+    # The test itself must detect losses: a disk that ignores syncs loses changes.
     careless = Disk(base)
     *_, at = replay(careless, trace, ignore_syncs=True)
     careless.pending.clear()

@@ -1,4 +1,4 @@
-"""What only a database server can do; run pytest with --database=postgresql or mariadb."""
+"""Behaviour of database servers only. Run pytest with --database=postgresql or mariadb."""
 
 import os
 import socket
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.database
 BATCH = f"{TODOS}/batch"
 TABLE = Todo.__table__
 KEYS = IdempotencyKey.__table__
-# Of each database, what says that a thing is so.
+# For each database, queries of the session, and their expected results.
 SESSION = {
     "postgresql": (
         ("SHOW lock_timeout", "1234ms"),
@@ -53,7 +53,7 @@ KILL_OTHERS = {
     "WHERE db = database() AND id <> connection_id()",
 }
 LOCK_TABLE = {"postgresql": "LOCK TABLE todos", "mariadb": "LOCK TABLES todos WRITE"}
-# A shell's session may be as lax as it likes.
+# The session of a shell may have other settings.
 LAX = {"postgresql": "SELECT 1", "mariadb": "SET sql_mode = ''"}
 BAD_VALUES = {
     "title": ("NULL", "''", "' '", "'\t\n\v\f\r '"),
@@ -78,7 +78,7 @@ BAD_ON = {
     "TEST_DATABASE_URL" not in os.environ, reason="run pytest with --database=postgresql or mariadb"
 )
 class ServerTest(ApiTest):
-    """A test with an app on the server, and a session of another client."""
+    """A test with an app on the server, and the session of another client."""
 
     def setup_method(self) -> None:
         self.use()
@@ -138,7 +138,7 @@ class TestSessions(ServerTest):
     def test_unusable_server_is_refused(self) -> None:
         url = make_url(self.app.config["SQLALCHEMY_DATABASE_URI"])
         absent = url.set(database="absent").render_as_string(hide_password=False)
-        with socket.socket() as bound:  # and does not listen
+        with socket.socket() as bound:  # a port on which no process listens
             bound.bind(("127.0.0.1", 0))
             nobody = f"{self.name}://user:secret@127.0.0.1:{bound.getsockname()[1]}/todos"
             for uri in (absent, nobody):
@@ -149,7 +149,7 @@ class TestSessions(ServerTest):
 
 class TestSearch(ServerTest):
     def test_search_folds_case_as_python_does(self) -> None:
-        """Every character that has another case, or shares one, in a title and in what is looked for."""
+        """Search for every character that has another case, or shares one."""
         cased = [chr(code) for code in range(1, 0x20000) if not 0xD800 <= code < 0xE000]
         cased = [char for char in cased if char.casefold() != char or char.upper() != char]
         rows = [{"title": f"a{char}b", "description": f"A{char.casefold()}B"} for char in cased]
@@ -158,9 +158,9 @@ class TestSearch(ServerTest):
             connection.execute(insert(TABLE), rows)
             for condition in (contains(title, description), contains(description, title)):
                 missed = connection.scalars(select(title).where(~condition)).all()
-                # A server's Unicode may be older than Python's.
+                # A server's version of Unicode may be older than Python's.
                 assert len(missed) < len(rows) / 50, missed
-            for char in "iIısSßkKσςΣµİ\N{KELVIN SIGN}%_\\'":  # they are meant
+            for char in "iIısSßkKσςΣµİ\N{KELVIN SIGN}%_\\'":  # the test needs these characters
                 found = connection.scalars(select(title).where(contains(title, char)))
                 assert {row["title"] for row in rows if char.casefold() in row["title"].casefold()} == set(
                     found
@@ -239,7 +239,7 @@ class TestLostConnections(ServerTest):
         with self.shell() as shell:
             for (statement,) in shell.execute(text(KILL_OTHERS[self.name])).all():
                 if self.name == "mariadb":
-                    with suppress(DBAPIError):  # it is gone already
+                    with suppress(DBAPIError):  # the connection is lost already
                         shell.exec_driver_sql(statement)
 
     def test_lost_idle_connection_is_replaced_unnoticed(self) -> None:

@@ -1,4 +1,4 @@
-"""What happens to the todos when something goes wrong; `make soak` does more of it."""
+"""Todos survive faults of the disk, the file and the process. `make soak` repeats more of them."""
 
 import random
 import re
@@ -31,7 +31,7 @@ BATCH = {"operations": [{"op": "create", "todo": {"title": "x" * 80, "descriptio
 
 
 def fill(path: Path) -> None:
-    """Take what room there is on the disk."""
+    """Fill the disk."""
     with path.open("wb", buffering=0) as file:
         for size in (65536, 512, 1):
             with suppress(OSError):
@@ -40,20 +40,20 @@ def fill(path: Path) -> None:
 
 
 class TestCauses(FileDatabaseTest):
-    """While the cause lasts, 503 and nothing half-written; once it is gone, service as before."""
+    """During the fault, 503 and no partial write. After the fault, normal service."""
 
     def setup_method(self) -> None:
         super().setup_method()
         self.begin()
 
     def begin(self) -> None:
-        """Start, with one todo, and before the service has opened a connection for a request."""
+        """Start an app with one todo, before the service has opened a connection for a request."""
         self.start(BUSY_TIMEOUT=10)
         with closing(self.shell()) as shell:
             shell.execute("INSERT INTO todos (title) VALUES ('first')")
 
     def check(self, detail: str, *, reads: bool) -> None:
-        """Every write is refused for the cause that `detail` names; reads are where they are not `reads`."""
+        """Check that every write is rejected with `detail`, and that reads succeed if `reads` is true."""
         writes: list[tuple[str, str, object]] = [
             ("POST", TODOS, {"title": "second"}),
             ("PUT", f"{TODOS}/1", {"title": "changed"}),
@@ -72,7 +72,7 @@ class TestCauses(FileDatabaseTest):
         assert self.client.get("/api/v1/health").status_code == 200
 
     def check_service(self) -> None:
-        """It serves again, and nothing that it refused was done."""
+        """Check that the service responds normally, and that no rejected write was stored."""
         assert self.titles() == ["first"]
         assert self.client.post(TODOS, json={"title": "second"}).status_code == 201
         assert self.titles() == ["first", "second"]
@@ -95,7 +95,7 @@ class TestCauses(FileDatabaseTest):
         self.check_service()
 
     def test_reader_without_wal_gives_503_then_recovers(self) -> None:
-        """There it is the commit that is refused; it must not be carried out with a later one."""
+        """The commit fails, and a later commit must not include the rejected write."""
         shell = self.shell()
         shell.execute("PRAGMA journal_mode = DELETE")
         shell.execute("BEGIN")
@@ -148,7 +148,7 @@ class TestCauses(FileDatabaseTest):
 
     @contextmanager
     def on_a_small_disk(self) -> Iterator[Path]:
-        """Mount a small file system, and begin there. Raises SkipTest where this user may not."""
+        """Mount a small file system and start an app on it. Raises SkipTest if this user may not mount."""
         disk = self.folder / "disk"
         disk.mkdir()
         try:
@@ -180,7 +180,7 @@ class TestWorkers:
 
     @pytest.mark.skipif(not hasattr(resource, "prlimit"), reason="limits another process")
     def test_file_size_limit_gives_503(self) -> None:
-        """A full disk for who may not mount one: files may not grow in the processes of a running server."""
+        """A full disk without the right to mount: the processes of a running server may not extend files."""
         server = self.server
         assert server.request("POST", TODOS, {"title": "first"}).status == 201
         wait_until(lambda: server.listening == 2)
@@ -241,7 +241,7 @@ class TestKill:
 
 class TestCrash:
     def test_key_reused_after_a_crash_creates_once(self) -> None:
-        # The kill may come too late, where the machine is busy with other things.
+        # On a busy machine, the kill may come too late.
         assert any(self.crash_before_an_answer() for _ in range(5))
 
     def crash_before_an_answer(self) -> bool:
@@ -251,8 +251,8 @@ class TestCrash:
             def post() -> Answer:
                 return server.request("POST", TODOS, {"title": "Once"}, {"Idempotency-Key": "a-key"})
 
-            # SQLite goes on after a commit to clear its log where that is long, and before it returns:
-            # time enough to see the commit from here and to kill the server.
+            # After a commit, SQLite clears a long log before it returns. So the test has time to detect the
+            # commit and to kill the server.
             shell.execute("PRAGMA wal_autocheckpoint = 0")
             shell.execute("CREATE TABLE ballast (bytes)")
             with shell:

@@ -1,4 +1,4 @@
-"""Faults of a SQLite file under the running service: each write is refused before it could be lost."""
+"""Faults of a SQLite file under the running service: each write is rejected before it could be lost."""
 
 import shutil
 import sqlite3
@@ -48,7 +48,7 @@ def test_deleted_log_stops_writes_and_loses_nothing(path: Path, suffixes: list[s
         assert refused.status_code == 503
         assert "Restart the service" in refused.get_json()["detail"]
         assert "Nothing was changed" in refused.get_json()["detail"]
-    # As after kill -9: the files as they are.
+    # Copy the files without a checkpoint, as after kill -9.
     crashed = path.parent / "crashed"
     crashed.mkdir()
     for file in path.parent.glob("db.sqlite*"):
@@ -105,7 +105,7 @@ def test_damaged_file_is_reported_in_one_sentence(path: Path, tmp_path: Path, pl
     assert "\n" not in caught.value.message
 
 
-def test_failed_sync_says_that_the_outcome_is_unknown() -> None:
+def test_failed_sync_reports_an_unknown_outcome() -> None:
     failed = sqlite3.OperationalError("disk I/O error")
     failed.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
     full = sqlite3.OperationalError("database or disk is full")

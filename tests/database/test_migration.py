@@ -1,4 +1,4 @@
-"""The versions of the schema: that of the first release, that of now, and those between and beyond."""
+"""Upgrades of the schema from the first release, between versions, and from later releases."""
 
 import os
 import re
@@ -38,7 +38,7 @@ FIRST_RELEASE = """CREATE TABLE todos (
 \tcreated_at DATETIME NOT NULL, 
 \tupdated_at DATETIME NOT NULL, 
 \tPRIMARY KEY (id)
-)"""  # noqa: W291 - SQLAlchemy leaves blanks at the ends of lines
+)"""  # noqa: W291 - SQLAlchemy leaves spaces at the ends of lines
 FIRST_RELEASE_ROWS: list[tuple[Any, ...]] = [
     (1, "Buy milk", None, 0, None, "2023-02-27 12:00:00.000000", "2023-02-27 12:00:00.123456"),
     (2, "t" * 200, "d" * 300, 1, "2023-03-01 00:00:00.000000", "2023-02-27 12:00:00", "2023-02-28 08:30:00"),
@@ -100,7 +100,7 @@ class TestFirstRelease(FileDatabaseTest):
             assert todo == self.client.get(f"/api/v1/todos/{todo['id']}").json
 
     def test_first_release_values_keep_their_meaning(self) -> None:
-        """Except that all times have six fraction digits, so that they sort as text."""
+        """Values are unchanged, except that all times have six fraction digits, so that they sort as text."""
         rows = self.old.execute("SELECT * FROM todos ORDER BY id").fetchall()
         expected = [
             (*row[:4], *(time and f"{time.ljust(20, '.')[:20]}{time[20:].ljust(6, '0')}" for time in row[4:]))
@@ -137,7 +137,7 @@ class TestFirstRelease(FileDatabaseTest):
             assert describe(fresh) == upgraded_schema
 
     def test_tables_added_since_the_first_release_are_kept(self) -> None:
-        """An unversioned release made the tables that it lacked, and let the first release's be."""
+        """An unversioned release created the missing tables, and did not change `todos`."""
         self.path = self.folder / "used.sqlite"
         old = self.shell()
         old.execute(FIRST_RELEASE)

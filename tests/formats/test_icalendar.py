@@ -12,7 +12,7 @@ from todo.formats import Entry
 from todo.formats.icalendar import read
 
 BERLIN = ZoneInfo("Europe/Berlin")
-# As Outlook writes zones: by a name that is in no database, or a Windows one.
+# Outlook names zones with names that no database has, or with Windows names.
 ZONES = """\
 BEGIN:VTIMEZONE
 TZID:Customized Time Zone
@@ -100,7 +100,7 @@ class TestRead:
 
 
 class TestWrite:
-    """Return the export as the library `icalendar` reads it."""
+    """Parse the export with the library `icalendar`."""
 
     def written(self, zone: str, *todos: Stored) -> tuple[bytes, list[Any]]:
         app = service(zone)

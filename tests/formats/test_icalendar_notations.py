@@ -1,4 +1,4 @@
-"""VTODOs as programs write them, by the program or the standard."""
+"""VTODO notations, by program or standard."""
 
 import time
 from collections.abc import Sequence
@@ -103,7 +103,7 @@ def test_deadline_is_read(lines: Sequence[str], deadline: str) -> None:
     assert entry.ignored == (("DTSTART",) if lines[0].startswith("DTSTART") else ())
 
 
-def test_created_is_converted_from_its_zone() -> None:
+def test_creation_time_with_a_zone_is_converted_to_utc() -> None:
     entry = read_todo("CREATED;TZID=Europe/Berlin:20270131T180000", "LAST-MODIFIED:20270131T180000")
     assert entry.values == {
         "created_at": "2027-01-31T17:00:00+00:00",
@@ -170,7 +170,7 @@ INVALID: dict[str, tuple[Sequence[str | bytes], str]] = {
 
 
 @pytest.mark.parametrize(("lines", "error"), INVALID.values(), ids=INVALID)
-def test_invalid_todo_leaves_the_others(lines: Sequence[str | bytes], error: str) -> None:
+def test_invalid_todo_does_not_affect_other_todos(lines: Sequence[str | bytes], error: str) -> None:
     first, second = read_lines("BEGIN:VTODO", *lines, "END:VTODO", "BEGIN:VTODO", "SUMMARY:good", "END:VTODO")
     assert first.error == error
     assert second == Entry(len(lines) + 4, {"title": "good", "completed": False})
@@ -203,12 +203,14 @@ ODD: dict[str, tuple[Sequence[str | bytes], list[Entry]]] = {
 
 
 @pytest.mark.parametrize(("lines", "before"), ODD.values(), ids=ODD)
-def test_odd_line_that_no_todo_needs_is_tolerated(lines: Sequence[str | bytes], before: list[Entry]) -> None:
+def test_unreadable_line_outside_of_todos_is_ignored(
+    lines: Sequence[str | bytes], before: list[Entry]
+) -> None:
     found = read_lines(*lines, "BEGIN:VTODO", "SUMMARY:good", "END:VTODO")
     assert found == [*before, GOOD._replace(line=len(lines) + 2)]
 
 
-def test_odd_lines_in_a_todo_are_reported() -> None:
+def test_unreadable_lines_in_a_todo_are_reported() -> None:
     entry = read_todo("SUMMARY:a", "X_Y;A_B=1:x", b"LOCATION:K\xf6ln", "SUMMARY:b", "BEGIN:VALARM")
     assert entry == Entry(
         2, {"title": "a", "completed": False}, ("X_Y", "LOCATION", "second SUMMARY", "VALARM")
@@ -239,8 +241,8 @@ END:VTIMEZONE"""
         ("20270701T180000", "2027-07-01T22:00:00+00:00"),
         ("20450701T180000", "2045-07-01T22:00:00+00:00"),
         ("30000701T180000", "3000-07-01T22:00:00+00:00"),
-        ("20270314T023000", "2027-03-14T07:30:00+00:00"),  # the clock skips it
-        ("20271107T013000", "2027-11-07T05:30:00+00:00"),  # the first of two
+        ("20270314T023000", "2027-03-14T07:30:00+00:00"),  # the clock skips this time
+        ("20271107T013000", "2027-11-07T05:30:00+00:00"),  # the first occurrence of this time
         ("15000101T000000", "1500-01-01T05:00:00+00:00"),
     ],
 )
@@ -318,8 +320,8 @@ LARGE = {
 
 @pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
 def test_time_grows_with_the_size_of_the_file(make: Any) -> None:
-    _seconds(make, 100)  # imports and caches
-    # Four times the size takes less than ten times as long; with quadratic work it takes sixteen times.
+    _seconds(make, 100)  # imports modules and fills caches
+    # For four times the input, less than ten times as long. Quadratic work would take 16 times as long.
     assert min(_seconds(make, 4000) for _ in range(3)) < 10 * max(
         min(_seconds(make, 1000) for _ in range(3)), 0.005
     )

@@ -1,4 +1,4 @@
-"""What `import` accepts, rejects and reports, whatever the format."""
+"""Accepted, rejected and reported content of `import`, in all formats."""
 
 import json
 from datetime import datetime
@@ -66,7 +66,7 @@ TWICE = {
 
 
 @pytest.mark.parametrize(("chosen", "file"), TWICE.items(), ids=TWICE)
-def test_two_todos_of_one_uid_are_reported(app: Flask, chosen: str, file: tuple[str, int, int]) -> None:
+def test_todos_with_the_same_uid_are_reported(app: Flask, chosen: str, file: tuple[str, int, int]) -> None:
     text, first, second = file
     result = load(app, chosen, text.format("b"))
     assert result.exit_code == 1
@@ -96,7 +96,7 @@ MIDNIGHTS = {
 
 
 @pytest.mark.parametrize(("chosen", "data"), DAYS.items(), ids=DAYS)
-def test_day_without_a_time_ends_at_its_end(app: Flask, chosen: str, data: str) -> None:
+def test_date_without_a_time_is_imported_as_the_end_of_the_day(app: Flask, chosen: str, data: str) -> None:
     assert load(app, chosen, data).exit_code == 0
     assert [todo.deadline_at for todo in content(app)] == [datetime(2027, 1, 31, 23, 59, 59)]
 
@@ -148,7 +148,7 @@ def test_explicit_taskwarrior_decides_without_uuid(app: Flask, status: str) -> N
 
 def test_explicit_json_decides_about_tasks(app: Flask, tmp_path: Path) -> None:
     data = f'[{{"description": "a", "uuid": "{UUID}", "status": "pending"}}]'
-    assert "uuid is not a member" in load(app, "json", data).stderr
+    assert "uuid is not a known member" in load(app, "json", data).stderr
     path = tmp_path / "tasks.json"
     path.write_text(data)
     assert run(app, "import", path).stdout == "Imported 1, skipped 0 duplicates, rejected 0.\n"
@@ -228,7 +228,7 @@ def test_report_is_printable(app: Flask, chosen: str, data: str) -> None:
     assert all(c.isprintable() or c == "\n" for c in result.stderr)
 
 
-def test_name_of_the_file_is_printable(app: Flask, tmp_path: Path) -> None:
+def test_file_name_in_messages_is_printable(app: Flask, tmp_path: Path) -> None:
     for name in (f"{ESCAPE}.csv", f"{ESCAPE}.odt"):
         (tmp_path / name).write_text("title,x\na,b\n")
         assert all(c.isprintable() or c == "\n" for c in run(app, "import", tmp_path / name).stderr)

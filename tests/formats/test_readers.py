@@ -1,6 +1,6 @@
-"""What programs that people use make of the files, and what the service makes of theirs.
+"""Other programs read exported files, and the service imports their files.
 
-They take long to start, so that only `make readers` runs these tests.
+These programs start slowly, so only `make readers` runs these tests.
 """
 
 import csv
@@ -21,8 +21,8 @@ from tests.support.transfers import Stored, content, fill, run, service
 from todo.client import TODOS
 
 ZONE = "Europe/Berlin"
-PATIENCE = 120  # seconds, for a spreadsheet that starts on a busy machine
-# The folder of the programs that `make readers` installs; the others are the system's.
+PATIENCE = 120  # seconds, for a spreadsheet on a busy machine
+# The folder of programs that `make readers` installs. Other programs belong to the system.
 READERS = os.environ.get("READERS")
 KHAL = """
 [calendars]
@@ -69,14 +69,14 @@ class ReaderTest(Prepared):
         fill(self.app, SENT)
 
     def find(self, name: str) -> str:
-        """Find a program, which must be there."""
+        """Return the path of a program. Fails if the program is not installed."""
         path = shutil.which(name, path=f"{READERS}{os.pathsep}{os.environ['PATH']}")
         if path is None:
             pytest.fail(f"{name} is not installed")
         return path
 
     def call(self, *command: str | Path, answer: str = "", **variables: str) -> str:
-        """Run a program to its end, and return what it prints."""
+        """Run a program, and return its output."""
         done = subprocess.run(
             command,
             env=os.environ | {"HOME": str(self.folder), "TZ": ZONE} | variables,
@@ -90,7 +90,7 @@ class ReaderTest(Prepared):
         return done.stdout
 
     def take(self, *arguments: str | Path) -> list[Stored]:
-        """Import into an empty service, and return what it has then."""
+        """Import into an empty service, and return the todos."""
         there = service(ZONE)
         result = run(there, "import", *arguments)
         assert result.exit_code == 0, result.output
@@ -107,7 +107,7 @@ class TestCalendars(ReaderTest):
             self.server.request("POST", TODOS, body | {"deadline_at": deadline})
 
     def subscribe(self, name: str, query: str) -> None:
-        """Have vdirsyncer fetch the feed into a folder."""
+        """Download the feed with vdirsyncer into a folder."""
         config = self.folder / f"{name}.conf"
         url = f"{self.server.url}{TODOS}.ics{query}"
         config.write_text(VDIRSYNCER.format(folder=self.folder, name=name, url=url))
@@ -188,7 +188,7 @@ class TestSpreadsheet(ReaderTest):
     def test_spreadsheet_round_trips_the_csv(self) -> None:
         path = self.folder / "todos.csv"
         run(self.app, "export", path)
-        # Commas, quotes, UTF-8, the whole file, with numbers and times looked for.
+        # Options of LibreOffice: commas, quotes, UTF-8, and detection of numbers and times.
         sheet = self.convert(path, "ods", "--infilter=CSV:44,34,76,1,,1033,false,true")
         table = self.convert(sheet, "csv:Text - txt - csv (StarCalc):44,34,76,1,,0,false,true,false")
         assert self.take(table) == SENT

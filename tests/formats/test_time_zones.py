@@ -1,6 +1,6 @@
-"""The calendar feed gives each reader the right instant, in every zone.
+"""Every reader gets the right instants from the calendar feed, in every zone.
 
-`make readers` runs the test of ical.js and vobject, which are installed in environments of their own.
+`make readers` runs the tests of ical.js and vobject, which it installs in separate environments.
 """
 
 import json
@@ -24,7 +24,8 @@ from todo.formats.time_zones import Definitions, definition
 READERS = os.environ.get("READERS")
 INTEROP = Path(__file__).parents[2] / "interop" / "calendars"
 ZONES = ["Europe/Berlin", "America/New_York", "Australia/Sydney", "Africa/Casablanca", "Asia/Kolkata"]
-# Rules that span months, or end, or move a Saturday; negative daylight saving time; a half hour of it.
+# Zones with rules that span months, end, or move a Saturday, with negative daylight saving time, or with half
+# an hour of it.
 HARD_ZONES = [
     *("Africa/Cairo", "America/Nuuk", "America/Santiago", "Asia/Gaza", "Asia/Jerusalem", "Europe/Dublin"),
     *("Australia/Lord_Howe", "America/Sao_Paulo", "Pacific/Apia", "Africa/Monrovia", "Asia/Tehran", "UTC"),
@@ -37,7 +38,7 @@ DEADLINES = {
 
 
 def feed(zone: str, query: str = "") -> str:
-    """Return the feed of a service with a deadline in each half of both years, and a day."""
+    """Return the feed of a service with a deadline in each half of both years, and a date."""
     app = service(zone)
     deadlines = DEADLINES | {"day": datetime(2027, 7, 1, 23, 59, 59)}
     fill(app, [Stored(i, name, deadline_at=time) for i, (name, time) in enumerate(deadlines.items(), 1)])
@@ -70,7 +71,7 @@ def call(*command: str | Path, text: str = "", folder: Path | None = None) -> st
 
 @pytest.fixture(scope="module")
 def ical_js(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Install ical.js in a folder of its own."""
+    """Install ical.js in a new folder."""
     folder = tmp_path_factory.mktemp("ical_js")
     for name in ("package.json", "times.mjs"):
         shutil.copy(INTEROP / name, folder)
@@ -123,7 +124,9 @@ def test_definition_has_every_offset_since_1970(
     time = datetime(1970, 1, 2, 12)
     while time.year < 2100:
         aware = time.replace(tzinfo=right)
-        if aware.astimezone(UTC).astimezone(right).replace(tzinfo=None) == time:  # clocks do not skip it
+        if (
+            aware.astimezone(UTC).astimezone(right).replace(tzinfo=None) == time
+        ):  # the clock does not skip this time
             assert read(time.replace(tzinfo=None)) == aware.utcoffset(), time
         time += timedelta(hours=301)
 
@@ -148,7 +151,7 @@ def test_onset_is_local_time_before_the_change() -> None:
     )
 
 
-def test_last_day_is_a_day() -> None:
+def test_last_day_of_the_calendar_is_exported_as_a_date() -> None:
     app = service("Europe/Berlin")
     last = datetime(9999, 12, 31, 23, 59, 59)
     fill(app, [Stored(1, "last", deadline_at=last)])

@@ -24,7 +24,7 @@ from todo.clock import utc_now
 from todo.models import db
 from todo.query import TODOS
 
-# What each format has a rule of its own for.
+# Values for which each format has a special rule.
 HARD = [
     Stored(3, "x 2027-01-31 (A) due:2027-01-01", "\r\n a\nb\r\n", deadline_at=None),
     Stored(7, "  =1+1 uid:a  ", "", completed=True, deadline_at=datetime(2027, 1, 31)),
@@ -63,7 +63,7 @@ def lose_in_csv(todo: Stored) -> Stored:
 
 
 def lose_in_todotxt(todo: Stored) -> Stored:
-    """What the UID of a todo made here has in it stays; else the id and the time of day go."""
+    """Return the todo after a round trip. The id and the time of creation survive only in the UID."""
     todo = todo._replace(description=None, updated_at=MOMENT)
     if todo.uid is None:
         return todo
@@ -128,7 +128,7 @@ class TestRoundTrip:
         fill(there, [])
         result = run(there, "import", "--format", "taskwarrior", "-", text=text)
         assert result.exit_code == 0, result.output
-        sent[2] = sent[2]._replace(deadline_at=None)  # which is before the first day in UTC
+        sent[2] = sent[2]._replace(deadline_at=None)  # before the first day in UTC
         expected = [todo._replace(updated_at=todo.updated_at.replace(microsecond=0)) for todo in sent]
         assert expected == content(there)
 
@@ -155,7 +155,7 @@ class TestImport(TransferTest):
         self.app = shared_app()
 
     def take(self, name: str, data: str | bytes, *options: str, status: int = 0) -> Result:
-        """Import a file; with status 1 nothing may change."""
+        """Import a file. With status 1, nothing may change."""
         before = content(self.app)
         result = run(self.app, "import", self.file(name, data), *options)
         assert status == result.exit_code, result.output
@@ -200,7 +200,7 @@ class TestImport(TransferTest):
         client.delete("/api/v1/todos/1")
         self.take("a.txt", "a\n")
         assert self.titles() == ["a"]
-        # Another program may leave the UID of what it deletes.
+        # Another program may delete a todo and leave its UID.
         fill(self.app, [Stored(uid="u")])
         with self.app.app_context(), db.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA foreign_keys = OFF")
@@ -228,7 +228,7 @@ class TestImport(TransferTest):
         ):
             assert (title, created_at, uid) == (todo.title, todo.created_at, todo.uid)
             assert todo.id > 5
-            # Who asks for what is updated_since hears of them.
+            # Clients that filter by updated_since must find the todos.
             assert abs(utc_now() - todo.updated_at) < timedelta(minutes=5)
 
     @pytest.mark.parametrize("chosen", ["json", "csv", "ics", "todotxt", "taskwarrior"])
@@ -240,7 +240,7 @@ class TestImport(TransferTest):
         assert result.stdout.startswith("Imported 0, skipped 2 "), result.output
         assert before == content(self.app)
 
-    def test_two_todos_with_one_id_are_reported(self) -> None:
+    def test_todos_with_the_same_id_are_reported(self) -> None:
         text = "".join(
             f'{{"id": {number}, "title": "{title}", "created_at": "2027-01-{day}"}}\n'
             for number, title, day in ((3, "a", "01"), (3, "b", "02"), (4, "c", "03"))
@@ -338,7 +338,7 @@ class TestImport(TransferTest):
 
 
 class TestOnATerminal(TransferTest):
-    """As a process: the others run in this one."""
+    """Commands in new processes, unlike the other tests."""
 
     def test_terminal_shows_progress_and_report(self) -> None:
         lines = "".join(f"{'x' * (80 if i else 81)} due:2027-01-31\n" for i in range(300))
@@ -377,7 +377,8 @@ class TestExport(TransferTest):
         assert [path] == list(self.folder.iterdir())
 
     @pytest.mark.parametrize(
-        ("name", "lacks"), [("a.csv", "CSV does not distinguish"), ("a.txt", "todo.txt has no description")]
+        ("name", "lacks"),
+        [("a.csv", "CSV stores an empty description as null"), ("a.txt", "todo.txt has no description")],
     )
     def test_lost_members_are_reported(self, name: str, lacks: str) -> None:
         assert lacks in run(self.app, "export", self.folder / name).stderr

@@ -1,4 +1,4 @@
-"""The page for everyone: by keyboard, by ear, in the dark, on a phone, on paper, whatever is typed."""
+"""Accessibility of the page: keyboard, screen readers, dark mode, phones, print, and unusual text."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ from tests.support.page import (
 from tests.support.sizes import size
 
 WIDTHS = size((320, 1280), (320, 480, 768, 1280, 1920))
-TOUCH = 44  # CSS pixels, the least for a finger
+TOUCH = 44  # CSS pixels, the minimum for a finger
 PHONE: dict[str, Any] = {"viewport": {"width": 360, "height": 740}, "has_touch": True, "is_mobile": True}
 
 NASTY = (
@@ -137,7 +137,7 @@ STATES: dict[str, Callable[[Page], object]] = {
 
 
 def check(page: Page) -> None:
-    """Let axe find nothing, in light, in dark and in forced colours, at each width."""
+    """Check that axe finds no violation in light, dark and forced colours, at each width."""
     for width in WIDTHS:
         page.set_viewport_size(ViewportSize(width=width, height=800))
         for media in ({"color_scheme": "light"}, {"color_scheme": "dark"}, {"forced_colors": "active"}):
@@ -148,22 +148,22 @@ def check(page: Page) -> None:
 
 
 @pytest.mark.parametrize("state", STATES)
-def test_axe_finds_nothing_in(site: Site, state: str) -> None:
+def test_axe_finds_no_violation(site: Site, state: str) -> None:
     given_some(site)
-    # No policy may keep axe out of the page that it looks at.
+    # A Content-Security-Policy would prevent the injection of axe.
     page = site.open(bypass_csp=True)
     expect(row(page, "Late")).to_be_visible()
     STATES[state](page)
     check(page)
 
 
-def test_axe_finds_nothing_in_an_empty_list(site: Site) -> None:
+def test_axe_finds_no_violation_in_an_empty_list(site: Site) -> None:
     page = site.open(bypass_csp=True)
     expect(page.get_by_text("Nothing to do.")).to_be_visible()
     check(page)
 
 
-def test_axe_finds_nothing_in_a_conflict(site: Site) -> None:
+def test_axe_finds_no_violation_in_a_conflict(site: Site) -> None:
     site.given("Buy milk")
     page = site.open(bypass_csp=True)
     edit(page, "Buy milk")
@@ -174,7 +174,7 @@ def test_axe_finds_nothing_in_a_conflict(site: Site) -> None:
     check(page)
 
 
-def test_axe_finds_nothing_in_the_question_for_a_token(site: Site) -> None:
+def test_axe_finds_no_violation_in_the_token_dialog(site: Site) -> None:
     with serve(empty_app(REQUIRE_TOKEN=True)) as url:
         page = site.open(url=url, bypass_csp=True)
         expect(page.locator("#banner").get_by_role("button", name="Sign in")).to_be_visible()
@@ -186,7 +186,7 @@ def test_axe_finds_nothing_in_the_question_for_a_token(site: Site) -> None:
         check(page)
 
 
-def test_axe_finds_nothing_in_an_unknown_address(site: Site) -> None:
+def test_axe_finds_no_violation_in_the_404_page(site: Site) -> None:
     page = site.open("/unknown", bypass_csp=True)
     expect(page.get_by_role("heading", name="Page not found")).to_be_visible()
     check(page)
@@ -205,15 +205,15 @@ def test_touch_targets_are_large_enough(site: Site) -> None:
     ).all():
         box = control.bounding_box()
         if box is None or control.get_attribute("type") == "checkbox" or not control.is_visible():
-            continue  # a checkbox has its label around it
+            continue  # the label contains the checkbox
         if control.get_attribute("class") != "skip":
             name = control.evaluate("element => element.outerHTML")
             assert min(box["width"], box["height"]) >= TOUCH, name
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_contrast_of_what_can_be_used_is_three_to_one(site: Site, scheme: str) -> None:
-    """WCAG 2.2, success criterion 1.4.11: borders of fields, and the selected view beside the others."""
+def test_contrast_of_controls_is_at_least_three_to_one(site: Site, scheme: str) -> None:
+    """WCAG 2.2, success criterion 1.4.11: borders of fields, and the selected view."""
     site.given("Buy milk")
     page = site.open(color_scheme=scheme)
     expect_shown(page, "Buy milk")
@@ -253,7 +253,7 @@ def press(page: Page, *keys: str) -> None:
         page.keyboard.press(key)
 
 
-def test_everything_is_done_by_keyboard_and_said(site: Site) -> None:
+def test_keyboard_operations_are_announced(site: Site) -> None:
     page = site.open()
     spoken = page.locator("#spoken")
     page.keyboard.type("Buy milk")
@@ -262,7 +262,7 @@ def test_everything_is_done_by_keyboard_and_said(site: Site) -> None:
     page.keyboard.type("Call Ann")
     press(page, "Enter")
     expect_shown(page, "Call Ann", "Buy milk")
-    # Past Add and five views to the first todo.
+    # Tab past Add and five views to the first todo.
     press(page, *["Tab"] * 7)
     expect(row(page, "Call Ann").get_by_role("checkbox")).to_be_focused()
     press(page, "Tab", "Enter")
@@ -303,7 +303,7 @@ def test_skip_link_leads_to_the_list(site: Site) -> None:
     expect(row(page, "Buy milk").get_by_role("checkbox")).to_be_focused()
 
 
-def test_rows_say_what_they_are(site: Site) -> None:
+def test_rows_have_accessible_names_and_roles(site: Site) -> None:
     site.given({"title": "Buy milk", "description": "Two litres", "deadline_at": "2020-01-31T18:00"})
     page = site.open()
     expect(page.get_by_role("list", name="Overdue")).to_match_aria_snapshot(
@@ -322,7 +322,7 @@ def test_rows_say_what_they_are(site: Site) -> None:
     )
 
 
-def test_results_of_a_search_and_dates_are_said(site: Site) -> None:
+def test_search_results_and_dates_are_announced(site: Site) -> None:
     site.given("Buy milk", "Buy oats", "Call Ann")
     page = site.open()
     page.get_by_role("searchbox").fill("buy")
@@ -340,7 +340,7 @@ def test_colours_follow_light_and_dark(site: Site) -> None:
     assert colours == ["rgb(244, 244, 241)", "rgb(22, 23, 26)"]
 
 
-def test_right_to_left_titles_run_their_way(site: Site) -> None:
+def test_right_to_left_titles_keep_their_direction(site: Site) -> None:
     site.given("Buy milk", "مرحبا بالعالم")
     page = site.open()
     expect_shown(page, "مرحبا بالعالم", "Buy milk")
@@ -401,7 +401,7 @@ def test_without_javascript_the_page_links_to_the_api(site: Site) -> None:
     expect(page.locator("body")).to_contain_text("[]")
 
 
-def test_nasty_strings_are_text(site: Site) -> None:
+def test_strings_with_markup_are_shown_as_text(site: Site) -> None:
     page = site.open()
     dialogs: list[str] = []
     page.on("dialog", lambda dialog: dialogs.append(dialog.message))

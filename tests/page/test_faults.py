@@ -1,4 +1,4 @@
-"""The page when something goes wrong: nothing that was typed is lost, and nothing is done twice."""
+"""The page during faults: no typed text is lost, and no change is made twice."""
 
 import re
 import sqlite3
@@ -30,13 +30,13 @@ pytestmark = pytest.mark.browser
 
 
 def try_now(page: Page) -> None:
-    """Ask for another try, unless the page came first."""
+    """Click "Try now", unless the page has retried already."""
     with suppress(Error):
         page.get_by_role("button", name="Try now").click(timeout=1000)
 
 
 def lose_response(page: Page, method: str) -> None:
-    """Let the service carry out the next request of `method`, and drop its response."""
+    """Let the service execute the next request of `method`, and drop the response."""
 
     def lose(route: Route) -> None:
         route.fetch()
@@ -46,13 +46,13 @@ def lose_response(page: Page, method: str) -> None:
 
 
 def stop_polling(page: Page) -> None:
-    """Keep the list as it is, so that what others change comes as a surprise however slow the machine is."""
+    """Stop updates of the list, so that changes of other clients cause conflicts on any machine."""
     page.route(re.compile(r"/todos\?"), lambda route: route.fulfill(status=304))
 
 
 @contextmanager
 def offline(page: Page) -> Iterator[None]:
-    """Cut the connection of the browser."""
+    """Take the browser offline."""
     page.context.set_offline(True)
     try:
         yield
@@ -62,7 +62,7 @@ def offline(page: Page) -> Iterator[None]:
 
 @contextmanager
 def locked(site: Site) -> Iterator[None]:
-    """Keep the database locked by another program, so that the service refuses every write with 503."""
+    """Lock the database by another program, so that the service rejects every write with 503."""
     with closing(sqlite3.connect(site.server.database, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         yield
@@ -85,7 +85,7 @@ def windows(site: Site) -> tuple[Page, Page]:
 
 @pytest.fixture
 def conflicting(site: Site, windows: tuple[Page, Page]) -> Page:
-    """Give the todo another title in each window."""
+    """Give the todo a different title in each window."""
     mine, other = windows
     edit(mine, "Buy milk")
     mine.keyboard.type("Buy oats")
@@ -151,7 +151,7 @@ def test_conflict_shows_the_members_that_differ(site: Site, conflicting: Page) -
     site.expect_saved("Buy rice")
 
 
-def test_keep_yours_keeps_what_only_they_changed(site: Site, conflicting: Page) -> None:
+def test_keep_yours_keeps_members_that_only_the_other_client_changed(site: Site, conflicting: Page) -> None:
     site.change("Buy rice", description="Three litres")
     conflicting.get_by_role("button", name="Keep yours").click()
     expect_shown(conflicting, "Buy oats")
@@ -166,7 +166,7 @@ def test_take_theirs_drops_the_change(site: Site, conflicting: Page) -> None:
     site.expect_saved("Buy nuts")
 
 
-def test_decision_can_wait(site: Site, conflicting: Page) -> None:
+def test_conflict_decision_can_wait(site: Site, conflicting: Page) -> None:
     conflicting.keyboard.press("Escape")
     expect(conflict(conflicting)).to_have_count(0)
     expect_shown(conflicting, "Buy oats")
@@ -178,7 +178,7 @@ def test_decision_can_wait(site: Site, conflicting: Page) -> None:
 
 
 @pytest.mark.parametrize(("choice", "saved"), [("Keep yours", ["Buy oats"]), ("Take theirs", [])])
-def test_change_of_a_deleted_todo_is_asked_about(
+def test_change_of_a_deleted_todo_asks_for_a_decision(
     site: Site, windows: tuple[Page, Page], choice: str, saved: list[str]
 ) -> None:
     mine, other = windows
@@ -191,7 +191,7 @@ def test_change_of_a_deleted_todo_is_asked_about(
     site.expect_saved(*saved)
 
 
-def test_changed_todo_is_not_deleted_unseen(site: Site, windows: tuple[Page, Page]) -> None:
+def test_deletion_of_a_changed_todo_asks_for_a_decision(site: Site, windows: tuple[Page, Page]) -> None:
     mine, other = windows
     retitle(other, "Buy milk", "Buy rice")
     site.expect_saved("Buy rice")
@@ -202,12 +202,12 @@ def test_changed_todo_is_not_deleted_unseen(site: Site, windows: tuple[Page, Pag
     site.expect_saved("Buy rice")
 
 
-def test_clearing_spares_what_is_opened_again(site: Site) -> None:
+def test_deletion_of_completed_todos_keeps_a_reopened_todo(site: Site) -> None:
     site.given({"title": "Buy milk", "completed": True}, {"title": "Call Ann", "completed": True})
     page = site.open()
 
     def reopen(route: Route) -> None:
-        """Open a todo again between the read of what is completed and its removal."""
+        """Reopen a todo between the read of the completed todos and their deletion."""
         site.change("Buy milk", completed=False)
         route.continue_()
 
@@ -220,7 +220,7 @@ def test_clearing_spares_what_is_opened_again(site: Site) -> None:
 # No connection
 
 
-def test_changes_outlast_a_killed_server(site: Site) -> None:
+def test_changes_survive_a_killed_server(site: Site) -> None:
     site.given("Buy milk", "Call Ann", "Sow peas")
     page = site.open()
     expect_shown(page, "Sow peas", "Call Ann", "Buy milk")
@@ -243,7 +243,7 @@ def test_changes_outlast_a_killed_server(site: Site) -> None:
     expect(page.get_by_text("Not saved yet").filter(visible=True)).to_have_count(0)
 
 
-def test_unreachable_service_is_tried_again_by_itself(site: Site) -> None:
+def test_unreachable_service_is_retried_automatically(site: Site) -> None:
     page = site.open()
     with offline(page):
         add(page, "Buy milk")
@@ -260,7 +260,7 @@ def test_unreachable_service_is_tried_again_by_itself(site: Site) -> None:
     ],
     ids=["add", "edit", "delete"],
 )
-def test_lost_response_doubles_nothing(
+def test_lost_response_creates_no_duplicate(
     site: Site, method: str, act: Callable[[Page], None], saved: list[str]
 ) -> None:
     site.given("Buy milk")
@@ -275,7 +275,7 @@ def test_lost_response_doubles_nothing(
     expect(conflict(page)).to_have_count(0)
 
 
-def test_lost_response_to_a_bulk_change_doubles_nothing(site: Site) -> None:
+def test_lost_response_to_a_bulk_change_creates_no_duplicate(site: Site) -> None:
     site.given("Buy milk", {"title": "Call Ann", "completed": True})
     page = site.open()
     lose_response(page, "POST")
@@ -288,7 +288,7 @@ def test_lost_response_to_a_bulk_change_doubles_nothing(site: Site) -> None:
     site.expect_saved("Buy milk", {"title": "Call Ann", "completed": True})
 
 
-def test_view_that_is_chosen_offline_shows_its_own_todos(site: Site) -> None:
+def test_view_selected_offline_shows_its_todos(site: Site) -> None:
     site.given(
         "Buy milk", {"title": "Call Ann", "completed": True}, {"title": "Late", "deadline_at": "2020-01-01"}
     )
@@ -343,7 +343,7 @@ def test_failed_reads_are_repeated_with_growing_pauses(site: Site) -> None:
     expect(page.get_by_text(UNREACHABLE)).to_be_hidden()
 
 
-def test_page_of_a_proxy_is_no_response_of_the_service(site: Site) -> None:
+def test_html_page_of_a_proxy_is_an_error(site: Site) -> None:
     site.given("Buy milk")
     page = site.open()
     expect_shown(page, "Buy milk")
@@ -357,10 +357,10 @@ def test_page_of_a_proxy_is_no_response_of_the_service(site: Site) -> None:
     site.expect_saved("Buy oats")
 
 
-# A service that can't write now
+# A service that cannot write
 
 
-def test_locked_database_is_said_and_tried_again(site: Site) -> None:
+def test_locked_database_is_shown_and_retried(site: Site) -> None:
     site.given("Buy milk")
     page = site.open()
     with locked(site):
@@ -372,7 +372,7 @@ def test_locked_database_is_said_and_tried_again(site: Site) -> None:
     site.expect_saved("Buy oats")
 
 
-def test_changes_outlive_a_reload(site: Site) -> None:
+def test_changes_survive_a_reload(site: Site) -> None:
     site.given("Buy milk", "Call Ann")
     page = site.open()
     with locked(site):
@@ -388,7 +388,7 @@ def test_changes_outlive_a_reload(site: Site) -> None:
     expect_shown(page, "Sow peas", "Buy oats")
 
 
-def test_changes_outlive_their_window(site: Site) -> None:
+def test_changes_survive_a_closed_window(site: Site) -> None:
     page = site.open()
     with locked(site):
         add(page, "Sow peas")
@@ -400,7 +400,7 @@ def test_changes_outlive_their_window(site: Site) -> None:
     site.expect_saved("Sow peas")
 
 
-def test_window_leaves_the_changes_of_another_alone(site: Site) -> None:
+def test_window_does_not_send_changes_of_another_window(site: Site) -> None:
     first = site.open()
     with locked(site):
         add(first, "Sow peas")
@@ -425,10 +425,10 @@ def test_deletion_is_undone_before_it_is_saved(site: Site) -> None:
     site.expect_saved({"completed": True}, {"title": "Call Ann", "completed": False})
 
 
-# A service that refuses
+# A service that rejects requests
 
 
-def test_refused_todo_comes_back_with_the_reason(site: Site) -> None:
+def test_refused_todo_returns_to_the_form_with_the_reason(site: Site) -> None:
     page = site.open()
     add(page, "Ring the \u0007 bell")
     expect(new_todo(page)).to_have_value("Ring the \u0007 bell")
@@ -439,7 +439,7 @@ def test_refused_todo_comes_back_with_the_reason(site: Site) -> None:
     expect(page.get_by_role("alert")).to_be_hidden()
 
 
-def test_what_is_typed_while_a_todo_is_refused_stays(site: Site) -> None:
+def test_text_typed_while_a_todo_is_refused_is_kept(site: Site) -> None:
     page = site.open()
 
     def type_on(route: Route) -> None:
@@ -458,7 +458,7 @@ def test_what_is_typed_while_a_todo_is_refused_stays(site: Site) -> None:
     site.expect_saved("Ring the bell")
 
 
-def test_refused_edit_comes_back_with_the_reason(site: Site) -> None:
+def test_refused_edit_reopens_with_the_reason(site: Site) -> None:
     site.given({"title": "Buy milk", "description": "Two litres"})
     page = site.open()
     description = edit(page, "Buy milk").get_by_label("Description")
@@ -472,7 +472,7 @@ def test_refused_edit_comes_back_with_the_reason(site: Site) -> None:
     site.expect_saved({"description": "Two litres"})
 
 
-# A browser that lacks something
+# A browser without a feature
 
 BLOCKED_STORAGE = """
 for (const name of ["localStorage", "sessionStorage"]) {
@@ -515,7 +515,7 @@ for (const name of names) {
         pytest.param("delete window.trustedTypes;", id="no trusted types"),
     ],
 )
-def test_page_works_with(site: Site, script: str) -> None:
+def test_page_works_without_a_browser_feature(site: Site, script: str) -> None:
     site.given({"title": "Late", "deadline_at": "2020-01-01T10:00:00"})
     page = site.open(script=script, color_scheme="light")
     expect(row(page, "Late").get_by_text("Overdue")).to_be_visible()
@@ -526,7 +526,7 @@ def test_page_works_with(site: Site, script: str) -> None:
 
 
 def test_page_works_in_a_browser_that_does_not_know_the_zone(browser: Browser) -> None:
-    """The fallback is the offset that the service has now."""
+    """The fallback is the current offset of the service."""
     with Server(TODO_TIMEZONE="Asia/Kolkata") as server:
         site = Site(server, browser)
         now = datetime.now(ZoneInfo("Asia/Kolkata"))
@@ -541,14 +541,14 @@ def test_page_works_in_a_browser_that_does_not_know_the_zone(browser: Browser) -
 
 
 @pytest.mark.parametrize("file", ["main.js", "words.js", "store.js"])
-def test_script_that_fails_to_load_is_said(site: Site, file: str) -> None:
+def test_failure_to_load_a_script_is_shown(site: Site, file: str) -> None:
     page = site.open("about:blank", url="about:blank")
     page.route(f"**/{file}", lambda route: route.abort())
     page.goto(site.server.url)
     expect(page.get_by_text("The page could not start.")).to_be_visible(timeout=15_000)
 
 
-def test_script_that_throws_is_said(site: Site) -> None:
+def test_error_in_a_script_is_shown(site: Site) -> None:
     page = site.open(script="Intl.PluralRules = undefined;", color_scheme="light")
     expect(page.get_by_text("The page could not start.")).to_be_visible(timeout=15_000)
     site.errors.clear()

@@ -1,4 +1,4 @@
-"""The page as an app that is installed, and starts without a connection."""
+"""The page as an installed app that starts offline."""
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -21,7 +21,7 @@ def test_page_fulfils_the_conditions_of_installation(site: Site) -> None:
     page = open_installed(site)
     session = page.context.new_cdp_session(page)
     errors = session.send("Page.getInstallabilityErrors")["installabilityErrors"]
-    # Playwright's browser profiles are private windows, in which nothing can be installed.
+    # Playwright's browser profiles are private windows, which cannot install apps.
     assert [error["errorId"] for error in errors] == ["in-incognito"]
     manifest = session.send("Page.getAppManifest")
     assert manifest["errors"] == []
@@ -49,7 +49,7 @@ def test_installed_page_starts_offline_and_saves_later(site: Site) -> None:
     assert titles == ["Buy milk", "Call Ann"]
 
 
-def test_worker_keeps_no_response_of_the_api(site: Site) -> None:
+def test_service_worker_caches_no_response_of_the_api(site: Site) -> None:
     site.given("Buy milk")
     page = open_installed(site)
     expect_shown(page, "Buy milk")
@@ -65,7 +65,7 @@ def test_worker_keeps_no_response_of_the_api(site: Site) -> None:
     assert [path for path in kept if path.startswith("/api/")] == []
 
 
-def test_worker_serves_nothing_but_the_page(site: Site) -> None:
+def test_service_worker_serves_only_the_page(site: Site) -> None:
     page = open_installed(site)
     page.context.set_offline(True)
     status = page.evaluate("fetch('/docs').then(({ status }) => status, () => 'failed')")

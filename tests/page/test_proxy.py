@@ -1,4 +1,4 @@
-"""The page behind nginx that compresses, although it changes the entity tags."""
+"""The page behind nginx with compression, which changes the entity tags."""
 
 import re
 from collections.abc import Iterator
@@ -58,8 +58,8 @@ def test_tag_with_the_suffix_of_an_encoding_is_sent_without_it(site: Site, suffi
     site.expect_saved("Buy oats")
 
 
-def test_write_refused_again_and_again_is_repeated_with_pauses(site: Site) -> None:
-    """A proxy that makes a tag of its own must not cause requests without end."""
+def test_repeatedly_refused_write_is_retried_with_pauses(site: Site) -> None:
+    """A proxy with its own tags must not cause an endless loop of requests."""
     site.given("Buy milk")
     page = site.open()
     expect_shown(page, "Buy milk")

@@ -1,6 +1,6 @@
-"""How much the page does with many todos.
+"""The work of the page with many todos.
 
-Counts are the same on every machine. Times are those of an idle machine, so that only `make soak` takes them.
+Counts are the same on every machine. Times require an idle machine, so only `make soak` measures them.
 """
 
 from collections.abc import Callable
@@ -14,11 +14,11 @@ from tests.support.sizes import size, soak_only
 
 pytestmark = [pytest.mark.soak, pytest.mark.browser]
 
-TRIES = 10  # the machine may be busy with something else
-FILES = 10  # of the page, at its start
-MAX_ROWS = 250  # in the document, of however many todos
-USABLE_IN = 300  # milliseconds, from the click on a link to the first rows
-BLOCKED = 50  # milliseconds; what is longer can be felt while typing
+TRIES = 10  # the machine may be busy
+FILES = 10  # of the page, at the start
+MAX_ROWS = 250  # in the document, for any number of todos
+USABLE_IN = 300  # milliseconds from the click on a link to the first rows
+BLOCKED = 50  # milliseconds; users notice longer delays while typing
 TODOS = size(5_000, 100_000)
 FIRST_ROW = """
 new MutationObserver((_, observer) => {
@@ -41,7 +41,7 @@ new MutationObserver((records) => (mutations += records.length))
 
 @pytest.fixture
 def thousand(site: Site) -> Site:
-    """Return a service with as many todos as a page of the list holds."""
+    """Return a service with as many todos as a page of the list can have."""
     site.given(*[{"title": f"Todo {number}", "deadline_at": "2099-01-31"} for number in range(1000)])
     return site
 
@@ -52,7 +52,7 @@ def test_page_with_1_000_todos_sends_one_request_to_the_api(thousand: Site) -> N
     page.on("request", lambda request: paths.append(urlsplit(request.url).path))
     page.goto(thousand.server.url)
     expect(row(page, "Todo 999")).to_be_visible()
-    # A slow machine polls before the expectation holds, and Chromium may ask for the icon at any time.
+    # A slow machine polls before the expectation holds, and Chromium may request the icon at any time.
     files = [path for path in paths if not path.startswith("/api/") and not path.endswith("icon.svg")]
     assert len(files) == FILES, files
     assert {path for path in paths if path.startswith("/api/")} == {"/api/v1/todos"}
@@ -62,7 +62,7 @@ def test_page_with_1_000_todos_sends_one_request_to_the_api(thousand: Site) -> N
 
 @soak_only
 def test_page_with_1_000_todos_is_usable_in_time(thousand: Site) -> None:
-    thousand.open()  # the server is warm then
+    thousand.open()  # the server has filled its caches
     times: list[float] = []
     while len(times) < TRIES and min(times, default=USABLE_IN) >= USABLE_IN:
         page = thousand.open("about:blank", url="about:blank", color_scheme="light")
@@ -108,7 +108,7 @@ def test_document_stays_small(crowded: Page) -> None:
         assert 0 < crowded.get_by_role("listitem").count() < MAX_ROWS
 
 
-def test_typing_a_new_todo_leaves_the_list_alone(crowded: Page) -> None:
+def test_typing_a_new_todo_does_not_change_the_list(crowded: Page) -> None:
     crowded.evaluate(COUNT_MUTATIONS)
     type_a_todo(crowded)
     expect(crowded.locator("#add .chip")).to_be_visible()
@@ -117,7 +117,7 @@ def test_typing_a_new_todo_leaves_the_list_alone(crowded: Page) -> None:
 
 @soak_only
 @pytest.mark.parametrize("act", ACTS.values(), ids=ACTS)
-def test_page_is_not_blocked_by(crowded: Page, act: Callable[[Page], None]) -> None:
+def test_action_does_not_block_the_page(crowded: Page, act: Callable[[Page], None]) -> None:
     times: list[float] = []
     while len(times) < TRIES and min(times, default=BLOCKED) >= BLOCKED:
         crowded.wait_for_timeout(300)
@@ -128,7 +128,7 @@ def test_page_is_not_blocked_by(crowded: Page, act: Callable[[Page], None]) -> N
     assert min(times) < BLOCKED, times
 
 
-def test_all_are_completed_at_once(crowded: Page) -> None:
+def test_complete_all_completes_every_todo(crowded: Page) -> None:
     opened = TODOS - len(range(0, TODOS, 3))
     choose(crowded, f"Complete all {opened:,}")
     expect(crowded.get_by_text(f"{opened:,} todos completed")).to_be_visible(timeout=120_000)

@@ -40,7 +40,7 @@ def sign_in(page: Page, token: str, *, remember: bool = False) -> None:
     page.keyboard.press("Enter")
 
 
-def test_token_is_asked_for_and_wrong_ones_are_said(site: Site, app: Flask, url: str) -> None:
+def test_page_asks_for_a_token_and_reports_an_invalid_token(site: Site, app: Flask, url: str) -> None:
     page = site.open(url=url)
     expect(page.get_by_text("Sign in to see and save your todos.")).to_be_visible()
     sign_in(page, "wrong")
@@ -55,7 +55,7 @@ def test_token_is_asked_for_and_wrong_ones_are_said(site: Site, app: Flask, url:
     expect_shown(page, "Buy milk")
 
 
-def test_refused_question_loses_nothing(site: Site, app: Flask, url: str) -> None:
+def test_cancelled_sign_in_loses_no_change(site: Site, app: Flask, url: str) -> None:
     page = site.open(url=url)
     add(page, "Buy milk")
     expect(page.locator("#banner")).to_contain_text("1 change is kept here")
@@ -75,7 +75,7 @@ def test_refused_question_loses_nothing(site: Site, app: Flask, url: str) -> Non
     expect(page.get_by_text("Not saved yet").filter(visible=True)).to_have_count(0)
 
 
-def test_revoked_token_leaves_the_list_and_what_is_typed(site: Site, app: Flask, url: str) -> None:
+def test_revoked_token_keeps_the_list_and_typed_text(site: Site, app: Flask, url: str) -> None:
     page = site.open(url=url)
     sign_in(page, make_token(app))
     add(page, "Buy milk")
@@ -98,7 +98,7 @@ def test_revoked_token_leaves_the_list_and_what_is_typed(site: Site, app: Flask,
     expect_shown(page, "Buy oats")
 
 
-def test_token_lives_as_long_as_the_window(site: Site, app: Flask, url: str) -> None:
+def test_token_is_forgotten_when_the_window_closes(site: Site, app: Flask, url: str) -> None:
     page = site.open(url=url)
     sign_in(page, make_token(app))
     expect(page.get_by_text("Nothing to do.")).to_be_visible()
@@ -125,7 +125,7 @@ def test_remembered_token_is_forgotten_on_request(site: Site, app: Flask, url: s
     expect(page.get_by_text("Sign in to see")).to_be_visible()
 
 
-def test_link_signs_a_device_in_and_leaves_no_trace(site: Site, app: Flask, url: str) -> None:
+def test_token_link_signs_in_and_is_removed_from_the_url(site: Site, app: Flask, url: str) -> None:
     link = make_token(app, "--page")
     assert link.startswith("http://127.0.0.1:6400/#token=")
     page = site.open(link.removeprefix("http://127.0.0.1:6400"), url=url)

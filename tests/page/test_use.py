@@ -1,4 +1,4 @@
-"""The page at `/` as a person uses it, while nothing goes wrong."""
+"""The page in normal use."""
 
 import time
 from typing import Any
@@ -24,7 +24,7 @@ VIEWS = ("All", "Active", "Overdue", "Next 7 days", "Completed")
 
 
 def title_field(page: Page) -> Locator:
-    """Return the field that a title is edited in."""
+    """Return the field for a new title."""
     return page.locator(".editor [name=title]")
 
 
@@ -55,7 +55,7 @@ def test_title_and_enter_add_a_todo(site: Site) -> None:
     site.expect_saved("Buy milk", "Call Ann")
 
 
-def test_white_space_adds_nothing(site: Site) -> None:
+def test_blank_title_adds_no_todo(site: Site) -> None:
     page = site.open()
     add(page, "   ")
     page.get_by_role("button", name="Add", exact=True).click()
@@ -105,7 +105,7 @@ def test_description_day_and_time_are_typed_by_keyboard(site: Site) -> None:
         pytest.param("time", "0630PM", "Choose a day", id="time without a day"),
     ],
 )
-def test_half_a_deadline_is_kept_and_explained(site: Site, field: str, typed: str, message: str) -> None:
+def test_incomplete_deadline_is_kept_and_explained(site: Site, field: str, typed: str, message: str) -> None:
     page = site.open()
     page.keyboard.type("Pay the rent")
     page.locator(f"#add [name={field}]").focus()
@@ -126,7 +126,7 @@ def test_length_counts_characters_and_names_the_limit(site: Site) -> None:
 
 
 @pytest.mark.parametrize("path", ["/#/completed", "/#/overdue", "/#/week", "/#/?q=oats"])
-def test_added_todo_that_the_view_leaves_out_is_said_and_shown(site: Site, path: str) -> None:
+def test_todo_added_outside_the_view_can_be_shown(site: Site, path: str) -> None:
     site.given({"title": "Eat oats", "deadline_at": wall_time(days=-1)}, {"title": "Done", "completed": True})
     page = site.open(path)
     add(page, "Buy milk")
@@ -136,7 +136,7 @@ def test_added_todo_that_the_view_leaves_out_is_said_and_shown(site: Site, path:
     site.expect_saved("Eat oats", "Done", "Buy milk")
 
 
-def test_half_typed_todo_and_open_edit_outlive_a_reload(site: Site) -> None:
+def test_unfinished_todo_and_open_edit_survive_a_reload(site: Site) -> None:
     site.given({"title": "Buy milk", "description": "Two litres"})
     page = site.open()
     new_todo(page).fill("Call An")
@@ -184,7 +184,7 @@ def test_leaving_the_editor_saves(site: Site, editing: Page) -> None:
     site.expect_saved("Buy oats")
 
 
-def test_moving_between_the_fields_saves_nothing_yet(site: Site, editing: Page) -> None:
+def test_focus_change_between_fields_saves_nothing(site: Site, editing: Page) -> None:
     editing.keyboard.type("Buy oats")
     editing.keyboard.press("Tab")
     editing.keyboard.press("ControlOrMeta+a")
@@ -207,7 +207,7 @@ def test_escape_and_cancel_change_nothing(site: Site, editing: Page) -> None:
     site.expect_saved("Buy milk")
 
 
-def test_emptied_title_is_asked_about(site: Site, editing: Page) -> None:
+def test_emptied_title_asks_for_a_decision(site: Site, editing: Page) -> None:
     editing.keyboard.type("  ")
     editing.keyboard.press("Enter")
     expect(editing.get_by_role("alert")).to_contain_text("A todo needs a title.")
@@ -217,7 +217,7 @@ def test_emptied_title_is_asked_about(site: Site, editing: Page) -> None:
     site.expect_saved()
 
 
-def test_emptied_title_comes_back_when_the_editor_is_left(site: Site, editing: Page) -> None:
+def test_emptied_title_is_restored_when_the_editor_loses_focus(site: Site, editing: Page) -> None:
     editing.keyboard.type(" ")
     editing.locator(".editor").get_by_label("Description").fill("Three litres")
     editing.get_by_role("heading", name="Todos").click()
@@ -313,7 +313,7 @@ def test_date_at_the_end_of_a_title_is_read(site: Site, typed: str, title: str |
 
 
 @pytest.mark.parametrize("by", ["key", "tap"])
-def test_date_in_a_title_is_refused_by(site: Site, by: str) -> None:
+def test_date_in_a_title_can_be_kept_as_text(site: Site, by: str) -> None:
     page = site.open()
     new_todo(page).fill("Watch Tomorrow")
     chip = page.locator("#add .chip")
@@ -325,7 +325,7 @@ def test_date_in_a_title_is_refused_by(site: Site, by: str) -> None:
     site.expect_saved({"title": "Watch Tomorrow", "deadline_at": None})
 
 
-def test_next_week_and_a_second_tap_on_it(site: Site) -> None:
+def test_second_tap_on_next_week_clears_the_deadline(site: Site) -> None:
     page = site.open()
     page.keyboard.type("Pay the rent")
     preset = page.get_by_role("button", name="Next week")
@@ -336,7 +336,7 @@ def test_next_week_and_a_second_tap_on_it(site: Site) -> None:
     expect(page.locator("#add [name=date]")).to_have_value("")
 
 
-def test_zone_is_named_at_the_field_if_it_is_not_the_readers(site: Site) -> None:
+def test_different_time_zone_is_named_at_the_field(site: Site) -> None:
     site.given("Buy milk")
     for zone, hint in (("UTC", ""), ("Asia/Tokyo", "Times are in UTC.")):
         page = site.open(timezone_id=zone)
@@ -351,7 +351,7 @@ def test_zone_is_named_at_the_field_if_it_is_not_the_readers(site: Site) -> None
         ("de-DE", "31. Jan. 2099, 18:00", "1. Feb. 2098"),
     ],
 )
-def test_times_are_written_as_the_reader_does(site: Site, locale: str, rent: str, tax: str) -> None:
+def test_times_are_formatted_for_the_locale(site: Site, locale: str, rent: str, tax: str) -> None:
     site.given(
         {"title": "Rent", "deadline_at": "2099-01-31T18:00"},
         {"title": "Tax", "deadline_at": "2098-02-01T23:59:59"},
@@ -364,7 +364,7 @@ def test_times_are_written_as_the_reader_does(site: Site, locale: str, rent: str
     expect(row(page, "Tax").locator("time")).to_have_text(tax)
 
 
-def test_todo_becomes_overdue_while_one_looks(site: Site) -> None:
+def test_todo_becomes_overdue_without_a_reload(site: Site) -> None:
     site.given({"title": "Soon", "deadline_at": wall_time(seconds=50)})
     page = site.open("about:blank", url="about:blank")
     page.clock.install()
@@ -407,7 +407,7 @@ def test_first_view_is_ordered_and_grouped_by_deadline(site: Site) -> None:
     expect_shown(page, *open_titles)
 
 
-def test_group_that_is_not_loaded_whole_has_no_count(site: Site) -> None:
+def test_partly_loaded_group_has_no_count(site: Site) -> None:
     site.given(*[{"title": f"Todo {number}", "deadline_at": "2099-01-31"} for number in range(1100)])
     page = site.open()
     heading = page.locator("[data-group=laterOn] h2")
@@ -416,7 +416,7 @@ def test_group_that_is_not_loaded_whole_has_no_count(site: Site) -> None:
     expect(heading).to_have_text("Later 1,100")
 
 
-def test_new_todo_takes_its_place_by_deadline(site: Site) -> None:
+def test_new_todo_is_sorted_by_deadline(site: Site) -> None:
     site.given(
         {"title": "First", "deadline_at": wall_time(hours=1)}, {"title": "Last", "deadline_at": "2099-01-01"}
     )
@@ -481,7 +481,7 @@ def test_number_of_open_todos_is_in_the_title_of_the_tab(site: Site) -> None:
     expect(page).to_have_title("(1) Completed · Todos")
 
 
-def test_empty_views_say_so(site: Site) -> None:
+def test_empty_views_show_a_message(site: Site) -> None:
     page = site.open()
     expect(page.get_by_text("Nothing to do. Type above and press Enter.")).to_be_visible()
     site.given("Buy milk")
@@ -498,7 +498,7 @@ def test_empty_views_say_so(site: Site) -> None:
     expect(page.get_by_text("All done.")).to_be_visible()
 
 
-def test_search_finds_while_one_types(site: Site) -> None:
+def test_search_filters_while_typing(site: Site) -> None:
     site.given("Buy MILK", {"title": "Breakfast", "description": "milk, oats"}, "100% sure", "Ärger")
     page = site.open()
     search = page.get_by_role("searchbox")
@@ -537,7 +537,7 @@ def test_sort_orders_the_list(site: Site, order: str, titles: str) -> None:
     expect(page.locator("#menu option:checked")).to_have_text(order)
 
 
-def test_pages_load_while_one_scrolls(site: Site) -> None:
+def test_scrolling_loads_the_next_pages(site: Site) -> None:
     site.given(*[f"Todo {number}" for number in range(1250)])
     page = site.open("/#/?sort=id")
     last = page.get_by_text("Todo 1249", exact=True)
@@ -547,7 +547,7 @@ def test_pages_load_while_one_scrolls(site: Site) -> None:
         page.wait_for_timeout(50)
     expect(last).to_be_visible()
     expect(row(page, "Todo 1249")).to_have_attribute("aria-setsize", "1250")
-    # Far from all of them are in the document.
+    # Most of the todos are not in the document.
     assert page.get_by_role("listitem").count() < 250
     page.mouse.wheel(0, -200_000)
     expect(page.get_by_text("Todo 0", exact=True)).to_be_visible()
@@ -556,7 +556,7 @@ def test_pages_load_while_one_scrolls(site: Site) -> None:
 # Live
 
 
-def test_changes_of_others_appear_without_a_touch(site: Site) -> None:
+def test_changes_of_other_clients_appear_automatically(site: Site) -> None:
     site.given("Buy milk", "Call Ann", "Sow peas")
     page = site.open("about:blank", url="about:blank")
     page.clock.install()
@@ -570,7 +570,7 @@ def test_changes_of_others_appear_without_a_touch(site: Site) -> None:
     site.change("Sow peas", completed=True)
     page.clock.run_for(6000)
     expect_shown(page, "Call Ann", "Newer", "New", "Buy oats")
-    # The edit goes on, where it was.
+    # The edit continues at the same place.
     expect(title_field(page)).to_be_focused()
     expect(title_field(page)).to_have_value("Call Eve")
     page.keyboard.press("Enter")
@@ -624,7 +624,7 @@ def test_hidden_page_does_not_poll(site: Site) -> None:
 # Many at once
 
 
-def test_all_are_completed_from_the_menu_and_undone(site: Site) -> None:
+def test_complete_all_from_the_menu_can_be_undone(site: Site) -> None:
     site.given("Buy milk", {"title": "Call Ann", "completed": True}, "Sow peas")
     page = site.open()
     choose(page, "Complete all 2")
@@ -636,7 +636,7 @@ def test_all_are_completed_from_the_menu_and_undone(site: Site) -> None:
     expect_shown(page, "Sow peas", "Buy milk")
 
 
-def test_completed_are_deleted_from_the_menu_and_undone(site: Site) -> None:
+def test_delete_completed_from_the_menu_can_be_undone(site: Site) -> None:
     site.given("Buy milk", {"title": "Call Ann", "completed": True}, {"title": "Sow peas", "completed": True})
     before = site.saved()
     page = site.open()
@@ -646,7 +646,7 @@ def test_completed_are_deleted_from_the_menu_and_undone(site: Site) -> None:
     site.expect_saved(*[{name: todo[name] for name in ("title", "completed")} for todo in before])
 
 
-def test_bulk_change_concerns_the_search_and_no_other(site: Site) -> None:
+def test_bulk_change_changes_only_the_search_results(site: Site) -> None:
     site.given("Buy milk", "Buy oats", {"title": "Late", "deadline_at": wall_time(days=-1)})
     page = site.open("/#/?q=buy")
     expect_shown(page, "Buy oats", "Buy milk")
@@ -675,7 +675,7 @@ def test_bulk_change_of_more_than_a_batch_is_undone(site: Site) -> None:
     )
 
 
-def test_menu_offers_nothing_that_has_no_effect(site: Site) -> None:
+def test_menu_has_only_items_with_an_effect(site: Site) -> None:
     site.given("Buy milk")
     page = site.open()
     expect_shown(page, "Buy milk")
@@ -687,7 +687,7 @@ def test_menu_offers_nothing_that_has_no_effect(site: Site) -> None:
 # Undo
 
 
-def test_deleted_todo_is_undone_in_its_place(site: Site) -> None:
+def test_undone_deletion_keeps_the_position(site: Site) -> None:
     site.given("Call Ann", {"title": "Buy milk", "description": "Two litres"}, "Sow peas")
     page = site.open()
     page.get_by_role("button", name="Delete Buy milk").click()
@@ -723,7 +723,7 @@ def test_recently_deleted_todo_is_restored_from_its_view(site: Site) -> None:
     expect_shown(page, "Water the ferns", "Buy milk")
 
 
-def test_undo_goes_back_more_than_one_step(site: Site) -> None:
+def test_undo_reverts_several_changes(site: Site) -> None:
     site.given("Buy milk", "Call Ann", "Sow peas")
     page = site.open()
     row(page, "Buy milk").get_by_role("checkbox").click()
@@ -741,7 +741,7 @@ def test_undo_goes_back_more_than_one_step(site: Site) -> None:
         site.expect_saved(*saved)
 
 
-def test_toast_leaves_by_itself_and_with_escape(site: Site) -> None:
+def test_toast_closes_after_a_delay_and_with_escape(site: Site) -> None:
     site.given("Buy milk", "Call Ann")
     page = site.open("about:blank", url="about:blank")
     page.clock.install()
@@ -784,7 +784,7 @@ def test_undo_by_key_works_in_every_layout(site: Site, key: dict[str, str]) -> N
     site.expect_saved("Buy milk")
 
 
-def test_undo_by_key_leaves_typed_text_alone(site: Site) -> None:
+def test_undo_key_does_not_change_typed_text(site: Site) -> None:
     site.given("Buy milk", "Buy oats")
     page = site.open()
     page.get_by_role("searchbox").press_sequentially("buy")
@@ -804,7 +804,7 @@ def test_enter_of_an_input_method_saves_nothing(site: Site, field: str) -> None:
     edit(page, "Buy milk")
     page.locator(f".editor [name={field}]").focus()
     session = page.context.new_cdp_session(page)
-    # As Safari sends the Enter that ends a conversion: no longer composing, but taken by the input method.
+    # Safari sends this Enter at the end of a conversion: the input method handles the key.
     session.send(
         "Input.dispatchKeyEvent",
         {"type": "keyDown", "key": "Enter", "code": "Enter", "windowsVirtualKeyCode": 229, "text": "\r"},

@@ -1,4 +1,4 @@
-"""The page as a response: its headers, its size, its files, its texts."""
+"""The page as a response: headers, size, files and texts."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from tests.support.api import shared_app
 PACKAGE = Path(todo.__file__).parent
 FOLDER = PACKAGE / "static" / "page"
 NAMES = sorted(path.name for path in FOLDER.iterdir())
-MAX_SIZE = 90_000  # bytes, of the page with all its files, without compression
+MAX_SIZE = 90_000  # bytes of the page with all its files, without compression
 FOREVER = "max-age=31536000, immutable"
 TYPES = {
     ".css": "text/css; charset=utf-8",
@@ -115,7 +115,9 @@ def test_page_with_all_its_files_is_small(client: FlaskClient, files: dict[str, 
     assert sum(sizes.values()) < MAX_SIZE, sizes
 
 
-def test_files_are_kept_forever_and_the_page_is_asked_for(client: FlaskClient, files: dict[str, str]) -> None:
+def test_files_are_cached_forever_and_the_page_is_revalidated(
+    client: FlaskClient, files: dict[str, str]
+) -> None:
     for path in files:
         caching = "no-cache" if path in AT_THE_ROOT else FOREVER
         first = client.get(path)
@@ -141,7 +143,7 @@ def test_file_of_another_version_or_name_is_not_found(client: FlaskClient, files
         assert client.get(path).status_code == 404, path
 
 
-def test_page_names_the_zone_and_links_to_what_is_there() -> None:
+def test_page_names_the_zone_and_links_to_existing_routes() -> None:
     client = shared_app(TIMEZONE="Asia/Kolkata").test_client()
     html = client.get("/").text
     assert 'data-zone="Asia/Kolkata" data-offset="19800"' in html
@@ -151,7 +153,7 @@ def test_page_names_the_zone_and_links_to_what_is_there() -> None:
         assert client.get(path).status_code == 200, path
 
 
-def test_page_of_a_service_with_tokens_links_to_what_is_open(files: dict[str, str]) -> None:
+def test_page_with_required_tokens_links_only_to_public_routes(files: dict[str, str]) -> None:
     client = shared_app(REQUIRE_TOKEN=True).test_client()
     links = re.findall(r'<a href="(/[^"]*)"', client.get("/").text)
     assert links == ["/api/v1/todos", "/docs"]
@@ -180,7 +182,7 @@ JAVA = "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"
         ("/api/v1/todos/1234567", BROWSER, "application/problem+json"),
     ],
 )
-def test_unknown_path_is_explained_as_the_client_accepts(
+def test_unknown_path_is_404_in_an_accepted_media_type(
     client: FlaskClient, path: str, accept: str, media_type: str
 ) -> None:
     response = client.get(path, headers={"Accept": accept} if accept else {})
@@ -191,7 +193,7 @@ def test_unknown_path_is_explained_as_the_client_accepts(
         assert "Accept" in response.headers["Vary"]
 
 
-def test_page_shows_texts_and_nothing_of_python(html: str) -> None:
+def test_page_shows_texts_and_no_python_values(html: str) -> None:
     assert not re.search(r"built-in|&lt;|Undefined", html)
 
 
@@ -201,8 +203,8 @@ def test_every_text_is_in_one_place_and_used() -> None:
     sources += [path.read_text() for path in sorted((PACKAGE / "templates").glob("*.html"))]
     sources.append((PACKAGE / "views" / "web.py").read_text())
     for key in texts["page"] | texts["script"]:
-        name = next((stem for stem in ("none_", "Found") if stem in key), key)  # with the rest computed
+        name = next((stem for stem in ("none_", "Found") if stem in key), key)  # the rest is computed
         assert any(re.search(rf"\b{name}|{name}\b", source) for source in sources), key
-    # Words of the page in quotes, or between tags, would be texts elsewhere.
+    # Quoted words of the page, or words between tags, would be texts outside of texts.json.
     for source in sources[:-1]:
         assert not re.search(r'textContent = "[^"]|>[A-Z][a-z]+ [a-z]+<', source)

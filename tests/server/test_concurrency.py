@@ -1,4 +1,4 @@
-"""Many clients at once, against the running server with two workers."""
+"""Many concurrent clients of the running server with two workers."""
 
 import json
 import random
@@ -24,8 +24,8 @@ pytestmark = [pytest.mark.database, pytest.mark.soak, pytest.mark.server]
 
 PATH = "/api/v1/todos"
 BATCH = f"{PATH}/batch"
-TODOS = size(60, 120)  # to page through
-INCREMENTS = size(5, 50)  # of each client
+TODOS = size(60, 120)  # todos in the list with pages
+INCREMENTS = size(5, 50)  # requests per client
 SORTS = (
     *(sign + member for member in ("id", "title", "description", "completed") for sign in ("", "-")),
     *(sign + member for member in ("deadline_at", "created_at", "updated_at") for sign in ("", "-")),
@@ -35,7 +35,7 @@ SORTS = (
 
 
 class Client:
-    """A connection to `server` that is kept from request to request."""
+    """A connection to `server` that is reused."""
 
     def __init__(self, server: Server) -> None:
         self._connection = HTTPConnection("127.0.0.1", server.port, timeout=PATIENCE)
@@ -55,7 +55,7 @@ class Client:
         return Answer(response.status, response.headers, json.loads(response.read()))
 
 
-# Each changes the description of the todo that was read.
+# Each write changes the description of the todo that was read.
 Write = Callable[[Client, Answer, str], Answer]
 
 
@@ -74,7 +74,7 @@ def batch_if_match(client: Client, todo: Answer, description: str) -> Answer:
 
 
 def creation(seed: int) -> dict[str, Any]:
-    """An operation that creates a todo of few possible values."""
+    """Return an operation that creates a todo, from few possible values."""
     chance = random.Random(seed)
     todo = {
         "title": chance.choice("aäbÄ"),
@@ -113,7 +113,7 @@ class TestConcurrency:
 
     @contextmanager
     def churn(self) -> Iterator[Callable[[], None]]:
-        """Have a thread make and delete todos until the end; yields what waits until it has again."""
+        """Create and delete todos in a thread. Yield a function that waits for another change."""
         written, ended = threading.Event(), threading.Event()
 
         def write() -> None:
@@ -148,10 +148,10 @@ class TestConcurrency:
         assert self.count_up(put, clients=16, times=5) < 16 * 5
 
     def count_up(self, write: Write, *, clients: int, times: int) -> int:
-        """Have each client add 1 to the number in a todo's description `times` times. Return its value."""
+        """Let each client increment the number in a description `times` times. Return the final number."""
         counter = self.server.request("POST", PATH, {"title": "Counter", "description": "0"})
         url = counter.headers["Location"]
-        # All have read the first number before any of them writes.
+        # All clients have read the first number before one of them writes.
         first_read = threading.Barrier(clients)
 
         def work() -> None:

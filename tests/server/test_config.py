@@ -1,4 +1,7 @@
-"""Settings: the defaults, over them the environment, over it the overrides; and refusals in a sentence."""
+"""Settings: overrides win over the environment, and the environment over the defaults.
+
+Invalid settings are refused with one sentence.
+"""
 
 import os
 import re
@@ -16,7 +19,7 @@ from todo.config import SETTINGS, StartupError, configure
 
 
 def configured(environment: dict[str, str], **overrides: Any) -> Flask:
-    """An app with the settings that it has in `environment`."""
+    """Create an app with the settings of `environment`."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("TODO_")}
     app = Flask("configured")
     with patch.dict(os.environ, clean | environment, clear=True):

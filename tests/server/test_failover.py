@@ -1,4 +1,4 @@
-"""A database of several machines loses one of them under load, in rounds."""
+"""A database cluster repeatedly loses a machine under load."""
 
 import signal
 import time
@@ -37,7 +37,7 @@ def _only_in_soak(request: pytest.FixtureRequest) -> None:
     ("end", "bring_back"),
     [
         (patroni.Node.kill, patroni.Node.start),
-        # Sockets stay open and nothing responds, as on a network that hangs.
+        # Connections stay open without responses, as on a network that hangs.
         (lambda node: node.send(signal.SIGSTOP), lambda node: node.send(signal.SIGCONT)),
     ],
     ids=["kill", "stop"],
@@ -62,7 +62,8 @@ def test_lost_primary_loses_no_acknowledged_todo(
             back = clients.recovery(time.monotonic(), WRITES_BACK)
             resumed = time.monotonic()
             bring_back(primary)
-            # Without a watchdog that resets the machine, a primary that resumes responds until Patroni acts.
+            # Without a watchdog that resets the machine, a resumed primary serves requests until Patroni
+            # acts.
             wait_for(primary.is_demoted, "the old primary is demoted")
             deposed.append((resumed, time.monotonic()))
             cluster.wait_until_safe()
@@ -80,7 +81,7 @@ def test_lost_galera_node_loses_no_acknowledged_todo(capsys: pytest.CaptureFixtu
     figures = []
     with running(galera.Cluster) as cluster:
         _create_database(cluster.nodes[0].server)
-        # One instance for each node, and one that HAProxy leads to any of them.
+        # One instance per node, and one instance that HAProxy connects to any node.
         servers = [*(node.server for node in cluster.nodes), cluster.server]
         urls = [server.set(database="todo").render_as_string(hide_password=False) for server in servers]
         with _instances(*urls) as port, load(port, clients=6) as clients:
@@ -106,7 +107,10 @@ def test_lost_galera_node_loses_no_acknowledged_todo(capsys: pytest.CaptureFixtu
 
 @contextmanager
 def _instances(*urls: str) -> Iterator[int]:
-    """Run an instance of two processes for each database URL. Yield the port of nginx in front of them."""
+    """Run an instance of two workers for each database URL.
+
+    Yield the port of nginx in front of the instances.
+    """
     with ExitStack() as stack:
         settings = {"TODO_PROXIES": "1", "TODO_WORKERS": "2"}
         instances = [
@@ -122,7 +126,7 @@ def _create_database(server: URL) -> None:
 
 
 def _stored(port: int) -> list[dict[str, Any]]:
-    """Return all todos, as soon as the service responds."""
+    """Return all todos when the service responds."""
     wait_until(lambda: request(port, "GET", f"{TODOS}?limit=1").status == 200)
     todos: list[dict[str, Any]] = request(port, "GET", TODOS).json
     return todos

@@ -13,7 +13,7 @@ from todo.http.keep_alive import MAX_RECEIVED
 pytestmark = pytest.mark.server
 
 JSON = "application/json"
-# Answers that need no body, or not all of it: path, media type, size, status.
+# Responses to requests whose body is unread or only partly read: path, media type, size, status.
 EARLY_ANSWERS = (
     ("/api/v1/nowhere", JSON, MAX_BYTES, 404),
     ("/api/v1/health", JSON, MAX_BYTES, 405),

@@ -1,4 +1,4 @@
-"""What the server refuses early, and clients that take their time."""
+"""Limits of the server, and slow clients."""
 
 import re
 import socket
@@ -47,7 +47,7 @@ HUGE = (
     ),
 )
 
-# What a client sends at once, and what it sends of the rest each second.
+# The data that a client sends at once, and the data that it sends in each later second.
 SLOW = (
     ("headers", b"", b"G"),
     ("a body", HUGE[0][1].replace(b"10000000000", b"1000").removesuffix(b"{"), b" "),
@@ -75,11 +75,11 @@ class TestLimits(Prepared):
         for _, sent, status in HUGE * 2:
             before = self.memory()
             connection = self.connect()
-            with suppress(OSError):  # it may be closed before all of it is sent
+            with suppress(OSError):  # the server may close the connection before all data is sent
                 connection.sendall(sent)
             try:
                 answer = connection.recv(100)
-            except ConnectionResetError:  # so may be its response
+            except ConnectionResetError:  # the response may be lost too
                 answer = b""
             if status != 431 or answer:
                 assert re.search(rb"^HTTP/1.1 %d " % status, answer)
@@ -97,7 +97,7 @@ class TestLimits(Prepared):
             assert statistics.median(times) < 2 * usual
 
     def memory(self) -> int:
-        """The resident memory of the worker, in KiB."""
+        """Return the resident memory of the worker, in KiB."""
         (worker,) = self.server.workers
         status = Path(f"/proc/{worker}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0])
@@ -113,19 +113,19 @@ class TestBehindNginx(Prepared):
         slow = [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(SLOW_CLIENTS)]
         for connection in slow:
             self.stack.callback(connection.close)
-        for connection in slow[::2]:  # the others have not even sent their headers
+        for connection in slow[::2]:  # the other clients have not even sent their headers
             connection.sendall(BODY_TO_COME)
         times = times_beside(slow, port)
         assert statistics.median(times) < 2 * usual
 
 
 def times_beside(slow: list[socket.socket], port: int, byte: bytes = b" ") -> list[float]:
-    """What requests take while each of `slow` sends a byte a second, in seconds."""
+    """Return the seconds that requests take while each client of `slow` sends a byte per second."""
     end = time.monotonic() + SLOW_SECONDS
     times = []
     while True:
         for connection in slow:
-            with suppress(OSError):  # the server has enough of it
+            with suppress(OSError):  # the server has enough connections
                 connection.sendall(byte)
         times.append(time_of_a_request(port))
         if time.monotonic() > end:
@@ -134,7 +134,7 @@ def times_beside(slow: list[socket.socket], port: int, byte: bytes = b" ") -> li
 
 
 def time_of_a_request(port: int) -> float:
-    """The median of some, in seconds."""
+    """Return the median of several requests, in seconds."""
     times = []
     for _ in range(21):
         begun = time.perf_counter()

@@ -1,4 +1,4 @@
-"""The log: a line for each request, whatever is in it, and the traceback of what failed."""
+"""The log: one line per request with any content, and the traceback of failures."""
 
 import io
 import json
@@ -30,7 +30,10 @@ PATHS = (
 
 
 def told(form: str) -> tuple[list[str], str]:
-    """Send the requests to a server with this form of the log; the lines about them, and all of it."""
+    """Send the requests to a server with this log format.
+
+    Return the lines of these requests, and the whole log.
+    """
     with Server(TODO_WORKERS="2", TODO_LOG_FORMAT=form) as server:
         send(server)
         return [line for line in server.output.splitlines() if "id-" in line], server.output
@@ -93,7 +96,7 @@ class TestRequests:
 class TestErrors(Prepared):
     def test_error_is_one_json_object_with_the_request_id(self) -> None:
         app = empty_app(TESTING=False, LOG_FORMAT="json")
-        self.stack.callback(empty_app)  # whose form is text
+        self.stack.callback(empty_app)  # this server has the text format
 
         @app.get("/fail/<path:msg>")
         def fail(msg: str) -> NoReturn:

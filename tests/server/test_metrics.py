@@ -1,4 +1,4 @@
-"""/metrics and /readyz; and what a real Prometheus (the system's package) reads of two workers."""
+"""/metrics and /readyz, and the metrics that Prometheus (a system package) reads from two workers."""
 
 import json
 import os
@@ -28,7 +28,7 @@ SCRAPE_SECONDS = size(0, 60)
 
 
 def read(text: str) -> dict[str, float]:
-    """The samples of an exposition, by their name and labels."""
+    """Return the samples of an exposition, by name and labels."""
     return {
         sample.rpartition(" ")[0]: float(sample.rpartition(" ")[2])
         for sample in text.splitlines()
@@ -201,7 +201,7 @@ class TestPrometheus(Prepared):
 
 
 def scrape(server: Server) -> dict[str, float]:
-    """What the server says now; nothing while it has a worker that is no more."""
+    """Return the current metrics, or nothing while a worker of the server is dead."""
     try:
         with urlopen(f"{server.url}/metrics", timeout=PATIENCE) as answer:
             return read(answer.read().decode())
@@ -210,7 +210,7 @@ def scrape(server: Server) -> dict[str, float]:
 
 
 def ask(port: int, query: str) -> float | None:
-    """The value that Prometheus has for a query by now."""
+    """Return the current value of a Prometheus query."""
     try:
         with urlopen(
             f"http://127.0.0.1:{port}/api/v1/query?query={quote(query)}", timeout=PATIENCE

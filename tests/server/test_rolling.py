@@ -1,4 +1,4 @@
-"""Two instances behind nginx on PostgreSQL: one dies, and each is restarted under load, one by one."""
+"""Two instances behind nginx on PostgreSQL. Under load, one dies, and then each one is restarted."""
 
 import random
 import threading
@@ -24,13 +24,13 @@ PAUSE = size(0.0, 1.0)  # seconds between two events
 
 
 class Client:
-    """One that creates, reads and changes todos of its own through nginx, and writes down what came."""
+    """A client that creates, reads and changes its own todos through nginx, and records the results."""
 
     def __init__(self, port: int, seed: int) -> None:
         self.port = port
         self.seed = seed
         self.chance = random.Random(seed)
-        self.todos: dict[int, dict[str, Any]] = {}  # from the last response
+        self.todos: dict[int, dict[str, Any]] = {}  # by id, from the last response
         self.uncertain: set[int] = set()  # todos with a change that got no response
         self.failures: list[str] = []
         self.count: Counter[str] = Counter()
@@ -45,7 +45,7 @@ class Client:
             self.change(todo_id, number)
 
     def create(self, number: int) -> None:
-        """Create one, and now and then send it again, as a client does that lost the response."""
+        """Create a todo. Sometimes repeat the request, as after a lost response."""
         title = f"{self.seed} {number}"
         headers = {"Idempotency-Key": title.replace(" ", "-")}
         for _ in range(self.chance.choice((1, 1, 1, 2))):
@@ -64,7 +64,7 @@ class Client:
             self.failures.append(f"GET {todo_id}: {answer}, though {expected} was acknowledged")
 
     def change(self, todo_id: int, number: int) -> None:
-        """Change one, which nginx may not repeat: 503 and a lost connection are answers, too."""
+        """Change a todo. nginx may not repeat the request, so 503 and a lost connection are valid results."""
         answer = self.ask("PATCH", f"{TODOS}/{todo_id}", {"description": f"{number}"})
         if answer is not None and answer.status == 200:
             self.todos[todo_id] = answer.json

@@ -86,7 +86,7 @@ class TestRefusals(Prepared):
 
 
 class TestStart(Prepared):
-    # As a user starts it, which takes longer than `tests.support.server`.
+    # Start the server as a user does, which is slower than `tests.support.server`.
     def test_start_line_names_address_and_database(self) -> None:
         database = Path(self.stack.enter_context(TemporaryDirectory()), "db.sqlite")
         port = free_port()
@@ -127,7 +127,7 @@ class Ended(NamedTuple):
 
 
 def end(tell: Callable[[int, signal.Signals], None], by: signal.Signals, requests: int) -> Ended:
-    """Start a server, send requests, and have it end while a connection is open."""
+    """Start a server, send requests, and end the server while a connection is open."""
     with Server(TODO_WORKERS="4") as server:
         for _ in range(requests):
             server.request("POST", "/api/v1/todos", {"title": "x"})
@@ -152,7 +152,7 @@ class TestStop:
         )
         with ThreadPoolExecutor(2) as threads:
             for ended in threads.map(lambda case: end(*case), cases):
-                # Workers that do not end by themselves are killed after ten seconds.
+                # Workers that do not end are killed after ten seconds.
                 assert ended.seconds < 9
                 assert (ended.status, ended.lines, ended.listens, ended.files) == (0, 1, False, ["db.sqlite"])
 
@@ -241,7 +241,7 @@ class TestProcesses(Prepared):
 
 
 def runs(pid: int) -> bool:
-    """Return True if a process has not ended yet, even if its parent has not waited for it."""
+    """Return True if a process has not ended, even if its parent has not waited for it."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:

@@ -1,4 +1,4 @@
-"""Truncated and slow request bodies, and clients that accept no more of a response."""
+"""Truncated and slow request bodies, and clients that stop reading a response."""
 
 import re
 import socket
@@ -35,7 +35,7 @@ def send(port: int, data: bytes) -> socket.socket:
 
 
 def status_of(connection: socket.socket) -> int:
-    """Return the status of the response, 0 if the server closed the connection without one."""
+    """Return the status of the response, or 0 if the server closed the connection without a response."""
     with suppress(ConnectionResetError):
         found = re.match(rb"HTTP/1\.1 ([0-9]{3})", connection.recv(4096))
         return int(found[1]) if found else 0
@@ -81,8 +81,8 @@ def test_missing_token_is_401_before_the_body_arrives() -> None:
         assert b"\r\nconnection: close\r\n" in response.lower()
 
 
-def test_slow_bodies_keep_nobody_waiting(server: Server) -> None:
-    """The clients send a byte from time to time. The first ones are ended after some seconds."""
+def test_slow_bodies_do_not_delay_other_requests(server: Server) -> None:
+    """Clients send a byte from time to time. The service ends the first clients after some seconds."""
     before = memory(server)
     with ExitStack() as stack:
         head = POST + b"Content-Length: 1000000\r\n\r\n" + b" " * size(1000, 200_000)
@@ -95,7 +95,7 @@ def test_slow_bodies_keep_nobody_waiting(server: Server) -> None:
 
         def is_created() -> bool:
             for connection in slow:
-                with suppress(OSError):  # the server has ended it
+                with suppress(OSError):  # the server has ended the connection
                     connection.sendall(b" ")
             return server.request("POST", TODOS, SMALL).status == 201
 

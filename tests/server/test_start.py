@@ -1,4 +1,4 @@
-"""The start of the server: settings of other origin, secrets, protocols, and what a killed server left."""
+"""The start of the server: settings of other programs, secrets, protocols, and files of a killed server."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from todo.config import SETTINGS, StartupError, configure
 
 SECRET = "swordfish"
 MEMORY = "sqlite:///:memory:"
-KUBERNETES = {  # for Services named `todo` and `todo-db`
+KUBERNETES = {  # for Services with the names `todo` and `todo-db`
     "TODO_PORT": "tcp://10.0.0.1:6400",
     "TODO_PORT_6400_TCP": "tcp://10.0.0.1:6400",
     "TODO_PORT_6400_TCP_ADDR": "10.0.0.1",
@@ -51,7 +51,7 @@ def test_variables_of_kubernetes_are_ignored_with_a_line_in_the_log(caplog: pyte
 @pytest.mark.parametrize(
     ("name", "value"), [("TODO_PORT", "tcp://"), ("TODO_SERVICE", "x"), ("TODO_HOSTS", "x")]
 )
-def test_variable_like_those_of_kubernetes_is_refused(name: str, value: str) -> None:
+def test_variable_similar_to_kubernetes_variables_is_refused(name: str, value: str) -> None:
     with pytest.raises(StartupError, match=name):
         configured(**{name: value})
 
@@ -193,7 +193,7 @@ def test_metrics_of_a_killed_server_are_removed_at_the_next_start() -> None:
 
 @linux_only
 @pytest.mark.server
-def test_worker_that_keeps_dying_waits_and_the_others_serve() -> None:
+def test_repeatedly_dying_worker_waits_while_other_workers_serve() -> None:
     with Server(TODO_WORKERS="2") as server:
         wait_until(lambda: server.listening == 2)
         healthy, *_ = server.workers

@@ -1,4 +1,4 @@
-"""The list without a limit, read slowly or not to its end, from the running server with two workers."""
+"""The list without a limit, read slowly or partly, from the running server with two workers."""
 
 import json
 import os
@@ -22,7 +22,7 @@ TODOS = size(40_000, 1_000_000)
 ROUNDS = size(2, 6)
 WORKERS = 2
 MAX_GROWTH = 18 * 1024 * 1024
-# Long enough for the default list to be larger than what memory may grow by.
+# Large enough that the default list exceeds the allowed growth of memory.
 DESCRIPTION = "😀" * 120
 LENGTH = TODOS * len(DESCRIPTION.encode())
 
@@ -58,7 +58,7 @@ class TestStreaming:
         with closing(self.begin_to_read()) as client:
             while received := client.recv(1 << 20):
                 end = (end + received)[-1000:]
-                # 10 times during the download, time enough for the server to get ahead.
+                # 10 times during the download, so that the server could get ahead.
                 if (length + len(received)) * 10 // LENGTH != length * 10 // LENGTH:
                     time.sleep(0.05)
                     peak = max(peak, self.memory())
@@ -67,7 +67,7 @@ class TestStreaming:
         assert f'"id":{TODOS},'.encode() in end
         assert peak - before < MAX_GROWTH
 
-    def test_every_todo_arrives_once(self) -> None:
+    def test_stream_has_every_todo_once(self) -> None:
         with closing(HTTPConnection("127.0.0.1", self.server.port, timeout=PATIENCE)) as connection:
             connection.request("GET", f"{PATH}?sort=-deadline_at,title")
             ids = [todo["id"] for todo in json.load(connection.getresponse())]
@@ -82,7 +82,7 @@ class TestStreaming:
 
     def test_disconnected_readers_free_their_resources(self) -> None:
         readings = [self.sockets()]
-        while readings[-5:] != readings[-1:] * 5:  # until those of earlier requests are closed
+        while readings[-5:] != readings[-1:] * 5:  # until the connections of earlier requests are closed
             time.sleep(0.05)
             readings.append(self.sockets())
         idle = readings[-1]
@@ -95,23 +95,23 @@ class TestStreaming:
             assert self.server.request("GET", f"{PATH}?limit=1").status == 200
 
     def begin_to_read(self) -> socket.socket:
-        """Ask for the list and read its first bytes."""
+        """Request the list, and read its first bytes."""
         client = socket.create_connection(("127.0.0.1", self.server.port), PATIENCE)
         client.sendall(f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
         assert client.recv(1000).startswith(b"HTTP/1.1 200")
         return client
 
     def memory(self) -> int:
-        """The bytes that the workers have in memory."""
+        """Return the bytes that the workers use in memory."""
         pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self.server.workers)
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def sockets(self) -> int:
-        """How many sockets the workers have open."""
+        """Return the number of open sockets of the workers."""
         count = 0
         for pid in self.server.workers:
             for file in Path(f"/proc/{pid}/fd").iterdir():
-                with suppress(FileNotFoundError):  # closed meanwhile
+                with suppress(FileNotFoundError):  # closed in the meantime
                     count += str(file.readlink()).startswith("socket:")
         return count
 

@@ -1,4 +1,4 @@
-"""The API in this process: an app on a database in memory, and what every error answer must be."""
+"""The API in this process: apps on a database in memory, and checks of error responses."""
 
 import os
 import re
@@ -18,7 +18,7 @@ MEMBERS_OF_A_PROBLEM = ["type", "title", "status", "detail", "error", "errors", 
 
 
 def empty_app(**settings: Any) -> Flask:
-    """An app with these settings, on an empty database: in memory, or that of TEST_DATABASE_URL."""
+    """Return an app with these settings on an empty database: in memory, or that of TEST_DATABASE_URL."""
     url = os.environ.get("TEST_DATABASE_URL", "sqlite:///:memory:")
     if "TEST_DATABASE_URL" in os.environ:
         database_server.empty(url)
@@ -26,7 +26,7 @@ def empty_app(**settings: Any) -> Flask:
 
 
 def shared_app(**settings: Any) -> Flask:
-    """`empty_app`, for a test that changes nothing of the app itself: others with these settings share it."""
+    """Return a shared app with these settings. Tests must not change the app itself."""
     app = _keep(**settings)
     with app.app_context():
         database.write(database_server.empty_tables)
@@ -39,7 +39,7 @@ def _keep(**settings: Any) -> Flask:
 
 
 class SharedAppTest(Prepared):
-    """A test that changes nothing of its app, which has the settings of its class."""
+    """A test that does not change its app. SETTINGS are the settings of the app."""
 
     SETTINGS: ClassVar[dict[str, Any]] = {}
 
@@ -49,7 +49,7 @@ class SharedAppTest(Prepared):
 
 
 class ApiTest(SharedAppTest):
-    """A test that makes todos, and that reads problems."""
+    """A test that creates todos and checks problems."""
 
     def create(self, **members: Any) -> dict[str, Any]:
         response = self.client.post(TODOS, json={"title": "Buy milk", **members})
@@ -64,7 +64,7 @@ class ApiTest(SharedAppTest):
         return todos
 
     def assertProblem(self, status: int, response: TestResponse) -> dict[str, Any]:
-        """Check all that RFC 9457 and the contract say of an error answer; return its body."""
+        """Check that an error response conforms to RFC 9457 and the contract, and return its body."""
         assert status == response.status_code, response.text
         assert response.content_type == "application/problem+json"
         problem: dict[str, Any] = response.get_json()
@@ -81,7 +81,7 @@ class ApiTest(SharedAppTest):
         return problem
 
     def assertFaults(self, kind: str, expected: list[str], response: TestResponse) -> None:
-        """Check that the response is a 400 whose `errors` name by `kind` what is at fault, all of it."""
+        """Check that the response is a 400 whose `errors` name exactly `expected` in the member `kind`."""
         problem = self.assertProblem(400, response)
         assert problem["type"] == "/problems/validation"
         assert sorted(expected) == sorted(fault[kind] for fault in problem["errors"])

@@ -11,19 +11,19 @@ from playwright.sync_api import Browser, Playwright, sync_playwright
 CHROMIUM = shutil.which("chromium")
 NONE = "Chromium is not installed"
 _ARGUMENTS = (
-    "--no-sandbox",  # it refuses to have one as root
+    "--no-sandbox",  # Chromium refuses to run as root with a sandbox
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
     "--no-first-run",
-    # No name of a host can be looked up, so that whatever is asked of another one fails.
+    # Host names are not resolved, so that requests to other hosts fail.
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
 
 
 @cache
 def _playwright() -> Playwright:
-    """Start Playwright, once in a process: a second one cannot run beside it."""
+    """Start Playwright once per process, because a second instance cannot run in the same process."""
     playwright = sync_playwright().start()
     atexit.register(playwright.stop)
     return playwright

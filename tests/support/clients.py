@@ -1,4 +1,4 @@
-"""Clients of a running server that know from its responses which todos must be stored."""
+"""Clients of a running server that know from the responses which todos must be stored."""
 
 import random
 import time
@@ -18,10 +18,10 @@ Todos = dict[int, dict[str, Any]]
 
 
 def change_at_random(port: int, seed: int, shared: int, seconds: float) -> tuple[Todos, dict[str, Any]]:
-    """Create, update and delete todos for a time, and one that others update too.
+    """Create, update and delete todos for some time, and update one todo that other clients update too.
 
-    Return the todos that the responses promise, and the last response for the shared one.
-    Raises AssertionError for an unexpected response.
+    Return the todos that the responses promise, and the last response for the shared todo. Raises
+    AssertionError for an unexpected response.
     """
     chance = random.Random(seed)
     mine: Todos = {}
@@ -54,7 +54,7 @@ def change_at_random(port: int, seed: int, shared: int, seconds: float) -> tuple
 
 
 def create_until(stopped: Event, port: int) -> Todos:
-    """Create todos one after the other; return those that got 201."""
+    """Create todos until `stopped`, and return the todos with a response of 201."""
     created: Todos = {}
     while not stopped.is_set():
         with suppress(OSError, HTTPException):
@@ -65,7 +65,7 @@ def create_until(stopped: Event, port: int) -> Todos:
 
 
 def at_once(count: int, work: Callable[[], Answer]) -> list[Future[Answer]]:
-    """What `work` answers to each of `count` threads that begin together."""
+    """Call `work` in `count` threads at the same moment."""
     barrier = Barrier(count)
 
     def begin() -> Answer:

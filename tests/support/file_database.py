@@ -14,7 +14,10 @@ from todo import create_app
 
 
 class FileDatabaseTest(Prepared):
-    """A folder for each test; `start` makes the app, `self.client` asks it, `self.shell` is behind it."""
+    """A test with a folder.
+
+    `start` creates the app, `self.client` sends requests, and `self.shell` opens the file.
+    """
 
     client: FlaskClient
 
@@ -23,13 +26,13 @@ class FileDatabaseTest(Prepared):
         self.path = self.folder / "db.sqlite"
 
     def start(self, **settings: Any) -> Flask:
-        """Start an app on the file, in the place of one that was started before."""
+        """Start an app on the file. It replaces an earlier app."""
         app = create_app({"SQLALCHEMY_DATABASE_URI": f"sqlite:///{self.path}", "TESTING": True} | settings)
         self.client = app.test_client()
         return app
 
     def shell(self) -> sqlite3.Connection:
-        """Open the file as the sqlite3 shell does: no settings of the service, each statement a commit."""
+        """Open the file as the sqlite3 shell does, with one commit per statement."""
         return self.stack.enter_context(closing(sqlite3.connect(self.path, isolation_level=None)))
 
     def titles(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Processes forked of one that has imported the service: to import it is most of what a start takes."""
+"""Processes that are forked from a process with the imported service, because imports are most of a start."""
 
 import multiprocessing
 
@@ -6,7 +6,7 @@ FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     [
         "tests.support.clients",
-        "flask_limiter.commands",  # which Flask imports with every command
+        "flask_limiter.commands",  # Flask imports this module with every command
         "granian.server",
         "todo.cli.serve",
         "todo.http.rate_limit",

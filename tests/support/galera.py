@@ -21,7 +21,7 @@ DEPLOYED = ROOT / "deploy/galera"
 
 
 class Node(Program):
-    """A node, all of its ports on loopback."""
+    """A node with all of its ports on loopback."""
 
     def __init__(self, folder: Path) -> None:
         self.port, self.group_port, self.ist_port, self.sst_port = (free_port() for _ in range(4))
@@ -53,7 +53,7 @@ pid_file = {self.folder}/pid
         return make_url(f"mariadb+pymysql://root@127.0.0.1:{self.port}/")
 
     def status(self, name: str) -> str:
-        """Return a status variable, empty if the node does not respond."""
+        """Return a status variable, or an empty string if the node does not respond."""
         engine = create_engine(self.server, poolclass=NullPool, connect_args={"connect_timeout": 2})
         try:
             with engine.connect() as connection:
@@ -84,7 +84,7 @@ class Cluster(programs.Cluster):
 
     @property
     def server(self) -> URL:
-        """The URL of any node, by way of HAProxy."""
+        """Return the URL of HAProxy, which leads to any node."""
         return self.nodes[0].server.set(port=self.port)
 
     def start(self) -> None:
@@ -127,5 +127,5 @@ class Cluster(programs.Cluster):
             return ""
 
     def wait_until_complete(self) -> float:
-        """Wait until all nodes are synced; return the time that it took."""
+        """Wait until all nodes are synced, and return the seconds."""
         return wait_for(lambda: all(node.is_synced() for node in self.nodes), "all nodes are synced")

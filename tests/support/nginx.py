@@ -1,4 +1,4 @@
-"""A running nginx for tests, with the configuration that is deployed."""
+"""nginx for tests, with the deployed configuration."""
 
 import re
 import shutil
@@ -14,7 +14,7 @@ from tests.support.server import PATIENCE, ROOT, free_port
 
 CONFIGURATION = (ROOT / "deploy/nginx.conf").read_text()
 PROGRAM = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")
-# What stands around the files of conf.d, with all that is written in the folder.
+# The configuration around the files of conf.d. All other files are in the folder of the test.
 MAIN = """
 daemon off;
 pid pid;
@@ -33,7 +33,7 @@ http {
 
 
 def replace(pattern: str, lines: str, text: str) -> str:
-    """Replace what matches `pattern` once. Raises LookupError where it does not."""
+    """Replace the only match of `pattern`. Raises LookupError for any other number of matches."""
     replaced, count = re.subn(pattern, lines, text)
     if count != 1:
         raise LookupError(f"{pattern} is {count} times in deploy/nginx.conf, rather than once")
@@ -42,14 +42,14 @@ def replace(pattern: str, lines: str, text: str) -> str:
 
 @contextmanager
 def nginx(*instances: int, directives: str = "") -> Iterator[int]:
-    """Run nginx in front of the instances on these ports, with more directives, and yield its own port."""
+    """Run nginx in front of the instances on these ports, with additional directives, and yield its port."""
     port = free_port()
     servers = "".join(rf"server 127.0.0.1:{instance} \1\n" for instance in instances)
     text = replace(r"server todo:6400 (.*;)", servers, CONFIGURATION)
     text = replace(r"listen 8080;", f"listen 127.0.0.1:{port};\n{directives}", text)
     with TemporaryDirectory() as name:
         folder = Path(name)
-        folder.chmod(0o755)  # nginx' workers may be another user
+        folder.chmod(0o755)  # the workers of nginx may run as another user
         (folder / "nginx.conf").write_text(MAIN)
         (folder / "todo.conf").write_text(text)
         with (folder / "log").open("wb") as log:

@@ -1,4 +1,4 @@
-"""The page in a browser, on a running server, for tests that use it as a person does."""
+"""The page in a browser with a running server, for tests that use the page like a person."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,10 +16,10 @@ from werkzeug.serving import WSGIRequestHandler, make_server
 from tests.support.server import Server
 
 TODOS = "/api/v1/todos"
-# Service workers would answer instead of the routes that tests intercept.
+# Service workers would respond instead of the routes that tests intercept.
 READER: dict[str, Any] = {"locale": "en-GB", "timezone_id": "UTC", "service_workers": "block"}
 BATCH = 1000  # operations
-TIMEOUT = 20_000  # milliseconds, for what takes a fraction of a second on an idle machine
+TIMEOUT = 20_000  # milliseconds, for actions that take a fraction of a second on an idle machine
 UNREACHABLE = "The service can’t be reached."
 
 Todo = dict[str, Any]
@@ -48,7 +48,7 @@ class Site:
             profile.close()
 
     def open(self, path: str = "/", *, url: str = "", script: str = "", **context: Any) -> Page:
-        """Open a window, with `context` in a browser profile of its own; note every error of the page."""
+        """Open a window, with `context` in a new browser profile. Record every error of the page."""
         profile = self.profile
         if context:
             profile = self.browser.new_context(**READER | context)
@@ -74,7 +74,7 @@ class Site:
         assert answer.status == 200, answer.json
 
     def given(self, *todos: Todo | str) -> None:
-        """Create todos, each given by its members or only its title; the last one is the newest."""
+        """Create todos from members or titles. The last todo is the newest."""
         made = [{"title": todo} if isinstance(todo, str) else todo for todo in todos]
         for start in range(0, len(made), BATCH):
             self.batch([{"op": "create", "todo": todo} for todo in made[start : start + BATCH]])
@@ -90,7 +90,7 @@ class Site:
         return todos
 
     def expect_saved(self, *expected: str | Todo) -> None:
-        """Wait until the service has these todos, given by title or by some members, and no other."""
+        """Wait until the service has exactly these todos, given by title or by some members."""
         wanted = [{"title": todo} if isinstance(todo, str) else todo for todo in expected]
         deadline = time.monotonic() + TIMEOUT / 1000
         while True:
@@ -100,7 +100,7 @@ class Site:
             if found == wanted or time.monotonic() > deadline:
                 assert found == wanted
                 return
-            # Unlike time.sleep, this lets intercepted requests go on.
+            # Unlike time.sleep, this lets intercepted requests continue.
             self._pages[-1].wait_for_timeout(20)
 
 
@@ -110,7 +110,7 @@ def expect_shown(page: Page, *titles: str) -> None:
 
 
 def new_todo(page: Page) -> Locator:
-    """Return the field that a todo is added with."""
+    """Return the field for the title of a new todo."""
     return page.get_by_placeholder("What needs to be done?")
 
 
@@ -152,12 +152,12 @@ def conflict(page: Page) -> Locator:
 
 
 def wall_time(**distance: float) -> str:
-    """Return a time so far from now, on a clock of the service, which is set to UTC."""
+    """Return a time relative to the current time, in UTC as in the service."""
     return (datetime.utcnow() + timedelta(**distance)).isoformat(timespec="seconds")  # noqa: DTZ003
 
 
 def before_next(page: Page, method: str, act: Callable[[Route], None]) -> None:
-    """Hand the next request of `method` to `act` instead of sending it."""
+    """Pass the next request of `method` to `act` instead of sending it."""
     requests = iter([act])
 
     def intercept(route: Route) -> None:
@@ -171,12 +171,12 @@ def before_next(page: Page, method: str, act: Callable[[Route], None]) -> None:
 
 class _QuietHandler(WSGIRequestHandler):
     def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
-        """Say nothing: the tests' own output is enough."""
+        """Print nothing, because the output belongs to the tests."""
 
 
 @contextmanager
 def serve(app: Any) -> Iterator[str]:
-    """Serve an app of this process, and yield its address."""
+    """Serve an app of this process, and yield its URL."""
     server = make_server("127.0.0.1", 0, app, threaded=True, request_handler=_QuietHandler)
     thread = Thread(target=server.serve_forever)
     thread.start()

@@ -19,7 +19,7 @@ PASSWORD = "secret"
 
 
 class Node(Program):
-    """A machine of the cluster: Patroni and the PostgreSQL that it runs."""
+    """A machine of the cluster: Patroni and its PostgreSQL."""
 
     def __init__(self, folder: Path, name: str, etcd: str) -> None:
         self.name = name
@@ -61,7 +61,7 @@ class Node(Program):
             return False
 
     def is_demoted(self) -> bool:
-        """Return True if PostgreSQL itself takes no writes."""
+        """Return True if PostgreSQL itself is read-only."""
         url = (
             f"postgresql+psycopg://todo:{PASSWORD}@127.0.0.1:{self.port}/todo?target_session_attrs=read-write"
         )
@@ -73,7 +73,7 @@ class Node(Program):
 
 
 class Cluster(programs.Cluster):
-    """Two nodes and the etcd in which they agree which of them is the primary."""
+    """Two nodes, and the etcd in which the nodes elect the primary."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -104,7 +104,7 @@ class Cluster(programs.Cluster):
 
     @property
     def url(self) -> str:
-        """The URL of the database on whichever node is the primary."""
+        """Return the URL of the database on the current primary."""
         hosts = "&".join(f"host=127.0.0.1:{node.port}" for node in self.nodes)
         return f"postgresql+psycopg://todo:{PASSWORD}@/todo?{hosts}&target_session_attrs=read-write"
 
@@ -115,7 +115,7 @@ class Cluster(programs.Cluster):
         self.wait_until_safe()
 
     def wait_until_safe(self) -> float:
-        """Wait until there is a primary with a synchronous standby; return the time that it took."""
+        """Wait until there is a primary with a synchronous standby, and return the seconds."""
         return wait_for(
             lambda: sorted(self.roles()) == ["primary", "synchronous"],
             "a primary and a synchronous standby",

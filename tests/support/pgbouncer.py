@@ -18,11 +18,11 @@ MISSING = missing(pgbouncer="pgbouncer")
 
 @contextmanager
 def pgbouncer(server: URL, pool_size: int) -> Iterator[URL]:
-    """Run PgBouncer in front of `server`, and yield the URL of the same database behind it."""
+    """Run PgBouncer in front of `server`, and yield the URL of the same database through PgBouncer."""
     port = free_port()
     text = (ROOT / "deploy/pgbouncer.ini").read_text()
     host = str(server.query.get("host", server.host))
-    # The folder of a socket belongs to the user of the server.
+    # The folder of the socket belongs to the user of the server.
     user = Path(host).owner() if host.startswith("/") else "postgres"
     for pattern, line in (
         (r"todo = host=db port=5432", f"* = host={host} port={server.port or 5432} user={server.username}"),

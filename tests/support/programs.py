@@ -1,4 +1,7 @@
-"""Programs of the system that tests run on loopback: started, ended, killed and stopped like machines."""
+"""Programs of the system that tests run on loopback.
+
+Tests start, end, kill and stop these programs like machines.
+"""
 
 import os
 import shutil
@@ -11,23 +14,26 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TypeVar
 
-FOLDERS = ("/usr/sbin", "/usr/lib/postgresql/15/bin")  # where Debian installs what is not on every PATH
+FOLDERS = (
+    "/usr/sbin",
+    "/usr/lib/postgresql/15/bin",
+)  # Debian installs some programs in folders that are not on every PATH
 PATIENCE = 60  # seconds
 
 
 def find(name: str) -> str | None:
-    """Return the path of a program, None if it is not installed."""
+    """Return the path of a program, or None if it is not installed."""
     return shutil.which(name) or shutil.which(name, path=os.pathsep.join(FOLDERS))
 
 
 def missing(**packages: str) -> str:
-    """Return the reason to skip a test that needs `program="package"`, empty if all are installed."""
+    """Return the reason to skip a test that needs `program="package"`, or an empty string."""
     absent = [package for name, package in packages.items() if not find(name.replace("_", "-"))]
     return f"install {', '.join(absent)} to run it" if absent else ""
 
 
 def wait_for(condition: Callable[[], bool], subject: str, seconds: float = PATIENCE) -> float:
-    """Wait until `condition` holds and return the time that it took. Raises AssertionError."""
+    """Wait until `condition` holds, and return the seconds. Raises AssertionError after a timeout."""
     began = time.monotonic()
     while not condition():
         if time.monotonic() - began > seconds:
@@ -37,7 +43,7 @@ def wait_for(condition: Callable[[], bool], subject: str, seconds: float = PATIE
 
 
 def descendants(pid: int) -> list[int]:
-    """Return the process and all processes below it."""
+    """Return the process and all of its descendants."""
     children: dict[int, list[int]] = {}
     for status in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError):
@@ -50,7 +56,7 @@ def descendants(pid: int) -> list[int]:
 
 
 class Program:
-    """A program in a folder of its own. Programs that refuse to run as root run as `user`."""
+    """A program in its own folder. Programs that refuse to run as root run as `user`."""
 
     def __init__(
         self, folder: Path, command: Sequence[str], *, user: str = "", environment: Mapping[str, str] = {}
@@ -79,18 +85,18 @@ class Program:
             )
 
     def run(self) -> None:
-        """Start it and wait for its success."""
+        """Start the program and wait until it succeeds."""
         self.start()
         if self.process and self.process.wait(PATIENCE):
             raise AssertionError(f"{self.command[0]} failed: {self.log}")
 
     @property
     def pids(self) -> list[int]:
-        """Return all of its processes."""
+        """Return all processes of the program."""
         return descendants(self.process.pid) if self.process else []
 
     def send(self, number: signal.Signals) -> None:
-        """Send a signal to all of its processes, including those that it started meanwhile."""
+        """Send a signal to all processes of the program, including new ones."""
         sent: set[int] = set()
         while new := set(self.pids) - sent:
             for pid in new:
@@ -99,7 +105,7 @@ class Program:
             sent |= new
 
     def kill(self) -> None:
-        """End all of its processes as a power cut would: stopped processes start no others."""
+        """Kill all processes as a power cut would. Stopped processes cannot start others."""
         self.send(signal.SIGSTOP)
         for pid in self.pids:
             with suppress(ProcessLookupError):
@@ -107,7 +113,7 @@ class Program:
         self.wait()
 
     def stop(self) -> None:
-        """End it as an operator would."""
+        """End the program as an operator would."""
         if self.process and self.process.poll() is None:
             self.process.terminate()
         self.wait()

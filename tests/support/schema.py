@@ -1,4 +1,4 @@
-"""The schema of a database, as that database tells it."""
+"""The schema of a database, as the database describes it."""
 
 import re
 from typing import Any
@@ -28,7 +28,7 @@ _QUERIES = {
 
 
 def describe(connection: Connection) -> list[str]:
-    """Tell all tables, columns, defaults, constraints, indexes, triggers and functions, sorted."""
+    """Describe all tables, columns, defaults, constraints, indexes, triggers and functions, sorted."""
     name = connection.dialect.name
     rows: list[Any] = [row for query in _QUERIES[name] for row in connection.exec_driver_sql(query).all()]
     if name == "mariadb":

@@ -1,4 +1,4 @@
-"""What schemathesis can't make up from the OpenAPI document."""
+"""Values that schemathesis cannot generate from the OpenAPI document."""
 
 import re
 from typing import Any
@@ -16,7 +16,7 @@ def before_call(
     case: schemathesis.Case[Any],
     kwargs: dict[str, Any],
 ) -> None:
-    """Send a cursor that the service gave to the same query, since no other one is valid."""
+    """Replace the cursor by a cursor of the service for the same query. No other cursor is valid."""
     if case.path not in LISTS or "cursor" not in case.query or not _is_valid(case):
         return
     cursor = _cursor(case)
@@ -31,7 +31,7 @@ def _is_valid(case: schemathesis.Case[Any]) -> bool:
 
 
 def _cursor(case: schemathesis.Case[Any]) -> str | None:
-    """Ask for the first page of a list, and take the cursor of the next one, where there is one."""
+    """Request the first page of a list, and return the cursor of the next page, or None."""
     first_page = case.as_transport_kwargs()["params"] | {"limit": 1}
     del first_page["cursor"]
     response = requests.get(case.operation.base_url + case.path, params=first_page, timeout=10)

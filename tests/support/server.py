@@ -27,7 +27,7 @@ from tests.support.forks import FORKS
 
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = (sys.executable, "-m", "flask", "--app", "todo", "serve")
-PATIENCE = 30  # seconds, for whatever takes less than one on an idle machine
+PATIENCE = 30  # seconds, for actions that take less than one second on an idle machine
 
 
 class Answer(NamedTuple):
@@ -39,7 +39,7 @@ class Answer(NamedTuple):
 def request(
     port: int, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """Send one request on a connection of its own, `body` as JSON where there is one."""
+    """Send one request on a new connection, with `body` as JSON if it is not None."""
     connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         if body is None:
@@ -55,7 +55,7 @@ def request(
 
 
 def answers(port: int) -> bool:
-    """Tell whether a server on this port says that it is well."""
+    """Return True if a server on this port is healthy."""
     try:
         return request(port, "GET", "/api/v1/health").status == 200
     except OSError:
@@ -63,9 +63,9 @@ def answers(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Find a port of the loopback interface that no process listens on.
+    """Return a port of the loopback interface that no process uses.
 
-    It is at random, for others that look for one at the same time, and below those of clients.
+    The port is random, because several processes search at the same time. It is below the ports of clients.
     """
     while True:
         port = 10_000 + secrets.randbelow(22_768)
@@ -75,7 +75,7 @@ def free_port() -> int:
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until `condition` holds. Raises AssertionError where it does not for long."""
+    """Wait until `condition` holds. Raises AssertionError after a timeout."""
     deadline = time.monotonic() + PATIENCE
     while not condition():
         if time.monotonic() > deadline:
@@ -84,36 +84,35 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def environment(**changes: str) -> dict[str, str]:
-    """Take the environment of the tests without the service's settings, but with `changes`."""
+    """Return the environment of the tests without the settings of the service, with `changes`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TODO_")}
     return inherited | changes
 
 
 def _serve(log: Path, variables: dict[str, str]) -> None:
-    """Be the command in this process, which was forked, as if it were started with these variables."""
-    # A process group of their own lets all of them be killed at one moment.
+    """Run the command in this forked process, as if the process had been started with these variables."""
+    # A separate process group lets the tests kill all processes at the same moment.
     os.setsid()
     with log.open("wb") as output:
         os.dup2(output.fileno(), sys.stdout.fileno())
         os.dup2(output.fileno(), sys.stderr.fileno())
-    faulthandler.register(signal.SIGUSR1)  # to tell where it is
+    faulthandler.register(signal.SIGUSR1)  # prints the stack of a server that hangs
     os.chdir(ROOT)
     os.environ.clear()
     os.environ.update(variables)
-    # What the first process of a program finds unset.
+    # The forked process has inherited these values.
     tempfile.tempdir = None
     multiprocessing.set_start_method(None, force=True)
-    warnings.simplefilter("ignore")  # of the tests they are errors
+    warnings.simplefilter("ignore")  # the tests turn warnings into errors
     sys.argv = list(COMMAND[2:])
     main()
 
 
 class Server:
-    """A server on a free port, its database that of TEST_DATABASE_URL, else in a temporary folder.
+    """A server on a free port, with the database of TEST_DATABASE_URL or in a temporary folder.
 
-    With `database` it is that SQLite file.
-
-    A context manager, which starts it and ends all its processes; it can be started again meanwhile.
+    With `database`, it uses that SQLite file. As a context manager, it starts the server and ends all of
+    its processes. The server can be started again during the block.
     """
 
     def __init__(self, database: Path | None = None, /, **settings: str) -> None:
@@ -128,7 +127,7 @@ class Server:
             url = os.environ["TEST_DATABASE_URL"]
             database_server.empty(url)
         self.environment = environment(
-            # What it would leave behind when it is killed goes with the folder.
+            # Files that a killed server leaves are removed with the folder.
             TMPDIR=self._folder.name,
             **{"TODO_SQLALCHEMY_DATABASE_URI": url, "TODO_PORT": str(self.port), "TODO_LOG_FORMAT": "off"}
             | settings,
@@ -149,7 +148,7 @@ class Server:
         self._folder.cleanup()
 
     def start(self) -> None:
-        """Start the processes and wait until they answer."""
+        """Start the processes and wait until they respond."""
         self.process = FORKS.Process(target=_serve, args=(self._log, self.environment))
         self.process.start()
         deadline = time.monotonic() + PATIENCE
@@ -162,12 +161,15 @@ class Server:
             time.sleep(0.01)
 
     def stop(self, by: signal.Signals = signal.SIGTERM) -> int:
-        """End it as a user does, and return its exit status."""
+        """End the server as a user does, and return its exit status."""
         os.kill(self.pid, by)
         return self.wait()
 
     def wait(self) -> int:
-        """Wait for its end, and return its exit status. Raises TimeoutError where it does not end."""
+        """Wait for the end of the server, and return its exit status.
+
+        Raises TimeoutError after a timeout.
+        """
         self.process.join(PATIENCE)
         if self.process.exitcode is None:
             os.kill(self.pid, signal.SIGUSR1)
@@ -176,7 +178,7 @@ class Server:
         return self.process.exitcode
 
     def kill(self) -> None:
-        """End all processes at one moment, as a power cut would."""
+        """Kill all processes at the same moment, as a power cut would."""
         with suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.wait()
@@ -184,29 +186,29 @@ class Server:
     def request(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Send one request on a connection of its own, `body` as JSON where there is one."""
+        """Send one request on a new connection, with `body` as JSON if it is not None."""
         return request(self.port, method, path, body, headers)
 
     @property
     def pid(self) -> int:
-        """The id of its first process, and of the group of all of them."""
+        """Return the ID of the first process, which is also the ID of the process group."""
         if self.process.pid is None:
             raise LookupError("The server is not started.")
         return self.process.pid
 
     @property
     def output(self) -> str:
-        """What it has printed since its last start."""
+        """Return the output since the last start."""
         return self._log.read_text()
 
     @property
     def workers(self) -> list[int]:
-        """The ids of the processes that answer requests (on Linux)."""
+        """Return the IDs of the worker processes (on Linux)."""
         main = self.pid
         return [int(pid) for pid in Path(f"/proc/{main}/task/{main}/children").read_text().split()]
 
     @property
     def listening(self) -> int:
-        """How many of these do so already: each has a socket of its own (on Linux)."""
+        """Return the number of workers that serve requests: each has a socket of its own (on Linux)."""
         sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
         return sum(own.endswith(f":{self.port:04X}") and state == "0A" for _, own, _, state, *_ in sockets)

@@ -1,4 +1,4 @@
-"""The rules on imports, which pyproject.toml lists for import-linter."""
+"""The import rules of pyproject.toml, which import-linter checks."""
 
 import re
 import shutil
@@ -33,7 +33,7 @@ def test_imports_point_one_way() -> None:
         pytest.param("new.py", "", id="a module without a layer"),
     ],
 )
-def test_import_against_the_rules_is_found(module: str, line: str, tmp_path: Path) -> None:
+def test_import_that_breaks_a_layer_is_found(module: str, line: str, tmp_path: Path) -> None:
     shutil.copytree(PROJECT / "todo", tmp_path / "todo")
     shutil.copy(PROJECT / "pyproject.toml", tmp_path)
     with (tmp_path / "todo" / module).open("a") as file:
@@ -41,7 +41,7 @@ def test_import_against_the_rules_is_found(module: str, line: str, tmp_path: Pat
     assert lint(tmp_path).returncode != 0
 
 
-def test_no_module_has_a_name_that_says_nothing() -> None:
+def test_no_module_has_a_generic_name() -> None:
     names = {path.stem for path in (PROJECT / "todo").rglob("*.py")}
     assert names.isdisjoint({"utils", "util", "helpers", "common", "misc", "base"})
 

@@ -73,7 +73,7 @@ def plain_app(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Flask]
         plain.db.engine.dispose()
 
 
-def test_plain_app_responds_as_the_service(plain_app: Flask, subtests: pytest.Subtests) -> None:
+def test_plain_app_returns_the_responses_of_the_service(plain_app: Flask, subtests: pytest.Subtests) -> None:
     service = create_app({"SQLALCHEMY_DATABASE_URI": "sqlite:///:memory:"}).test_client()
     for method, path, body in CASES:
         with subtests.test(method=method, path=path, body=body):
@@ -87,7 +87,7 @@ def test_plain_app_responds_as_the_service(plain_app: Flask, subtests: pytest.Su
 def test_plain_app_uses_the_journal_of_its_setting(plain_app: Flask, mode: str) -> None:
     with plain_app.app_context():
         assert plain.db.session.execute(text("PRAGMA journal_mode")).scalar() == mode
-        assert plain.db.session.execute(text("PRAGMA synchronous")).scalar() == 2  # FULL
+        assert plain.db.session.execute(text("PRAGMA synchronous")).scalar() == 2  # synchronous = FULL
 
 
 @pytest.fixture(scope="module")
@@ -96,7 +96,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Flask]:
     return file, listing.create_filled_app(file, ROWS)
 
 
-def test_each_list_finds_its_todos(filled: tuple[Path, Flask]) -> None:
+def test_each_measured_list_finds_its_todos(filled: tuple[Path, Flask]) -> None:
     client = filled[1].test_client()
     for reading in listing.readings():
         response = client.get(listing.path_of(reading, filled[1], ROWS))
@@ -184,13 +184,13 @@ def test_reads_are_measured_twice_and_writes_once() -> None:
         assert ("todo_first" in names) != operation.writes
 
 
-def test_performance_page_says_first_what_is_cached() -> None:
+def test_performance_page_begins_with_the_response_cache() -> None:
     page = (Path(__file__).parents[2] / "docs" / "performance.md").read_text()
     assert page.startswith(report.HEAD)
 
 
 class InProcess:
-    """The service in this process, in the place of a server on a port."""
+    """The service in this process, used instead of a server on a port."""
 
     peer, rows = OURS, ROWS
 
@@ -221,7 +221,7 @@ def test_conditional_requests_follow_the_entity_tag(
     assert all(f"{header}: @etag@".encode() in file.read_bytes() for file in files)
 
 
-def test_writes_meanwhile_are_counted(filled: tuple[Path, Flask]) -> None:
+def test_concurrent_writes_of_a_benchmark_are_counted(filled: tuple[Path, Flask]) -> None:
     server: Any = InProcess(filled[1])
     polling = next(operation for operation in OPERATIONS if operation.meanwhile)
     _, tag, _ = server.ask(polling.request(REST, 0, ROWS))

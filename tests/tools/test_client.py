@@ -1,4 +1,4 @@
-"""The command line for people, against a running server, in this process, in others and on a terminal."""
+"""The command line for people: in this process, in other processes and on a terminal."""
 
 import json
 import os
@@ -26,7 +26,7 @@ from todo import client
 pytestmark = pytest.mark.server
 
 COMMAND = [sys.executable, "-m", "todo.client"]
-ZONE = "Pacific/Kiritimati"  # 14 hours ahead, so that its day is often another one than that of this machine
+ZONE = "Pacific/Kiritimati"  # 14 hours ahead, so that its date often differs from the date of this machine
 
 
 class Result(NamedTuple):
@@ -46,7 +46,7 @@ def zoned_server() -> Iterator[Server]:
 
 @pytest.fixture
 def server(zoned_server: Server) -> Server:
-    """The server of the module, without todos."""
+    """Return the server of the module, without todos."""
     for todo in zoned_server.request("GET", client.TODOS).json:
         zoned_server.request("DELETE", f"{client.TODOS}/{todo['id']}")
     return zoned_server
@@ -54,7 +54,7 @@ def server(zoned_server: Server) -> Server:
 
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
-    """Run the client in this process, which takes less time than one of its own."""
+    """Run the client in this process, which is faster than a new process."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
 
     def run_(url: str, *arguments: str) -> Result:
@@ -86,10 +86,10 @@ def process(url: str, *arguments: str, **variables: str) -> subprocess.Completed
 def terminal(
     url: str, *arguments: str, columns: int = 80, variables: dict[str, str] | None = None
 ) -> list[str]:
-    """The lines that a command prints on a terminal."""
+    """Return the lines that a command prints on a terminal."""
     variables = {"TERM": "xterm"} | (variables or {})
     variables = environment(TODOS_URL=url, XDG_CONFIG_HOME="/none", **variables)
-    for name in ("COLUMNS", "LINES"):  # they would win over the size of the terminal
+    for name in ("COLUMNS", "LINES"):  # these variables would override the size of the terminal
         variables.pop(name, None)
     child = pexpect.spawn(
         COMMAND[0],
@@ -142,7 +142,7 @@ def test_todo_from_creation_to_deletion(server: Server, run: Run) -> None:
     assert read_json(run(server.url, "list", "--all", "--json")) == []
 
 
-def test_commands_say_what_they_did(server: Server, run: Run) -> None:
+def test_commands_print_their_result(server: Server, run: Run) -> None:
     added = run(server.url, "add", "Buy", "oat", "milk", "--due", "2027-01-31")
     todo_id = added.stdout.split()[1].rstrip(":")
     assert added.stdout == f"Added {todo_id}: Buy oat milk (due 2027-01-31)\n"
@@ -191,7 +191,7 @@ def test_list_shows_open_todos_by_deadline(server: Server, run: Run) -> None:
         )
 
 
-def test_empty_list_says_so(server: Server, run: Run) -> None:
+def test_empty_list_prints_a_message(server: Server, run: Run) -> None:
     assert run(server.url).stdout == "No open todos.\n"
     assert run(server.url, "--all").stdout == "No todos.\n"
     assert run(server.url, "--find", "x").stdout == "No open todos match.\n"
@@ -276,16 +276,16 @@ def test_due_is_parsed(text: str, expected: str) -> None:
     ],
     ids=str,
 )
-def test_invalid_due_is_refused_with_an_accepted_form(run: Run, text: str) -> None:
+def test_invalid_due_is_rejected_with_an_example(run: Run, text: str) -> None:
     result = run("http://127.0.0.1:1", "add", "Buy milk", "--due", text)
-    # A relative day needs the service's date, and this one is unreachable.
+    # A relative day requires the date of the service, and this service is unreachable.
     assert result.status in {client.USAGE, client.UNREACHABLE}
     with pytest.raises(client.Failure, match=r"^--due .* Use ") as failure:
         client.parse_due(text, lambda: FRIDAY)
     assert failure.value.status == client.USAGE
 
 
-def test_relative_days_are_those_of_the_services_zone(server: Server, run: Run) -> None:
+def test_relative_days_use_the_zone_of_the_service(server: Server, run: Run) -> None:
     before = now()
     todo = read_json(run(server.url, "add", "Buy milk", "--due", "tomorrow", "--json"))
     days = {(moment + timedelta(days=1)).date().isoformat() for moment in (before, now())}
@@ -337,7 +337,7 @@ def test_failure_has_its_exit_status_and_message(
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_command_for_several_todos_goes_on_after_a_failure(server: Server, run: Run) -> None:
+def test_command_for_several_todos_continues_after_a_failure(server: Server, run: Run) -> None:
     first, second = create(server, "First"), create(server, "Second")
     result = run(server.url, "done", str(first), "999999", str(second))
     assert result.status == client.ABSENT
@@ -396,7 +396,7 @@ class TestOutput:
 
     @pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
     @pytest.mark.parametrize("arguments", [("list",), ("list", "--json"), ("add", "Buy milk")], ids=str)
-    def test_full_output_is_an_error_message(self, server: Server, arguments: tuple[str, ...]) -> None:
+    def test_output_to_a_full_device_is_an_error(self, server: Server, arguments: tuple[str, ...]) -> None:
         with Path("/dev/full").open("w") as full:
             result = subprocess.run(
                 [*COMMAND, *arguments],
@@ -444,7 +444,7 @@ class TestConfiguration:
             assert run("", "list").status == 0
         assert [request.headers["Authorization"] for request in seen] == ["Bearer secret"]
 
-    def test_token_of_the_file_goes_to_no_other_service(self, run: Run, tmp_path: Path) -> None:
+    def test_token_of_the_file_is_not_sent_to_another_service(self, run: Run, tmp_path: Path) -> None:
         self.write(tmp_path, 'url = "http://127.0.0.1:1"\ntoken = "secret"\n')
         with answering(lambda request, _: reply(request, 200, [])) as (url, seen):
             assert run("", "list", "--url", url).status == 0
@@ -479,22 +479,22 @@ class TestConfiguration:
 
 
 class TestStart:
-    def test_version_is_the_one_of_the_package(self, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_version_equals_the_version_of_the_package(self, capsys: pytest.CaptureFixture[str]) -> None:
         with pytest.raises(SystemExit):
             client.main(["--version"])
         package = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
         assert capsys.readouterr().out == f"todo {package['version']}\n"
 
-    def test_it_runs_from_any_folder_without_importing_from_it(self, tmp_path: Path) -> None:
+    def test_client_imports_nothing_from_the_current_folder(self, tmp_path: Path) -> None:
         link = tmp_path / "todo"
         link.symlink_to(ROOT / "bin" / "todo")
         (tmp_path / "json.py").write_text("raise SystemExit('imported')")
         shown = subprocess.run(
             [link, "--help"], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
-        assert "Your todos, on the command line." in shown.stdout, shown.stderr
+        assert "List and change todos on the command line." in shown.stdout, shown.stderr
 
-    def test_it_needs_the_standard_library_alone(self, server: Server) -> None:
+    def test_client_needs_only_the_standard_library(self, server: Server) -> None:
         code = (
             "import sys; before = {*sys.modules}; from todo import client; client.main(['list']);"
             "names = {name.partition('.')[0] for name in {*sys.modules} - before} - sys.stdlib_module_names;"
@@ -524,7 +524,7 @@ class TestCompletion:
         ],
         ids=str,
     )
-    def test_words_are_completed(
+    def test_completion_lists_matching_words(
         self, server: Server, run: Run, words: tuple[str, ...], expected: list[str]
     ) -> None:
         todo_id = create(server, "Buy milk")
@@ -550,7 +550,7 @@ Handler = Callable[[BaseHTTPRequestHandler, int], None]
 
 @contextmanager
 def answering(handle: Handler) -> Iterator[tuple[str, list[BaseHTTPRequestHandler]]]:
-    """A service that responds as `handle` does, which gets the number of the request."""
+    """Run a service that responds with `handle`, which gets the number of the request."""
     seen: list[BaseHTTPRequestHandler] = []
 
     class Answers(BaseHTTPRequestHandler):
@@ -629,13 +629,13 @@ class TestBehindAProxy:
         assert (result.status, result.stderr, len(seen)) == (0, "", 2)
         assert server.request("GET", f"{client.TODOS}/{todo_id}").json["completed"]
 
-    def test_tag_of_another_service_is_sent_as_it_is(self) -> None:
+    def test_tag_of_another_service_is_sent_unchanged(self) -> None:
         assert client.strong_tag('W/"x1"') == 'W/"x1"'
         assert client.strong_tag(None) == "*"
 
 
 class TestRestore:
-    def test_restore_brings_a_todo_back_even_if_the_first_response_is_lost(self, run: Run) -> None:
+    def test_restore_is_retried_after_a_lost_response(self, run: Run) -> None:
         def handle(request: BaseHTTPRequestHandler, number: int) -> None:
             if number > 1:
                 reply(request, 200, TODO)
@@ -659,7 +659,7 @@ class TestRestore:
 
 
 class TestFailingService:
-    """What only a service that fails can show."""
+    """Behaviour that only a failing service can show."""
 
     @pytest.fixture(autouse=True)
     def without_delays(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -687,13 +687,15 @@ class TestFailingService:
         ],
         ids=["busy", "silent"],
     )
-    def test_it_gives_up(self, run: Run, handle: Handler, message: str) -> None:
+    def test_client_gives_up_after_the_last_attempt(self, run: Run, handle: Handler, message: str) -> None:
         with answering(handle) as (url, seen):
             result = run(url, "list")
         assert (result.status, len(seen)) == (client.UNREACHABLE, client.ATTEMPTS)
         assert message in result.stderr
 
-    def test_delays_grow_whatever_the_service_asks(self, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_retry_delays_grow_despite_a_short_retry_after(
+        self, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setattr(client, "MAX_DELAY", 10.0)
         delays: list[float] = []
         monkeypatch.setattr(client, "sleep", delays.append)
@@ -706,7 +708,7 @@ class TestFailingService:
         assert len(delays) == client.ATTEMPTS - 1
         assert min(delays) > 0
 
-    def test_links_in_a_circle_are_not_followed(self, run: Run) -> None:
+    def test_circular_links_between_pages_are_an_error(self, run: Run) -> None:
         def handle(request: BaseHTTPRequestHandler, number: int) -> None:
             cursor = number % 3
             reply(request, 200, [TODO], Link=f'<http://127.0.0.1/api/v1/todos?cursor={cursor}>; rel="next"')
@@ -739,7 +741,7 @@ class TestFailingService:
         assert result == (client.CHANGED, "", "Error: Todo 1: It was changed.\n")
         assert len(seen) == 2
 
-    def test_token_goes_nowhere_else(self, run: Run) -> None:
+    def test_token_is_not_sent_to_another_host(self, run: Run) -> None:
         with answering(lambda request, _: reply(request, 200, [])) as (elsewhere, asked):
 
             def handle(request: BaseHTTPRequestHandler, number: int) -> None:

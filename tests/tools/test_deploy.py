@@ -1,4 +1,4 @@
-"""The files to deploy with, held to what can be checked without a container engine."""
+"""Files for deployments, as far as tests can check them without a container engine."""
 
 import json
 import os
@@ -25,11 +25,11 @@ from tests.support.sizes import soak_only
 from todo.config import PREFIX, SETTINGS
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-HOME = "/app"  # where the image has the service
+HOME = "/app"  # the folder of the service in the image
 
 
 def instructions() -> Iterator[tuple[str, str]]:
-    """The instructions of the Dockerfile: the word in capitals, and what follows it."""
+    """Return the instructions of the Dockerfile: the keyword and its arguments."""
     lines = [line for line in DOCKERFILE.splitlines() if line and not line.startswith("#")]
     for instruction in re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines():
         word, _, rest = instruction.partition(" ")
@@ -59,7 +59,7 @@ def test_compose_file_names_existing_things(compose: Path) -> None:
             assert (compose.parent / source).is_file() if source.startswith(".") else source in volumes, (
                 volume
             )
-        # The health check of a service that is built is in the Dockerfile.
+        # If the image is built here, the Dockerfile contains the health check.
         assert ("healthcheck" in service) != ("build" in service)
     assert "HEALTHCHECK" in dict(instructions())
 
@@ -152,11 +152,11 @@ class TestDockerfile(Prepared):
                     ["sh", "-c", rest], cwd=app, env=variables, capture_output=True, text=True, check=False
                 )
                 assert done.returncode == 0, f"{rest}\n{done.stdout}{done.stderr}"
-        # A virtual environment finds its files by the place where it was made.
+        # A virtual environment contains the path at which it was created.
         self.serve(app, variables)
 
     def copy(self, arguments: str, app: Path, build: Path) -> None:
-        """Do as COPY does, for files and folders below the home."""
+        """Execute COPY for files and folders below the home folder."""
         options = [word for word in arguments.split() if word.startswith("--")]
         *sources, target = (word for word in arguments.split() if not word.startswith("--"))
         for name in sources:
@@ -168,7 +168,7 @@ class TestDockerfile(Prepared):
                 shutil.copy(ROOT / name, app / target)
 
     def serve(self, app: Path, variables: dict[str, str]) -> None:
-        """Run CMD until HEALTHCHECK finds it well; without tokens it refuses to start."""
+        """Run CMD until HEALTHCHECK succeeds. Without tokens, the start is refused."""
         command = json.loads(dict(instructions())["CMD"])
         check = dict(instructions())["HEALTHCHECK"].partition("CMD ")[2]
         refused = subprocess.run(
@@ -177,7 +177,7 @@ class TestDockerfile(Prepared):
         assert "TODO_REQUIRE_TOKEN=true" in refused.stderr
         assert refused.returncode == 1
         port = free_port()
-        # Tests listen on no other address than this machine's own.
+        # Tests listen only on loopback.
         variables |= {"TODO_HOST": "127.0.0.1", "TODO_PORT": str(port), "TODO_REQUIRE_TOKEN": "true"}
         assert check.count(":6400/") == 1
         check = json.loads(check.replace(":6400/", f":{port}/"))

@@ -1,4 +1,4 @@
-"""The pages in docs/: tests, files and sections that they name exist."""
+"""Tests, files and sections that the pages in docs/ name exist."""
 
 import re
 import subprocess

@@ -11,7 +11,7 @@ from tests.support.server import PATIENCE, ROOT, Server, environment
 
 pytestmark = pytest.mark.server
 
-# Tests fetch nothing: .ci/run has npx fetch httpyac first, and so can anyone.
+# Tests download nothing. .ci/run downloads httpyac with npx first.
 HTTPYAC = ("npx", "--yes", "--offline", "httpyac")
 ENDPOINTS = (ROOT / "endpoints.http").read_text()
 ADDRESS = "http://localhost:6400"
@@ -25,7 +25,7 @@ class TestEndpoints(Prepared):
     @pytest.mark.skipif(not shutil.which("npx"), reason="httpyac takes npx, which comes with Node.js")
     def test_every_response_meets_its_expectation(self) -> None:
         folder = Path(self.stack.enter_context(TemporaryDirectory()))
-        shutil.copy(ROOT / "Pipfile.lock", folder)  # the body that is too large
+        shutil.copy(ROOT / "Pipfile.lock", folder)  # a body that is too large
         server = self.stack.enter_context(Server())
         (folder / "endpoints.http").write_text(ENDPOINTS.replace(ADDRESS, server.url))
         process = subprocess.run(

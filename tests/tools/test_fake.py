@@ -18,7 +18,7 @@ def test_fake_fills_an_empty_database_with_valid_todos(app: Flask, client: Flask
         assert client.post(TODOS, json=members).status_code == 201
 
 
-def test_fake_refuses_a_database_with_todos_unless_told_to_add(app: Flask, client: FlaskClient) -> None:
+def test_fake_without_add_refuses_a_database_with_todos(app: Flask, client: FlaskClient) -> None:
     client.post(TODOS, json={"title": "Buy milk"})
     refused = app.test_cli_runner().invoke(args=["fake", "3"])
     assert (refused.exit_code, len(client.get(TODOS).get_json())) == (1, 1)

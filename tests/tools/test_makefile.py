@@ -1,4 +1,4 @@
-"""The Makefile: what it installs, and its size."""
+"""The Makefile: the packages that it installs, and its size."""
 
 import shutil
 import subprocess

@@ -1,4 +1,4 @@
-"""The package: what it declares, what its wheel holds, and that an installed one works."""
+"""The package: its declarations, the content of its wheel, and an installed service."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ from tests.support.sizes import soak_only
 PIPFILE = tomllib.loads((ROOT / "Pipfile").read_text())
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SERVER = "todo-server.exe" if os.name == "nt" else "todo-server"
-# Modules and functions that Windows lacks.
+# Modules and functions that Windows does not have.
 POSIX_MODULES = ("fcntl", "grp", "pty", "pwd", "resource", "syslog", "termios", "tty")
 POSIX_FUNCTIONS = ("fork", "getuid", "geteuid", "register_at_fork", "sched_getaffinity", "setsid", "killpg")
 
@@ -85,7 +85,7 @@ def test_wheel_has_every_file_of_the_package(wheel: Path) -> None:
 
 
 def test_installed_wheel_serves_and_its_command_line_uses_it(wheel: Path, tmp_path: Path) -> None:
-    """The environment has the wheel, and the dependencies of this one."""
+    """An environment with the wheel, and with the dependencies of this environment."""
     scripts = install(tmp_path, "--no-deps", "--no-index", wheel)
     code = "import sysconfig; print(sysconfig.get_path('purelib'))"
     packages = Path(run(scripts / "python", "-c", code, cwd=tmp_path).strip())
@@ -96,7 +96,7 @@ def test_installed_wheel_serves_and_its_command_line_uses_it(wheel: Path, tmp_pa
 @soak_only
 @pytest.mark.soak
 def test_installed_wheel_works_in_an_empty_environment(wheel: Path, tmp_path: Path) -> None:
-    """The dependencies come from a package index."""
+    """An environment whose dependencies come from a package index."""
     use_installed(install(tmp_path, wheel), tmp_path)
 
 
@@ -145,7 +145,7 @@ def answers(port: int) -> bool:
 
 
 def test_service_imports_without_posix_modules(tmp_path: Path) -> None:
-    """Windows has none of them. Only `serve` needs them, and it says so."""
+    """Windows does not have these modules. Only `serve` needs them, and it reports the reason."""
     script = f"""
 import os, signal, sys
 

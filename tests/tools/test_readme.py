@@ -1,4 +1,4 @@
-"""The README and the settings page are true: the examples run, and the tables match the code."""
+"""The examples in the README run, and the tables in README and settings page match the code."""
 
 import re
 import shutil
@@ -28,7 +28,7 @@ ADDRESS = "http://localhost:6400"
 BLOCKS = re.findall(r"(?ms)^```(\w+)\n(.*?)^```$", README)
 MAX_WORDS = 4 * 160  # read aloud in four minutes
 
-# Parts of the output that differ in each run, and their replacement before outputs are compared.
+# Parts of the output that differ in each run, and replacements for comparisons.
 VOLATILE = (
     (r"\d{4}-\d\d-\d\d([T ])\d\d:\d\d:\d\d\.\d{6}", r"<time\1>"),
     (r"(?m)^date: .*", "date: <date>"),
@@ -36,13 +36,13 @@ VOLATILE = (
     (r'"[0-9a-f]{24}"', "<etag>"),
     (r"cursor=[\w-]+", "cursor=<cursor>"),
     (r"todo_[\w-]{20,}", "<token>"),
-    # Versions of the sqlite3 shell word it differently.
+    # The wording depends on the version of the sqlite3 shell.
     (r".*(CHECK constraint failed: \w+).*", r"\1"),
 )
 
 
 class Example(NamedTuple):
-    """A command or a program of the README, and its output there."""
+    """A command or a program of the README, and its shown output."""
 
     language: str
     source: str
@@ -63,7 +63,7 @@ def examples() -> list[Example]:
 
 
 def comparable(output: str) -> str:
-    """Remove what differs between runs: times, ids and wrapping."""
+    """Remove the parts that differ between runs: times, ids and wrapping."""
     for pattern, stand_in in VOLATILE:
         output = re.sub(pattern, stand_in, output)
     return re.sub(r"\s+", "", output)
@@ -100,7 +100,7 @@ def shell(database: Path, statement: str) -> str:
 
 
 def query(database: Path, statement: str) -> str:
-    """Do in Python what the shell does with a statement."""
+    """Execute a statement in Python as the shell does."""
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         try:
             rows = connection.execute(statement).fetchall()
@@ -214,7 +214,7 @@ class TestReadme(Prepared):
         shown: str,
         number: int,
     ) -> None:
-        """Run a statement in each shell, each but the last one on a copy."""
+        """Run a statement in each shell. All shells but the last one use a copy."""
         *others, last = shells
         for execute in others:
             copy = database.with_name(f"{execute.__name__}{number}")

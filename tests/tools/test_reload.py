@@ -1,4 +1,4 @@
-"""The development server reloads what it serves."""
+"""The development server reloads changed files."""
 
 import os
 import re
