@@ -215,6 +215,7 @@ def test_problem_type_has_a_page(client: FlaskClient, status: int, name: str) ->
     assert (page.status_code, page.content_type) == (200, "text/html; charset=utf-8")
     assert f"Status {status} " in page.text
     assert TYPES[status].title in page.text
+    assert "`" not in page.text
 
 
 def test_unknown_problem_page_is_404(client: FlaskClient) -> None:

@@ -1,5 +1,6 @@
 """Documentation for people: Swagger UI, and a page for each problem type."""
 
+import re
 from functools import cache
 from html import escape
 from http import HTTPStatus
@@ -32,6 +33,7 @@ _PROBLEM_HEADERS = {
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
 }
+_CODE = re.compile("`(.+?)`")
 PROBLEM_PAGES = {problem_type.name: status for status, problem_type in TYPES.items()}
 
 docs = Blueprint("docs", __name__)
@@ -57,11 +59,12 @@ def show_problem(problem: str) -> Response:
     """Explain a problem type, the `type` of an error response."""
     status = PROBLEM_PAGES[problem]
     problem_type = TYPES[status]
+    detail = _CODE.sub(r"<code>\1</code>", escape(problem_type.detail))
     page = (
         "<!doctype html>\n<html lang=en>\n<meta charset=utf-8>\n"
         f"<meta name=viewport content='width=device-width'>\n<title>{escape(problem_type.title)}</title>\n"
         f"<h1>{escape(problem_type.title)}</h1>\n<p>Status {status} {HTTPStatus(status).phrase}.\n"
-        f"<p>{escape(problem_type.detail)}\n"
+        f"<p>{detail}\n"
         "<p>The members <code>detail</code> and <code>errors</code> of the response name the cause.\n"
         "<p><a href='../docs'>Documentation of the API</a>\n"
     ).encode()
