@@ -15,7 +15,7 @@ RUN mkdir instance
 FROM python:3.13-slim
 WORKDIR /app
 COPY --from=build /app/.venv .venv
-# The place of the SQLite file, if no database server is set.
+# The folder of the SQLite file.
 COPY --from=build --chown=10001:10001 /app/instance instance
 ENV PATH=/app/.venv/bin:$PATH TODO_HOST=0.0.0.0 TODO_SQLALCHEMY_DATABASE_URI=sqlite:////app/instance/db.sqlite
 USER 10001:10001
@@ -23,5 +23,5 @@ VOLUME /app/instance
 EXPOSE 6400
 HEALTHCHECK --interval=10s --timeout=5s --start-period=30s --start-interval=1s \
     CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:6400/api/v1/health', timeout=4)"]
-# SIGTERM ends it after the requests in progress. Without TODO_REQUIRE_TOKEN=true it refuses to start.
+# On SIGTERM it finishes the requests in progress. Without TODO_REQUIRE_TOKEN=true it refuses to start.
 CMD ["todo-server", "serve"]
