@@ -1,18 +1,16 @@
 """The list as a response: one page, or all todos as a stream, in one of several formats."""
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
-from typing import Any, TypeVar
 
-from flask import Response, current_app, stream_with_context
+from flask import Response, stream_with_context
 from msgspec import UNSET
-from sqlalchemy import Connection, Select, bindparam, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import Connection, bindparam, select
 
 from todo import database
 from todo.clock import service_zone
-from todo.database.errors import error_code
+from todo.database import unreadable
 from todo.formats import Format, csv, icalendar, json
 from todo.http import cursor, negotiation, response_cache
 from todo.http.conditional import entity_tag, with_etag
@@ -21,7 +19,6 @@ from todo.query import TODOS, Listing
 from todo.schemas import COLUMNS, ListQuery, TodoOut
 
 STREAM_CHUNK = 1000  # todos
-_UNREADABLE = (TypeError, ValueError, DBAPIError)
 _BY_IDS = select(*COLUMNS).where(TODOS.c.id.in_(bindparam("ids", expanding=True)))
 # By media type, the default first.
 FORMATS: dict[str, Format | None] = {
@@ -30,8 +27,6 @@ FORMATS: dict[str, Format | None] = {
     icalendar.MEDIA_TYPE: None,  # depends on the time zone
     json.LINES.media_type: json.LINES,
 }
-
-T = TypeVar("T")
 
 
 def negotiate() -> Format:
@@ -78,8 +73,8 @@ def read_page(connection: Connection, listing: Listing, size: int) -> list[TodoO
     """Read the first `size` todos behind the cursor, without unreadable ones."""
     try:
         return [TodoOut.from_row(row) for row in listing.read_page(connection, size)]
-    except _UNREADABLE as error:
-        _check_unreadable(error)
+    except unreadable.ERRORS as error:
+        unreadable.check(error)
     ids = listing.read_ids(connection)
     todos: list[TodoOut] = []
     while ids and len(todos) < size:
@@ -90,36 +85,7 @@ def read_page(connection: Connection, listing: Listing, size: int) -> list[TodoO
 
 def read_by_id(connection: Connection, ids: Sequence[int]) -> list[TodoOut]:
     """Read the todos with these ids, in the order of the ids. Skip deleted todos."""
-    return read_readable(connection, _BY_IDS, ids, TodoOut.from_row)
-
-
-def read_readable(
-    connection: Connection, statement: Select[Any], ids: Sequence[int], represent: Callable[[Any], T]
-) -> list[T]:
-    """Represent the rows of `statement` with these ids, in their order.
-
-    Leave out and log a row whose values got past the constraints of the database, and cannot be read.
-    """
-    try:
-        # All rows, because an open cursor would keep the transaction open after an error.
-        rows = connection.execute(statement, {"ids": list(ids)}).all()
-        todos = {row.id: represent(row) for row in rows}
-    except _UNREADABLE as error:
-        _check_unreadable(error)
-        if len(ids) > 1:
-            middle = len(ids) // 2
-            parts = ids[:middle], ids[middle:]
-            return [todo for part in parts for todo in read_readable(connection, statement, part, represent)]
-        reason = getattr(error, "orig", error)
-        current_app.logger.error("Todo %d is not listed: %s. Correct it in the database.", ids[0], reason)
-        return []
-    return [todos[todo_id] for todo_id in ids if todo_id in todos]
-
-
-def _check_unreadable(error: Exception) -> None:
-    """Raise `error` again if the database raised it. The driver raises errors without a code."""
-    if isinstance(error, DBAPIError) and error_code(error) is not None:
-        raise error
+    return unreadable.read_readable(connection, _BY_IDS, ids, TodoOut.from_row)
 
 
 def _stream(start: bytes, ids: "array[int]", form: Format) -> Iterator[bytes]:

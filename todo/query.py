@@ -1,70 +1,65 @@
 """Queries of the list: the table of filters, and the SELECT statements."""
 
 from array import array
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 from msgspec import UNSET
-from sqlalchemy import Boolean, ColumnElement, Connection, Integer, Row, Select, bindparam, func, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, Integer, Row, Select, bindparam, func, or_, select
+from sqlalchemy.sql.visitors import replacement_traverse
 
 from todo.clock import days_from_now, wall_now
 from todo.database.text_search import contains
 from todo.http import cursor
-from todo.models import MOMENT
 from todo.models.todo import Todo
 from todo.pagination import ranges
 from todo.schemas import COLUMNS, ListQuery, Sort, SortKey, TodoOut
 
 TODOS = Todo.__table__
+_Filter = tuple[str, bool]  # the name of a parameter and the value of a flag
+_Filters = tuple[_Filter, ...]
+_Select = Select[Any]
+_Matches = dict[_Filters, _Select]  # the selects of all matches, by the filters whose index they use
 BY_ID = Sort((SortKey(TODOS.c.id, descending=False),))
 
-
-class Filter(NamedTuple):
-    """The SQL condition of a parameter of the list."""
-
-    # Takes the columns, the value of a flag, and the bound parameter.
-    condition: Callable[[Any, bool, Any], Any]
-    type: Any
-    # Converts the value of the parameter to the value of the bound parameter.
-    value: Callable[[Any], Any] | None = None
-
-
-def _overdue(todos: Any, wanted: bool, now: Any) -> Any:
-    if wanted:
-        return (todos.completed == False) & (todos.deadline_at < now)  # SQL
-    return or_(todos.completed == True, todos.deadline_at.is_(None), todos.deadline_at >= now)
-
-
-FILTERS = {
-    "completed": Filter(lambda todos, wanted, _: todos.completed == wanted, Boolean()),
-    "window": Filter(lambda todos, _, end: todos.deadline_at <= end, MOMENT, days_from_now),
-    "overdue": Filter(_overdue, MOMENT, lambda _: wall_now()),
-    "deadline_from": Filter(lambda todos, _, time: todos.deadline_at >= time, MOMENT),
-    "deadline_before": Filter(lambda todos, _, time: todos.deadline_at < time, MOMENT),
-    "updated_since": Filter(lambda todos, _, time: todos.updated_at >= time, MOMENT),
-    "q": Filter(
-        lambda todos, _, text: or_(contains(todos.title, text), contains(todos.description, text)),
-        TODOS.c.title.type,
+_C = TODOS.c
+_Q = bindparam("q", type_=_C.title.type)
+FILTERS: dict[_Filter, ColumnElement[bool]] = {
+    ("completed", True): _C.completed == True,
+    ("completed", False): _C.completed == False,
+    ("window", False): _C.deadline_at <= bindparam("window"),
+    ("overdue", True): (_C.completed == False) & (_C.deadline_at < bindparam("overdue")),
+    ("overdue", False): or_(
+        _C.completed == True, _C.deadline_at.is_(None), _C.deadline_at >= bindparam("overdue")
     ),
+    ("deadline_from", False): _C.deadline_at >= bindparam("deadline_from"),
+    ("deadline_before", False): _C.deadline_at < bindparam("deadline_before"),
+    ("updated_since", False): _C.updated_at >= bindparam("updated_since"),
+    ("q", False): or_(contains(_C.title, _Q), contains(_C.description, _Q)),
 }
-# Responses with these filters change over time, although no row changes.
-DEPENDS_ON_NOW = {"window", "overdue"}
-# The filters, with the value of a flag, that match only todos with a deadline.
-_WITH_DEADLINE = {("window", False), ("deadline_from", False), ("deadline_before", False), ("overdue", True)}
-_NO_DEADLINE = TODOS.c.deadline_at.is_(None)
-# For each first sort key, the filters that the index of the sort order also serves. `q` has no index.
-_ALWAYS = {("q", False)}
-_BY_STATE = {*_ALWAYS, ("completed", True), ("completed", False)}
-_SERVED = {"id": _BY_STATE, "deadline_at": _BY_STATE | _WITH_DEADLINE}
-_SERVED["updated_at"] = {*_ALWAYS, ("updated_since", False)}
-# Number of rows that are searched for matches in the sort order. If that finds too few matches, all matches
-# are sorted. SQLite's planner cannot know which plan is faster, and the wrong plan takes a second on a
-# million rows. Searching 20,000 rows takes about 20 ms.
-SEARCHED_ROWS = 20_000
+# The parameters whose values are times from now.
+FROM_NOW: dict[str, Callable[[Any], Any]] = {"window": days_from_now, "overdue": lambda _: wall_now()}
+# The conditions that no match of a filter meets.
+_NONE = (_C.deadline_at.is_(None),)
+_EXCLUDED = {
+    ("completed", True): (_C.completed == False,),
+    ("completed", False): (_C.completed == True,),
+    ("overdue", True): (_C.completed == True, *_NONE),
+    **dict.fromkeys([("window", False), ("deadline_from", False), ("deadline_before", False)], _NONE),
+}
+# The filters that an index serves, by the first sort key that the same index serves.
+_INDEXES = {"deadline_at": [*_EXCLUDED], "updated_at": [("updated_since", False)]}
+_SERVED = _INDEXES | {"id": [("completed", True), ("completed", False)]}
+# SQLite's planner does not know how many rows a filter matches, and a wrong guess takes seconds on a million
+# todos. So this many rows are searched in the sort order. If too few of them match, all matches are read by
+# the index of the filters with the fewest rows, and sorted. A filter that is independent of the sort order
+# then has few matches. Searching 10,000 rows takes 10 to 20 ms, so a filter with few rows skips the search.
+SEARCHED_ROWS = 10_000
+FEW_ROWS = 1_000
+COUNTED_ROWS = 100_000  # of each index, to compare two; counting them takes 3 ms
 
 _SIZE = bindparam("size", type_=Integer())
-_Filters = tuple[tuple[str, bool], ...]  # the name of each filter, and the value of a flag
 
 
 class Listing:
@@ -75,44 +70,54 @@ class Listing:
 
         Raises ValidationFailed for a cursor of another query.
         """
-        sent = {name: getattr(query, name) for name in FILTERS if getattr(query, name) is not UNSET}
-        self.depends_on_now = not DEPENDS_ON_NOW.isdisjoint(sent)
+        sent = {name: getattr(query, name) for name, _ in FILTERS if getattr(query, name) is not UNSET}
+        self.depends_on_now = not FROM_NOW.keys().isdisjoint(sent)
         self._filters = tuple((name, value is True) for name, value in sent.items())
-        self._values = dict(sent)
-        for name, value in sent.items():
-            if convert := FILTERS[name].value:
-                self._values[name] = convert(value)
+        self._values = sent | {name: FROM_NOW[name](sent[name]) for name in FROM_NOW if name in sent}
         self._sort = BY_ID if query.sort is UNSET else query.sort
         self._belongs_to = repr((sent, [(key.column.key, key.descending) for key in self._sort]))
         after: list[Any] = []
         if query.cursor is not UNSET:
             after = cursor.decode(query.cursor, self._belongs_to, self._sort.types())
-        # Null and Boolean values are part of the statement. `...` represents a parameter.
+        # Null and Boolean values are part of the selects, and `...` stands for the others.
         self._shape = tuple(value if value is None or isinstance(value, bool) else ... for value in after)
         self._values |= {f"after_{place}": value for place, value in enumerate(after)}
 
     def count(self, connection: Connection) -> int:
         """Return the number of matches on all pages."""
-        statement = select(func.count()).select_from(TODOS).where(*_conditions(TODOS.c, self._filters))
+        statement = select(func.count()).select_from(TODOS).where(*_where(self._filters))
         return connection.scalar(statement, self._values) or 0
 
     def read_page(self, connection: Connection, size: int) -> list[Row[Any]]:
         """Read at most `size` rows of COLUMNS after the cursor."""
         rows: list[Row[Any]] = []
-        for range_selects in _page_selects(connection.dialect.name, self._filters, self._sort, self._shape):
+        for first, matches in _page_selects(connection.dialect.name, self._filters, self._sort, self._shape):
             values = self._values | {"size": size - len(rows)}
             found: Sequence[Row[Any]] = ()
-            for statement in range_selects:
+            for statement in self._attempts(connection, first, matches):
                 found = connection.execute(statement, values).all()
                 if len(found) == values["size"]:
                     return [*rows, *found]
             rows += found
         return rows
 
+    def _attempts(self, connection: Connection, first: _Select, matches: _Matches) -> list[_Select]:
+        """Return the selects to execute until one of them fills the page."""
+        if not matches:
+            return [first]
+        counts = {}
+        for group in matches:
+            most = COUNTED_ROWS if len(matches) > 1 else FEW_ROWS
+            rows = select(_C.id).where(*_where(group)).limit(most).subquery()
+            counts[group] = connection.scalar(select(func.count()).select_from(rows), self._values) or 0
+        fewest = min(counts, key=counts.__getitem__)
+        return [matches[fewest]] if counts[fewest] < FEW_ROWS else [first, matches[fewest]]
+
     def read_ids(self, connection: Connection) -> "array[int]":
         """Read the ids of all matches after the cursor, in order. Each id takes 8 bytes."""
         ids = array("q")
-        for statement in _id_selects(self._filters, self._sort, self._shape):
+        for within, keys in ranges(self._sort, self._shape):
+            statement = select(_C.id).where(*within, *_where(self._filters)).order_by(*_order(keys))
             ids.extend(connection.scalars(statement, self._values))
         return ids
 
@@ -122,61 +127,53 @@ class Listing:
         return cursor.encode(position, self._belongs_to)
 
 
-# Building a statement takes as long as executing it.
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=128)  # building a select takes as long as executing it
 def _page_selects(
     dialect: str, filters: _Filters, sort: Sort, shape: Sequence[Any]
-) -> list[list[Select[Any]]]:
-    served = _SERVED.get(sort[0].column.key, _ALWAYS)
-    has_deadline = not _WITH_DEADLINE.isdisjoint(filters)
+) -> list[tuple[_Select, _Matches]]:
+    excluded = [condition for item in filters for condition in _EXCLUDED.get(item, ())]
     return [
-        _range_selects(dialect, filters, served, *part)
-        for part in ranges(sort, shape)
-        if not (has_deadline and part[0] and part[0][0].compare(_NO_DEADLINE))  # an empty range
+        _range_selects(dialect, filters, within, keys)
+        for within, keys in ranges(sort, shape)
+        if not any(condition.compare(other) for condition in within for other in excluded)
     ]
 
 
 def _range_selects(
-    dialect: str,
-    filters: _Filters,
-    served: Container[tuple[str, bool]],
-    conditions: Sequence[ColumnElement[bool]],
-    keys: Sequence[SortKey],
-) -> list[Select[Any]]:
-    rows = select(*COLUMNS).where(*conditions)
-    if dialect != "sqlite" or all(item in served for item in filters):
-        return [rows.where(*_conditions(TODOS.c, filters)).order_by(*_order(TODOS.c, keys)).limit(_SIZE)]
-    # SQLite moves no condition and no sort order into a subquery with a limit. So the first statement uses
-    # the index of the sort order, and the second statement the index of the filter.
-    first = rows.order_by(*_order(TODOS.c, keys)).limit(SEARCHED_ROWS).subquery()
-    matches = rows.where(*_conditions(TODOS.c, filters)).limit(-1).subquery()
-    return [
-        select(first).where(*_conditions(first.c, filters)).limit(_SIZE),
-        select(matches).order_by(*_order(matches.c, keys)).limit(_SIZE),
-    ]
+    dialect: str, filters: _Filters, within: list[ColumnElement[bool]], keys: Sequence[SortKey]
+) -> tuple[_Select, _Matches]:
+    served = _SERVED.get(keys[0].column.key, ())
+    others = [item for item in filters if dialect == "sqlite" and item not in served]
+    first = select(*COLUMNS).where(*within, *_where(item for item in filters if item not in others))
+    first = first.order_by(*_order(keys))
+    if not others:
+        return first.limit(_SIZE), {}
+    # A subquery with a limit is planned by itself, so its own conditions decide which index it uses.
+    searched = first.limit(SEARCHED_ROWS).subquery()
+    groups = [tuple(item for item in filters if item in index) for index in _INDEXES.values()]
+    matches = {}
+    for group in filter(None, groups) if any(groups) else [()]:
+        rows = select(*COLUMNS).where(*_where(group)).limit(-1).subquery()
+        rest = [*within, *_where(item for item in filters if item not in group)]
+        matches[group] = select(rows).where(*_of(rows, rest)).order_by(*_of(rows, _order(keys))).limit(_SIZE)
+    return select(searched).where(*_of(searched, _where(others))).limit(_SIZE), matches
 
 
-@lru_cache(maxsize=32)
-def _id_selects(filters: _Filters, sort: Sort, shape: Sequence[Any]) -> list[Select[Any]]:
-    return [
-        select(TODOS.c.id).where(*conditions, *_conditions(TODOS.c, filters)).order_by(*_order(TODOS.c, keys))
-        for conditions, keys in ranges(sort, shape)
-    ]
+def _where(filters: Iterable[_Filter]) -> Iterable[ColumnElement[bool]]:
+    return map(FILTERS.__getitem__, filters)
 
 
-def _conditions(todos: Any, filters: _Filters) -> list[ColumnElement[bool]]:
-    return [
-        FILTERS[name].condition(todos, flag, bindparam(name, type_=FILTERS[name].type))
-        for name, flag in filters
-    ]
-
-
-def _order(todos: Any, keys: Sequence[SortKey]) -> list[ColumnElement[Any]]:
+def _order(keys: Sequence[SortKey]) -> list[ColumnElement[Any]]:
     """Return the sort order of `keys`, null values last. Ranges exclude null values of the first key."""
     order: list[ColumnElement[Any]] = []
-    for place, (key, descending) in enumerate(keys):
-        column = todos[key.key]
-        if place and key.nullable:
+    for place, (column, descending) in enumerate(keys):
+        if place and column.nullable:
             order.append(column.is_(None))
         order.append(column.desc() if descending else column.asc())
     return order
+
+
+def _of(rows: Any, clauses: Iterable[ColumnElement[Any]]) -> list[Any]:
+    """Apply clauses on columns of TODOS to the same columns of a subquery."""
+    place: Any = lambda part, **_: rows.c[part.key] if isinstance(part, Column) else None
+    return [replacement_traverse(clause, {}, place) for clause in clauses]

@@ -108,7 +108,7 @@ def test_each_measured_list_finds_its_todos(filled: tuple[Path, Flask]) -> None:
 
 def test_each_filter_is_measured_in_each_indexed_order() -> None:
     titles = {reading.title for reading in listing.readings()}
-    for name in FILTERS:
+    for name, _ in FILTERS:
         for sort in listing.SORTS:
             assert any(title.startswith(name) and title.endswith(f"sort={sort}") for title in titles)
     indexed = {index.columns[0].key for index in MEMBERS.indexes}

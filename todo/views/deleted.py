@@ -3,8 +3,8 @@
 from flask import Blueprint, Response
 from sqlalchemy import Connection, String, Table, bindparam, select, type_coerce
 
-from todo import database, listing
-from todo.database import trash
+from todo import database
+from todo.database import trash, unreadable
 from todo.http import parameters, response_cache
 from todo.http.idempotency import run_idempotent
 from todo.http.problem import NotFound
@@ -37,7 +37,7 @@ def list_deleted() -> Response:
     response_cache.skip()  # todos expire without a commit
     with database.read() as connection:
         ids = connection.scalars(_IDS, {"after": trash.expiry(), "size": query.limit}).all()
-        todos = listing.read_readable(connection, _BY_IDS, ids, DeletedOut.from_deleted)
+        todos = unreadable.read_readable(connection, _BY_IDS, ids, DeletedOut.from_deleted)
     return json_response(todos)
 
 
