@@ -86,6 +86,7 @@ SETTINGS = (
         "Format of the log of `serve`: `text` or `json` with a line per request, or `off` for errors only.",
     ),
     Setting("WORKERS", 0, "Number of worker processes of `serve`. 0 means one per core."),
+    Setting("PIN_WORKERS", True, "Pinning of workers to cores, if there are as many workers as cores."),
 )
 
 # Kubernetes sets these variables in every container for a Service named `todo` or `todo-...`:

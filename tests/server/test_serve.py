@@ -224,11 +224,12 @@ class TestProcesses(Prepared):
             killed = server.workers[0]
             os.kill(killed, signal.SIGKILL)
             wait_until(lambda: killed not in server.workers and used_by(server) == one_each)
-        with Server(TODO_WORKERS=str(len(cores) + 1)) as server:
-            wait_until(lambda: len(server.workers) == len(cores) + 1)
-            for _ in range(8):
-                assert server.request("GET", HEALTH).status == 200
-            assert [cores] * (len(cores) + 1) == used_by(server)
+        for workers, is_pinned in ((len(cores) + 1, "true"), (len(cores), "false")):
+            with Server(TODO_WORKERS=str(workers), TODO_PIN_WORKERS=is_pinned) as server:
+                wait_until(lambda: len(server.workers) == workers)  # noqa: B023
+                for _ in range(8):
+                    assert server.request("GET", HEALTH).status == 200
+                assert [cores] * workers == used_by(server)
 
     def test_workers_end_with_the_main_process(self) -> None:
         with Server(TODO_WORKERS="2") as server:

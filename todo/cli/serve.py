@@ -117,7 +117,7 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     threading.Thread(target=stop_on_signal, args=(server.signal_handler_interrupt,), daemon=True).start()
     with _metrics_folder() as folder:
         os.environ[metrics.FOLDER] = str(folder)
-        own_cores = cores if workers == len(cores) else []
+        own_cores = cores if app.config["PIN_WORKERS"] and workers == len(cores) else []
         server.serve(
             target_loader=partial(load_worker, app, folder, own_cores, port, restarts), wrap_loader=False
         )
