@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.support.clients import TODOS
+from tests.support.programs import can_trace
 from tests.support.server import COMMAND, ROOT, answers, environment, free_port, request, wait_until
 from tests.support.sizes import size
 from todo import create_app
@@ -39,11 +40,6 @@ _CALL = re.compile(
     r'(?:\d+<(?P<fd_path>[^>]*)>|"(?P<path>[^"]*)")(?:, "(?P<data>[^"]*)")?(?:, (?P<numbers>[\d, ]+))?'
 )
 _RESUMED = re.compile(r"(?P<pid>\d+) +\d+\.\d+ <\.\.\. (?P<name>\w+) resumed>")
-
-
-def can_trace() -> bool:
-    command = [shutil.which("strace") or "false", "-qq", "-o", os.devnull, "true"]
-    return subprocess.run(command, check=False).returncode == 0
 
 
 pytestmark = [

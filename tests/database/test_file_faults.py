@@ -1,8 +1,11 @@
 """Faults of a SQLite file under the running service: each write is rejected before it could be lost."""
 
+import os
 import shutil
 import sqlite3
-from contextlib import closing
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,10 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support.clients import TODOS
+from tests.support.programs import can_trace
+from tests.support.server import Answer, Server, wait_until
 from todo import create_app
 from todo.config import StartupError
-from todo.database import errors
 from todo.models import db
 
 
@@ -105,17 +109,50 @@ def test_damaged_file_is_reported_in_one_sentence(path: Path, tmp_path: Path, pl
     assert "\n" not in caught.value.message
 
 
-def test_failed_sync_reports_an_unknown_outcome() -> None:
-    failed = sqlite3.OperationalError("disk I/O error")
-    failed.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
-    full = sqlite3.OperationalError("database or disk is full")
-    full.sqlite_errorcode = sqlite3.SQLITE_FULL
-    from todo.database.sqlite import wrap
+@contextmanager
+def injected(pid: int, call: str, error: str) -> Iterator[None]:
+    """Let every second `call` of the process and its later threads fail with `error`."""
+    command = ("strace", "-f", "-qq", "-p", str(pid), "-o", os.devnull, "-e", f"trace={call}")
+    strace = subprocess.Popen([*command, "-e", f"inject={call}:error={error}:when=1+2"])
+    try:
+        status = Path(f"/proc/{pid}/status")
+        wait_until(lambda: "TracerPid:\t0\n" not in status.read_text())
+        yield
+    finally:
+        strace.terminate()
+        strace.wait()
 
-    unknown = errors.after_commit(wrap(failed, "COMMIT"))
-    assert isinstance(unknown, errors.DatabaseUnavailable)
-    assert "unknown" in unknown.reason
-    assert "same Idempotency-Key" in unknown.reason
-    certain = errors.unavailable(errors.after_commit(wrap(full, "COMMIT")))  # type: ignore[arg-type]
-    assert certain is not None
-    assert "nothing was changed" in certain.reason
+
+@pytest.mark.server
+@pytest.mark.skipif(not can_trace(), reason="needs strace and the right to trace")
+@pytest.mark.parametrize("error", ["EIO", "ENOSPC", "EDQUOT"])
+@pytest.mark.parametrize("call", ["fdatasync", "pwrite64"])
+def test_failed_commit_says_whether_the_outcome_is_known(call: str, error: str) -> None:
+    """`strace` injects the errors into the running service, and the power fails after them."""
+    with Server(TODO_WORKERS="1") as server:
+
+        def post(key: str) -> Answer:
+            return server.request("POST", TODOS, {"title": key}, {"Idempotency-Key": key})
+
+        assert post("first").status == 201
+        (worker,) = server.workers
+        with injected(worker, call, error):
+            answers = {key: post(key) for key in map(str, range(12))}
+        server.kill()
+        server.start()
+        titles = [todo["title"] for todo in server.request("GET", TODOS).json]
+        for key, answer in answers.items():
+            if answer.status == 201:
+                assert titles.count(key) == 1
+                continue
+            assert answer.status == 503
+            if "nothing was changed" in answer.json["detail"]:
+                assert key not in titles
+                assert (call, error) == ("pwrite64", "ENOSPC")
+            else:
+                assert "unknown" in answer.json["detail"]
+                assert "same Idempotency-Key" in answer.json["detail"]
+        assert {answer.status for answer in answers.values()} >= {503}
+        assert {post(key).status for key in answers} == {201}
+        titles = [todo["title"] for todo in server.request("GET", TODOS).json]
+        assert sorted(titles) == sorted(["first", *answers])

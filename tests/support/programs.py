@@ -32,6 +32,12 @@ def missing(**packages: str) -> str:
     return f"install {', '.join(absent)} to run it" if absent else ""
 
 
+def can_trace() -> bool:
+    """Return True if strace is installed and this user may trace processes."""
+    command = [find("strace") or "false", "-qq", "-o", os.devnull, "true"]
+    return subprocess.run(command, check=False).returncode == 0
+
+
 def wait_for(condition: Callable[[], bool], subject: str, seconds: float = PATIENCE) -> float:
     """Wait until `condition` holds, and return the seconds. Raises AssertionError after a timeout."""
     began = time.monotonic()
