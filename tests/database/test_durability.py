@@ -1,5 +1,6 @@
 """Todos survive faults of the disk, the file and the process. `make soak` repeats more of them."""
 
+import os
 import random
 import re
 import resource
@@ -146,6 +147,22 @@ class TestCauses(FileDatabaseTest):
             (disk / "filler").unlink()
             self.check_service()
 
+    def test_disk_without_room_makes_readyz_503_then_recovers(self) -> None:
+        """A small write would still succeed."""
+        with self.on_a_small_disk() as disk:
+            self.assertEqual(200, self.client.get("/readyz").status_code)
+            fill(disk / "filler")
+            for free in (0, 4096, 65536):
+                with self.subTest(free=free):
+                    os.truncate(disk / "filler", (disk / "filler").stat().st_size - free)
+                    answer = self.client.get("/readyz")
+                    self.assertEqual(503, answer.status_code)
+                    self.assertRegex(answer.get_json()["detail"], "Free some space")
+                    self.assertEqual(200, self.client.get("/api/v1/health").status_code)
+            self.assertEqual(201, self.client.post(TODOS, json={"title": "second"}).status_code)
+            (disk / "filler").unlink()
+            self.assertEqual(200, self.client.get("/readyz").status_code)
+
     @contextmanager
     def on_a_small_disk(self) -> Iterator[Path]:
         """Mount a small file system and start an app on it. Raises SkipTest if this user may not mount."""
@@ -192,6 +209,9 @@ class TestWorkers:
             answer = server.request("POST", path, body)
             assert answer.status == 503, answer.json
             assert int(answer.headers["Retry-After"]) > 0
+        answer = server.request("GET", "/readyz")
+        assert answer.status == 503
+        assert "Free some space" in answer.json["detail"]
         for pid, limit in zip(server.workers, limits, strict=True):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, limit)
         assert server.request("POST", TODOS, {"title": "second"}).status == 201
