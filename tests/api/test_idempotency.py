@@ -1,16 +1,21 @@
 import tempfile
+import time
 from datetime import timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import update
+from flask import Flask
+from sqlalchemy import func, insert, select, update
 from werkzeug.test import TestResponse
 
-from tests.support.api import SharedAppTest
+from tests.support.api import SharedAppTest, empty_app, shared_app
 from tests.support.cases import label
+from tests.support.sizes import size
 from todo import create_app
 from todo.clock import utc_now
+from todo.http import idempotency
 from todo.models import db
 from todo.models.idempotency_key import IdempotencyKey
 
@@ -134,3 +139,101 @@ def kept(response: TestResponse) -> tuple[int, bytes, dict[str, str]]:
         if name not in {"X-Request-ID", "Idempotency-Replayed"}
     }
     return response.status_code, response.get_data(), headers
+
+
+MIB = 1024 * 1024
+EXPIRED = size(2000, 70_000)  # databases accept at most 65,535 parameters in a statement
+
+
+@pytest.fixture(name="keys")
+def _keys(monkeypatch: pytest.MonkeyPatch) -> Flask:
+    """An app on an empty database, whose next request with a key looks for expired keys."""
+    monkeypatch.setattr(idempotency, "_next_purge", 0.0)
+    monkeypatch.setattr(idempotency, "_next_size_check", 0.0)
+    return shared_app()
+
+
+def store(app: Flask, count: int, age: timedelta, body: bytes) -> None:
+    """Store the responses of `count` requests of that age."""
+    row = {
+        "request_hash": b"x" * 32,
+        "status": 201,
+        "headers": b"[]",
+        "created_at": utc_now() - age,
+        "body": body,
+    }
+    with app.app_context():
+        db.session.execute(insert(IdempotencyKey), [row | {"key": f"{age} {n}"} for n in range(count)])
+        db.session.commit()
+
+
+def count_keys(app: Flask) -> int:
+    with app.app_context():
+        return db.session.scalar(select(func.count()).select_from(IdempotencyKey)) or 0
+
+
+def post_with_key(
+    app: Flask, key: str, path: str = PATH, body: object = MILK, **headers: str
+) -> TestResponse:
+    return app.test_client().post(path, json=body, headers={"Idempotency-Key": key, **headers})
+
+
+@pytest.mark.soak
+def test_expired_keys_are_deleted_in_bounded_steps(keys: Flask) -> None:
+    store(keys, EXPIRED, timedelta(days=2), b"x" * 200)
+    store(keys, size(20, 200), timedelta(days=3), b"x" * MIB)
+    store(keys, 3, timedelta(hours=1), b"x" * 200)
+    slowest = 0.0
+    for number in count():
+        before = count_keys(keys)
+        began = time.monotonic()
+        assert post_with_key(keys, f"new-{number}").status_code == 201
+        slowest = max(slowest, time.monotonic() - began)
+        after = count_keys(keys)
+        assert before - after <= idempotency.PURGE_STEP
+        if after > before:
+            break
+    assert after == 3 + number + 1
+    assert number <= EXPIRED / idempotency.PURGE_STEP + 1
+    assert slowest < 5
+
+
+def test_stored_response_has_at_most_one_mib(keys: Flask) -> None:
+    """The longest members in the largest batch, so that no response needs a limit of its own."""
+    todo = {
+        "title": "\N{GRINNING FACE}" * 80,
+        "description": "\N{GRINNING FACE}" * 120,
+        "deadline_at": "2027-01-31T18:00:00.000001",
+    }
+    operations = [{"op": "create", "todo": todo}] + [{"op": "update", "id": 1, "todo": {}}] * 999
+    response = post_with_key(keys, "a-key", path=BATCH, body={"operations": operations})
+    assert response.status_code == 200
+    assert 900_000 < len(response.get_data()) < MIB
+
+
+def test_oldest_keys_are_deleted_if_all_responses_are_too_large(
+    keys: Flask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(idempotency, "MAX_STORED", 100_000)
+    store(keys, idempotency.PURGE_STEP, timedelta(hours=20), b"x" * 5000)
+    store(keys, 20, timedelta(hours=1), b"x" * 5000)
+    assert post_with_key(keys, "new").status_code == 201
+    assert count_keys(keys) == 21
+    with keys.app_context():
+        newest = utc_now() - timedelta(hours=2)
+        assert db.session.scalars(select(func.min(IdempotencyKey.created_at))).one() > newest
+
+
+def test_key_belongs_to_its_token() -> None:
+    app = empty_app(REQUIRE_TOKEN=True)
+    runner = app.test_cli_runner()
+    tokens = [runner.invoke(args=["token", "create", name]).stdout.strip() for name in ("first", "second")]
+    created = [post_with_key(app, "a-key", Authorization=f"Bearer {token}") for token in tokens * 2]
+    assert [response.headers.get("Idempotency-Replayed") for response in created] == [
+        None,
+        None,
+        "true",
+        "true",
+    ]
+    ids = [response.get_json()["id"] for response in created]
+    assert ids[0] == ids[2] != ids[1] == ids[3]

@@ -20,7 +20,6 @@ from todo import database
 from todo.clock import utc_now
 from todo.database.errors import LOCK_TIMEOUTS, error_code
 from todo.http.problem import (
-    ContentTooLarge,
     FieldError,
     IdempotencyInProgress,
     IdempotencyKeyReused,
@@ -32,7 +31,6 @@ HEADER = "Idempotency-Key"
 KEY_RETENTION = timedelta(hours=24)
 KEY_PATTERN = rf"^[!-~]{{1,{KEY_LENGTH}}}$(?!\n)"
 REPLAYED = ("Idempotency-Replayed", "true")
-MAX_STORED_RESPONSE = 1024 * 1024  # bytes
 # Bytes of all stored responses. Beyond this limit, the oldest keys are deleted early.
 MAX_STORED = 256 * 1024 * 1024
 PURGE_STEP = 500  # maximum number of keys that a request deletes
@@ -118,11 +116,6 @@ def _reserve(connection: Connection, key: str, request_hash: bytes) -> None:
 
 def _store(connection: Connection, key: str, response: Response) -> None:
     body = response.get_data()
-    if len(body) > MAX_STORED_RESPONSE:
-        raise ContentTooLarge(
-            f"The response has {len(body)} bytes. At most {MAX_STORED_RESPONSE} can be stored for {HEADER}. "
-            "Send fewer operations in a request."
-        )
     headers = [header for header in response.headers if header[0] != "Content-Length"]
     values = {"status": response.status_code, "headers": msgspec.json.encode(headers), "body": body}
     connection.execute(_STORE, {"stored_key": key, **values})
