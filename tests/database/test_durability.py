@@ -150,18 +150,18 @@ class TestCauses(FileDatabaseTest):
     def test_disk_without_room_makes_readyz_503_then_recovers(self) -> None:
         """A small write would still succeed."""
         with self.on_a_small_disk() as disk:
-            self.assertEqual(200, self.client.get("/readyz").status_code)
-            fill(disk / "filler")
+            assert self.client.get("/readyz").status_code == 200
+            filler = disk / "filler"
+            fill(filler)
             for free in (0, 4096, 65536):
-                with self.subTest(free=free):
-                    os.truncate(disk / "filler", (disk / "filler").stat().st_size - free)
-                    answer = self.client.get("/readyz")
-                    self.assertEqual(503, answer.status_code)
-                    self.assertRegex(answer.get_json()["detail"], "Free some space")
-                    self.assertEqual(200, self.client.get("/api/v1/health").status_code)
-            self.assertEqual(201, self.client.post(TODOS, json={"title": "second"}).status_code)
-            (disk / "filler").unlink()
-            self.assertEqual(200, self.client.get("/readyz").status_code)
+                os.truncate(filler, filler.stat().st_size - free)
+                response = self.client.get("/readyz")
+                assert response.status_code == 503, f"{free} bytes are free"
+                assert "Free some space" in response.get_json()["detail"]
+                assert self.client.get("/api/v1/health").status_code == 200
+            assert self.client.post(TODOS, json={"title": "second"}).status_code == 201
+            filler.unlink()
+            assert self.client.get("/readyz").status_code == 200
 
     @contextmanager
     def on_a_small_disk(self) -> Iterator[Path]:

@@ -1,5 +1,7 @@
 import re
 import sqlite3
+import subprocess
+import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -210,3 +212,30 @@ class TestShell(FileDatabaseTest):
             assert line in schema
         row = shell.execute("SELECT id, title, description, completed, deadline_at FROM todos").fetchone()
         assert row == (1, "x", None, 0, "2027-01-31 18:00:00.000000")
+
+
+READ_IN_THREADS_OF_THE_SYSTEM = """
+import ctypes, sys, threading
+from todo import create_app
+
+app = create_app({"SQLALCHEMY_DATABASE_URI": sys.argv[1]})
+barrier = threading.Barrier(20)
+
+@ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+def read(_):
+    app.test_client().get("/api/v1/todos")
+    barrier.wait(60)
+
+system = ctypes.CDLL(None)
+threads = [ctypes.c_ulong() for _ in range(20)]
+for thread in threads:
+    system.pthread_create(ctypes.byref(thread), None, read, None)
+for thread in threads:
+    system.pthread_join(thread, None)
+"""
+
+
+def test_end_of_threads_that_python_did_not_start_ends_no_worker(tmp_path: Path) -> None:
+    """The server starts such threads, and ends them when they are idle (python/cpython#119585)."""
+    command = [sys.executable, "-c", READ_IN_THREADS_OF_THE_SYSTEM, f"sqlite:///{tmp_path}/db.sqlite"]
+    assert subprocess.run(command, check=False).returncode == 0

@@ -131,11 +131,11 @@ class _Pooled:
 
 
 class _SQLiteFile:
-    """A SQLite file: a connection per thread for reads, and one for the writes of all threads."""
+    """A SQLite file: a connection for each concurrent read, and one for the writes of all threads."""
 
     def __init__(self, engine: Engine, file: sqlite.File, busy_timeout: int) -> None:
         self.group_commit = GroupCommit(engine, file, busy_timeout)
-        connections = sqlite.ThreadConnections(engine, file)
+        connections = sqlite.ReadConnections(engine, file)
         data_version = sqlite.DataVersion(engine, file)
         self.read, self.write, self.version = connections.read, self.group_commit.run, data_version.read
         self._parts = (self.group_commit, connections, data_version)
@@ -166,7 +166,7 @@ def init_app(app: Flask, *, check_schema: bool = True) -> None:
             app.config["SQLALCHEMY_DATABASE_URI"] = url.set(drivername=dialect.driver)
             options |= dialects.engine_options(dialect, app.config)
         elif sqlite.file_of(url):
-            options["max_overflow"] = -1  # each thread keeps a connection
+            options["max_overflow"] = -1  # each concurrent read has a connection
         options |= app.config.get("SQLALCHEMY_ENGINE_OPTIONS", {})
         app.config["SQLALCHEMY_ENGINE_OPTIONS"] = options
         place = sqlite.file_of(url)

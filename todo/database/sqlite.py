@@ -5,8 +5,9 @@ import sqlite3
 import stat
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
@@ -23,6 +24,7 @@ COPY_TIMEOUT = 10  # seconds to wait for a lock
 SMALL = 16 * 1024 * 1024
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 ROOM = 256 * 1024  # bytes that must be free on the disk
+MAX_IDLE = 16  # read connections of a worker that stay open, with a cache of up to 2 MB each
 PRIVATE = 0o600  # permissions of new files: todos are private
 # Called with a SQLite result code, the number of remaining pages, and the number of all pages.
 Progress = Callable[[int, int, int], None]
@@ -159,41 +161,53 @@ def configure_connections(engine: Engine, file: File | None, busy_timeout: int) 
             raise DisconnectionError
 
 
-class ThreadConnections:
-    """One connection per thread. A read takes a third of the time of a checkout from the pool."""
+class ReadConnections:
+    """Idle connections for reads. A read takes a third of the time of a checkout from the pool.
+
+    No connection belongs to a thread: before Python 3.12.4, a thread that ends crashes the process if it
+    closes a connection with a function (https://github.com/python/cpython/issues/119585).
+    """
 
     def __init__(self, engine: Engine, file: File) -> None:
         self._engine = engine
         self._file = file
-        self._local = threading.local()
+        self._idle: deque[Connection] = deque()  # append() and pop() are atomic
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Yield the connection of this thread in a read transaction."""
+        """Yield a connection in a read transaction."""
         connection = self._connect()
         driver_connection: Any = connection.connection.dbapi_connection
-        driver_connection.execute("BEGIN")
         try:
+            driver_connection.execute("BEGIN")
             yield connection
         finally:
             connection.rollback()
             driver_connection.rollback()  # SQLAlchemy does not roll back if it ran no statement
+            if len(self._idle) < MAX_IDLE:
+                self._idle.append(connection)
+            else:
+                _close(connection)
 
     def _connect(self) -> Connection:
-        connection: Connection | None = getattr(self._local, "connection", None)
-        if connection is not None and connection.info["file"] != self._file.identify():
-            self.close()
-            connection = None
-        if connection is None:
-            connection = self._local.connection = self._engine.connect()
-        return connection
+        identity = self._file.identify()
+        with suppress(IndexError):
+            while True:
+                connection = self._idle.pop()
+                if connection.info["file"] == identity:
+                    return connection
+                _close(connection)
+        return self._engine.connect()
 
     def close(self) -> None:
-        """Close the connection of this thread."""
-        connection = self._local.__dict__.pop("connection", None)
-        if connection is not None:
-            connection.invalidate()
-            connection.close()
+        """Close all idle connections."""
+        while self._idle:
+            _close(self._idle.pop())
+
+
+def _close(connection: Connection) -> None:
+    connection.invalidate()
+    connection.close()
 
 
 class DataVersion:
@@ -230,8 +244,7 @@ class DataVersion:
     def _close(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.invalidate()
-            connection.close()
+            _close(connection)
 
 
 def wrap(error: sqlite3.Error, statement: str) -> DBAPIError:

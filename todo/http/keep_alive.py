@@ -35,7 +35,7 @@ MAX_STREAMS = 32  # per worker
 TIMEOUT = 30  # seconds for a body to arrive, or for a client to accept more of a response
 TIMEOUT_UNDER_LOAD = 5  # seconds, while more than half of MAX_BODIES are incomplete
 CROWD = 8  # number of slow clients after which memory is returned to the system
-TRIM_AFTER = 40  # seconds; the server ends idle threads, which have a database connection each, after 30
+TRIM_AFTER = 40  # seconds; the server ends idle threads after 30
 
 _RECEIVED = "todo.body_received"
 _INFO = struct.Struct("44xI4xI")  # tcpi_last_data_sent and tcpi_last_data_recv of tcp_info, milliseconds ago
