@@ -6,7 +6,7 @@ PIPENV := VIRTUAL_ENV=$(CURDIR)/$(VENV) PIPENV_VERBOSITY=-1 PIPENV_QUIET=1 $(BIN
 
 .PHONY: run test check format soak bench lock interop readers clean
 
-# The extra with the driver of the database server in the setting. SQLite needs none.
+# The extra with the driver for the database URL. SQLite needs no driver.
 SERVER := $(firstword $(subst :, ,$(subst +, ,$(value TODO_SQLALCHEMY_DATABASE_URI))))
 EXTRA := $(filter postgresql mariadb,$(SERVER:postgres=postgresql) $(SERVER:mysql=mariadb))
 
@@ -26,20 +26,20 @@ format: $(VENV)/installed-dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-# The tests of rare events, with many clients, rounds and examples. It takes about ten minutes.
+# The tests of rare events, with many clients, rounds and examples. This takes about ten minutes.
 soak: $(VENV)/installed-dev
 	$(BIN)/pytest -q -m soak --hypothesis-profile=soak --timeout=1800
 
-# The service and its peers, into docs/performance.md. It needs wrk and Node.js. BENCH=--help shows the options.
+# Measure the service and its peers for docs/performance.md. Needs wrk and Node.js. BENCH=--help shows the options.
 bench: $(VENV)/bench/installed
 	@[ -f bench/node/node_modules/.package-lock.json ] || (cd bench/node && npm ci --no-audit --no-fund)
 	@$(VENV)/bench/bin/python -m bench.run $(BENCH)
 
-# Clients generated from the OpenAPI document. It needs Node.js.
+# Test clients that are generated from the OpenAPI document. Needs Node.js.
 interop: $(VENV)/installed-dev $(VENV)/interop/installed
 	@PATH=$(CURDIR)/$(VENV)/interop/bin:$$PATH $(BIN)/python -m interop.run
 
-# Programs that people use read the exported files. It needs taskwarrior, LibreOffice Calc and Node.js.
+# Test exported files in other programs. Needs taskwarrior, LibreOffice Calc and Node.js.
 readers: $(VENV)/installed-dev $(VENV)/readers/installed
 	READERS=$(CURDIR)/$(VENV)/readers/bin $(BIN)/pytest -q tests/formats/test_readers.py tests/formats/test_time_zones.py
 
@@ -64,7 +64,7 @@ $(VENV)/installed-%: Pipfile.lock | $(VENV)/installed
 	@$(PIPENV) requirements --dev | sed -e '/^-/d' -e 's/\[.*\]//' > $(VENV)/constraints.txt
 	@$(BIN)/pip install -q --disable-pip-version-check -c $(VENV)/constraints.txt -e ".[$*]" && touch $@
 
-# A dependency group, in an environment of its own.
+# A dependency group in a separate environment.
 $(VENV)/%/installed: pyproject.toml
 	@$(PYTHON) -m venv --clear $(@D) && $(@D)/bin/pip install -q --upgrade pip
 	@$(@D)/bin/pip install -q --group $* $(if $(filter bench,$*),-e .) && touch $@

@@ -275,8 +275,8 @@ def measure(server: Server, operation: Operation, seconds: int) -> dict[str, flo
 def write_requests(server: Server, operation: Operation, file: Path) -> Iterator[str]:
     """Write the requests of a turn. Yield the first entity tag of each thread that follows the tags.
 
-    Such a thread has a file of its own, and sends the last tag that it received. Changes need a thread
-    and a todo for each connection.
+    Each of these threads has a separate file, and sends the last tag that it received. Changes need a
+    thread and a todo for each connection.
     """
     header = operation.conditional if operation.conditional in server.peer.conditional else ""
     if operation.writes and header:
@@ -307,7 +307,7 @@ def save_requests(file: Path, requests: Sequence[Request]) -> None:
 
 
 def write_meanwhile(server: Server, operation: Operation, finished: Event) -> float:
-    """Send the writes of `operation` until `finished` is set. Return how many were made in a second."""
+    """Send the writes of `operation` until `finished` is set. Return the number of writes per second."""
     if operation.meanwhile is None:
         return 0
     began, n = time.monotonic(), 0

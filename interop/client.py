@@ -1,4 +1,4 @@
-"""Creates, reads, pages, patches and deletes todos with a client made by openapi-python-client."""
+"""Create, read, page, patch and delete todos with a client that openapi-python-client generated."""
 
 import re
 import sys

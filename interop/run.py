@@ -1,6 +1,6 @@
-"""Use the service with clients that openapi-python-client and openapi-typescript make from its document.
+"""Use the service with clients that openapi-python-client and openapi-typescript generate.
 
-The first is looked up in PATH, beside a `python` that has what its clients need.
+openapi-python-client must be on the PATH, next to a `python` with the dependencies of its clients.
 """
 
 import json
@@ -50,7 +50,7 @@ def run_typescript(place: Path, url: str) -> None:
 
 
 def call(place: Path, *command: str) -> None:
-    """Run `command` in `place`; what it prints is shown where it fails."""
+    """Run `command` in `place`. Show its output if it fails."""
     process = subprocess.run(
         command,
         cwd=place,

@@ -119,7 +119,7 @@ class Service:
         except ValueError:
             valid = False
         if not valid or not re.fullmatch("[!-~]+", url):
-            raise Failure(f"Invalid URL {_plain(url)}. Use one such as {DEFAULT_URL}.", USAGE)
+            raise Failure(f"Invalid URL {_plain(url)}. Use a URL such as {DEFAULT_URL}.", USAGE)
         if token and not re.fullmatch("[!-~]+", token):
             raise Failure("Invalid token. A token has no spaces and no special characters.", USAGE)
         self._url = url.rstrip("/")
@@ -631,8 +631,8 @@ _WORDS: Json = {"metavar": "TEXT"}
 # For each option or argument: its commands, its name, its help, and more arguments of add_argument().
 ARGUMENTS: tuple[tuple[Sequence[str], str, str | None, Json], ...] = (
     (("add",), "words", "Title of the todo. Quotes are not needed.", {"nargs": "+", "metavar": "TITLE"}),
-    (("done", "rm", "restore"), "ids", None, {"type": _positive, "nargs": "+", "metavar": "ID"}),
-    (("edit", "show"), "id", None, {"type": _positive, "metavar": "ID"}),
+    (("done", "rm", "restore"), "ids", "Ids of todos.", {"type": _positive, "nargs": "+", "metavar": "ID"}),
+    (("edit", "show"), "id", "Id of the todo.", {"type": _positive, "metavar": "ID"}),
     (("completion",), "shell", None, {"choices": [*_COMPLETIONS]}),
     (_LISTS, "--open", "Open todos only (default).", _set("completed", "false") | {"default": "false"}),
     (_LISTS, "--all", "Open and completed todos.", _set("completed", None)),
@@ -640,9 +640,14 @@ ARGUMENTS: tuple[tuple[Sequence[str], str, str | None, Json], ...] = (
     (_LISTS, "--overdue", "Overdue todos only.", _set("overdue", "true")),
     (_LISTS, "--window", "Todos due within this many days, or overdue.", {"metavar": "DAYS"}),
     (_LISTS, "--find", "Todos with this text in the title or the description.", _WORDS),
-    (_LISTS, "--sort", "Such as -updated_at,title (default: %(default)s).", {"default": "deadline_at"}),
+    (
+        _LISTS,
+        "--sort",
+        "Members to sort by, such as -updated_at,title (default: %(default)s).",
+        {"default": "deadline_at"},
+    ),
     ((*_LISTS, "deleted"), "--limit", "Maximum number of todos.", {"type": _positive, "metavar": "N"}),
-    (("edit",), "--title", None, _WORDS),
+    (("edit",), "--title", "New title of the todo.", _WORDS),
     (("add",), "--description", "Description of the todo.", _WORDS),
     (("edit",), "--description", 'Description of the todo. "" removes the description.', _WORDS),
     (("add",), "--due", f"Deadline: {_DUE_FORMS}. A day alone means the end of the day.", _WHEN),

@@ -381,7 +381,7 @@ def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
         row = row._replace(problems=tuple(sorted({*row.problems, problem.TooManyRequests.code})))
     summary, _, description = (getdoc(view) or "").partition("\n\n")
     if method == "HEAD":
-        summary, description = f"{summary.rstrip('.')}, without the body.", ""
+        summary, description = "Respond as GET does, without the body.", ""
         row = row._replace(tag="HTTP")
     elif method == "OPTIONS":
         summary, description = "List the methods of this route.", ""

@@ -336,7 +336,7 @@ _INSTANT = (
     "a time such as 2027-01-31T18:00:00Z, in UTC if it has no offset (the + of an offset is written %2B)"
 )
 OnlyCompleted = Annotated[bool, member("Only completed todos (`true`) or only open ones (`false`).", _FLAG)]
-OnlyOverdue = Annotated[bool, member("Only open todos past their deadline (`true`), or all others.", _FLAG)]
+OnlyOverdue = Annotated[bool, member("Only overdue todos (`true`), or all other todos (`false`).", _FLAG)]
 Window = Annotated[
     int,
     member(

@@ -1,4 +1,4 @@
-"""The API as the tutorial of FastAPI teaches it: pydantic models, and a session as a dependency."""
+"""The API in the style of FastAPI's tutorial: pydantic models, and a session as a dependency."""
 
 import os
 from collections.abc import Iterator

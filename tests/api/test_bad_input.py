@@ -398,7 +398,7 @@ class TestQuery(ApiTest):
         assert words in problem["detail"]
         assert [{"detail": problem["detail"]}] == problem["errors"]
 
-    def test_unknown_parameter_message_names_the_known_ones(self) -> None:
+    def test_unknown_parameter_message_names_the_known_parameters(self) -> None:
         problem = self.assertProblem(400, self.client.get(f"{TODOS}?colour=red"))
         for words in ("colour", "completed", "window"):
             assert words in problem["detail"]

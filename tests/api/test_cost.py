@@ -38,9 +38,7 @@ COSTS = (
     Cost("PATCH", f"{TODOS}/1", {}, {}, statements=1),
     Cost("DELETE", f"{TODOS}/0", None, {}, statements=3),
     Cost("POST", TODOS, MILK, {}, statements=3),
-    Cost(
-        "POST", TODOS, MILK, {"Idempotency-Key": "rent"}, statements=4
-    ),  # SQLite reports the statement again
+    Cost("POST", TODOS, MILK, {"Idempotency-Key": "rent"}, statements=4),  # a replayed response
     Cost("GET", f"{TODOS}?limit=100", None, {}, statements=1),
     Cost("GET", f"{TODOS}?limit=1000", None, {}, statements=1),
     Cost("GET", f"{TODOS}?completed=false&limit=100&total=true", None, {}, statements=4),

@@ -364,7 +364,7 @@ class TestList(SharedAppTest):
     def test_every_invalid_parameter_is_named(self, query: str, expected: list[str]) -> None:
         self.assertFaults(expected, self.client.get(f"{PATH}?{query}"))
 
-    def test_unknown_parameter_message_names_the_known_ones(self) -> None:
+    def test_unknown_parameter_message_names_the_known_parameters(self) -> None:
         detail = self.get(400, page_size="5").get_json()["detail"]
         for name in BAD_VALUES:
             assert name in detail

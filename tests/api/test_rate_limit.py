@@ -37,7 +37,7 @@ class TestLimit(RateLimitTest):
         self.assertLimited(app, 3, headers={"X-Forwarded-For": "192.0.2.1"})
         self.assertLimited(app, 3, headers={"X-Forwarded-For": "192.0.2.2"})
 
-    def test_rate_limit_counts_all_routes_except_public_ones(self) -> None:
+    def test_rate_limit_counts_all_routes_except_public_routes(self) -> None:
         app = empty_app(RATE_LIMIT="3/hour")
         client = app.test_client()
         for path in (TODOS, f"{TODOS}/99", "/api/v1/todos.csv"):

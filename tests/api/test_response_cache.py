@@ -235,7 +235,7 @@ def test_rate_limit_disables_the_response_cache(tmp_path: Path) -> None:
     assert not service.is_cached("/docs")
 
 
-def test_deleted_file_is_503_and_a_replaced_one_is_read(service: Service, tmp_path: Path) -> None:
+def test_deleted_file_is_503_and_a_replaced_file_is_read(service: Service, tmp_path: Path) -> None:
     service.get(f"{TODOS}/1")
     copy = tmp_path / "copy.sqlite"
     with closing(sqlite3.connect(service.path)) as source, closing(sqlite3.connect(copy)) as target:

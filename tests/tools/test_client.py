@@ -346,7 +346,7 @@ def test_command_for_several_todos_continues_after_a_failure(server: Server, run
 
 
 class TestOnATerminal:
-    def test_overdue_todos_are_red_and_completed_ones_ticked(self, server: Server) -> None:
+    def test_overdue_todos_are_red_and_completed_todos_ticked(self, server: Server) -> None:
         create(server, "Late", deadline_at="2001-01-01")
         create(server, "Later", deadline_at="9999-01-01")
         create(server, "Done", deadline_at="2001-01-01", completed=True)

@@ -249,8 +249,8 @@ def _plain_errors() -> Iterator[None]:
         reason = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(reason, sqlite3.Error) and reason.sqlite_errorcode & 0xFF in sqlite.DAMAGE:
             raise StartupError(
-                f"The database file {sqlite.file_of(db.engine.url)} is damaged: {reason}. Move it and its "
-                "-wal and -shm files away, then restore a backup: flask --app todo restore FILE."
+                f"The database file {sqlite.file_of(db.engine.url)} is damaged: {reason}. Move the file "
+                "and its -wal and -shm files away, then restore a backup: flask --app todo restore FILE."
             ) from None
         raise StartupError(
             f"The database {without_secrets(db.engine.url)} cannot be used: {reason}. "

@@ -25,8 +25,8 @@ _DAMAGED = (
     "restore a backup."
 )
 _UNKNOWN = (
-    "The database failed during the commit, so it is unknown whether the change was made. Read it again, or "
-    "retry with the same Idempotency-Key."
+    "The database failed during the commit, so it is unknown whether the change was made. Read the todos "
+    "again, or retry with the same Idempotency-Key."
 )
 NO_ID = (
     "No id is left for a new todo, because a row has an id that is too large. Delete that row, then run "

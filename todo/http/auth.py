@@ -64,7 +64,7 @@ def _authenticate() -> None:
     feed_secret = request.args.get("token") if hasattr(view, "takes_feed_token") else None
     token = _find(_bearer() if feed_secret is None else feed_secret)
     if token is None or token.feed != (feed_secret is not None):
-        raise Unauthorized("The token is unknown, revoked or expired. Ask the operator for a new one.")
+        raise Unauthorized("The token is unknown, revoked or expired. Ask the operator for a new token.")
     g.token_id = token.id
     if token.read_only and request.method not in SAFE_METHODS:
         raise Forbidden

@@ -139,7 +139,7 @@ def _bytes(max_bytes: int, media_types: tuple[str, ...]) -> bytes:
     if request.mimetype not in media_types:
         raise UnsupportedMediaType(f"Send JSON, with `Content-Type: {' or '.join(media_types)}`.")
     if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise UnsupportedMediaType("Send the body as it is, without a `Content-Encoding`.")
+        raise UnsupportedMediaType("Send the body without a `Content-Encoding`.")
     body = request.get_data()
     if len(body) > max_bytes:
         raise ContentTooLarge(f"Send a body of at most {max_bytes} bytes.")

@@ -58,7 +58,9 @@ TYPES = {
     405: ProblemType("method-not-allowed", "Method not allowed", "Use one of the methods in `Allow`."),
     406: ProblemType("not-acceptable", "Not acceptable", "None of the media types in `Accept` is available."),
     408: ProblemType(
-        "request-timeout", "Request timeout", "The request body did not arrive in time. Send it again."
+        "request-timeout",
+        "Request timeout",
+        "The request body did not arrive in time. Send the request again.",
     ),
     409: ProblemType(
         "idempotency-in-progress",

@@ -49,7 +49,7 @@ def register(app: Flask) -> None:
     except Exception:
         raise StartupError(
             f"RATE_LIMIT_STORAGE is invalid. Set {PREFIX}RATE_LIMIT_STORAGE to a URL such as "
-            "redis://localhost:6379, and install the category redis of the Pipfile."
+            "redis://localhost:6379, and install the extra redis."
         ) from None
     limiter.request_filter(_is_exempt)
 

@@ -42,7 +42,7 @@ docs = Blueprint("docs", __name__)
 @docs.get("/docs")
 @auth.public
 def show_docs() -> Response:
-    """Show this description as a page that can try every operation."""
+    """Show this description as a page with a form to try every operation."""
     return _send(PAGE)
 
 

@@ -47,7 +47,7 @@ def _refuse_unknown_parameters() -> None:
 def get_calendar() -> Response:
     """Get the matching todos as a calendar feed.
 
-    They are tasks (VTODO). With `as=event` the deadlines are events, for calendars without tasks.
+    The todos are tasks (VTODO). With `as=event`, the deadlines are events, for calendars without tasks.
     """
     query = parameters.read(CalendarQuery, ignore_unknown=True)  # calendar programs add parameters
     if query.component is UNSET:
