@@ -32,7 +32,9 @@ def read_readable(
             parts = ids[:middle], ids[middle:]
             return [todo for part in parts for todo in read_readable(connection, statement, part, represent)]
         reason = getattr(error, "orig", error)
-        current_app.logger.error("Todo %d is not listed: %s. Correct the todo in the database.", ids[0], reason)
+        current_app.logger.error(
+            "Todo %d is not listed: %s. Correct the todo in the database.", ids[0], reason
+        )
         return []
     return [todos[todo_id] for todo_id in ids if todo_id in todos]
 
