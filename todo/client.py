@@ -17,8 +17,8 @@ import shutil
 import socket
 import sys
 import unicodedata
-from argparse import REMAINDER, SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import sleep
@@ -531,50 +531,6 @@ def _for_each(
     return status
 
 
-def complete(service: Service, arguments: Sequence[str]) -> int:
-    """Print the completions of the last argument, each with its description after a tab."""
-    *words, begun = arguments or [""]
-    name = next((word for word in words if word in COMMANDS), None)
-    found: Iterable[tuple[str, str]]
-    if begun.startswith("-"):
-        found = ((flag, text or "") for names, flag, text, _ in ARGUMENTS if (name or "") in names)
-    elif name is None:
-        found = ((command, _summary(work)) for command, work in COMMANDS.items())
-    elif name in {"done", "edit", "rm", "show", "restore"}:
-        parameters, path = ({}, f"{TODOS}/deleted") if name == "restore" else ({"completed": "false"}, TODOS)
-        todos = next(service.pages(parameters, 100, path))
-        found = ((str(todo["id"]), _plain(todo["title"])) for todo in todos)
-    else:
-        found = ()
-    for word, meaning in found:
-        if word.startswith(begun):
-            print(f"{word}\t{meaning}".rstrip())
-    return 0
-
-
-_COMPLETIONS = {
-    "bash": r"""_todo() {
-  local IFS=$'\n'
-  COMPREPLY=($(todo _complete "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null | cut -f1))
-}
-complete -F _todo todo""",
-    "zsh": r"""_todo() {
-  local -a found
-  found=("${(@f)$(todo _complete "${(@)words[2,CURRENT]}" 2>/dev/null | tr '\t' ':')}")
-  _describe todo found
-}
-compdef _todo todo""",
-    "fish": r"""complete -c todo -f -a \
-  '(todo _complete (commandline -opc)[2..] "$(commandline -ct)" 2>/dev/null)'""",
-}
-
-
-def completion(_: Service, options: Namespace) -> int:
-    """Print the completion script of a shell: eval "$(todo completion bash)"."""
-    print(_COMPLETIONS[options.shell])
-    return 0
-
-
 def complete_todos(service: Service, options: Namespace) -> int:
     """Mark todos as completed."""
     return _for_each("Completed", "", lambda s, i: s.change(i, {"completed": True}), service, options)
@@ -590,20 +546,11 @@ def restore(service: Service, options: Namespace) -> int:
     return _for_each("Restored", "", Service.restore, service, options)
 
 
-COMMANDS: dict[str, Callable[[Service, Namespace], int]] = {
-    "list": list_todos,
-    "add": add,
-    "done": complete_todos,
-    "edit": edit,
-    "rm": remove,
-    "restore": restore,
-    "deleted": list_deleted,
-    "show": show,
-    "completion": completion,
-}
-
-
 class _Parser(ArgumentParser):
+    def __init__(self, prog: str | None = None, **options: Any) -> None:
+        form = RawDescriptionHelpFormatter
+        super().__init__(prog, allow_abbrev=False, formatter_class=form, **options)
+
     def error(self, message: str) -> NoReturn:
         raise Failure(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.", USAGE)
 
@@ -616,83 +563,72 @@ def _positive(text: str) -> int:
 
 _positive.__name__ = "positive number"  # appears in the parser's messages
 
-_LISTS = ("", "list")  # the empty name stands for no command
-_EVERY = (*COMMANDS, "")
-_WITH_JSON = tuple(name for name in _EVERY if name != "completion")
-_FLAG: Json = {"action": "store_true"}
 
-
-def _set(name: str, value: object) -> Json:
-    return {"dest": name, "action": "store_const", "const": value}
-
-
-_WHEN: Json = {"metavar": "WHEN"}
-_WORDS: Json = {"metavar": "TEXT"}
-# For each option or argument: its commands, its name, its help, and more arguments of add_argument().
-ARGUMENTS: tuple[tuple[Sequence[str], str, str | None, Json], ...] = (
-    (("add",), "words", "Title of the todo. Quotes are not needed.", {"nargs": "+", "metavar": "TITLE"}),
-    (("done", "rm", "restore"), "ids", "Ids of todos.", {"type": _positive, "nargs": "+", "metavar": "ID"}),
-    (("edit", "show"), "id", "Id of the todo.", {"type": _positive, "metavar": "ID"}),
-    (("completion",), "shell", None, {"choices": [*_COMPLETIONS]}),
-    (_LISTS, "--open", "Open todos only (default).", _set("completed", "false") | {"default": "false"}),
-    (_LISTS, "--all", "Open and completed todos.", _set("completed", None)),
-    (_LISTS, "--done", "Completed todos only.", _set("completed", "true")),
-    (_LISTS, "--overdue", "Overdue todos only.", _set("overdue", "true")),
-    (_LISTS, "--window", "Todos due within this many days, or overdue.", {"metavar": "DAYS"}),
-    (_LISTS, "--find", "Todos with this text in the title or the description.", _WORDS),
-    (
-        _LISTS,
-        "--sort",
-        "Members to sort by, such as -updated_at,title (default: %(default)s).",
-        {"default": "deadline_at"},
-    ),
-    ((*_LISTS, "deleted"), "--limit", "Maximum number of todos.", {"type": _positive, "metavar": "N"}),
-    (("edit",), "--title", "New title of the todo.", _WORDS),
-    (("add",), "--description", "Description of the todo.", _WORDS),
-    (("edit",), "--description", 'Description of the todo. "" removes the description.', _WORDS),
-    (("add",), "--due", f"Deadline: {_DUE_FORMS}. A day alone means the end of the day.", _WHEN),
-    (
-        ("edit",),
-        "--due",
-        f'Deadline: {_DUE_FORMS}. A day alone means the end of the day. "" removes the deadline.',
-        _WHEN,
-    ),
-    (("add",), "--done", "Add the todo as completed.", _FLAG),
-    (("edit",), "--done", "Mark the todo as completed.", _set("completed", True)),
-    (("edit",), "--open", "Mark the todo as open.", _set("completed", False)),
-    (_WITH_JSON, "--json", "Print JSON, for scripts.", _FLAG),
-    (_EVERY, "--url", f"URL of the service (default: TODOS_URL, the file, or {DEFAULT_URL}).", {}),
-    (_EVERY, "--token", "Token, if the service requires one (default: TODOS_TOKEN, or the file).", {}),
-    (_EVERY, "--help", "Show this help.", {"action": "help"}),
-    (("",), "--version", "Show the version.", {"action": "version", "version": f"todo {VERSION}"}),
-    (("",), "command", SUPPRESS, {"nargs": "?", "choices": [*COMMANDS, "_complete"], "metavar": "COMMAND"}),
-    (("",), "arguments", SUPPRESS, {"nargs": REMAINDER}),
-)
-
-
-def _parser(name: str) -> ArgumentParser:
-    """Return the parser of a command, or of the words before the command."""
-    if name:
-        description, epilog = COMMANDS[name].__doc__, None
-    else:
-        commands = (f"\n  {name:10}  {_summary(work)}" for name, work in COMMANDS.items())
-        description = (
-            "List and change todos on the command line. Without a command: todo list.\n\n"
-            f"commands:{''.join(commands)}"
-        )
-        epilog = f"The file {_configuration_file()} can set url and token.\n\nExit status:\n{_EXIT_STATUSES}"
-    parser = _Parser(
-        f"todo {name}".rstrip(), description=description, epilog=epilog, add_help=False, allow_abbrev=False
+def _parser() -> ArgumentParser:
+    """Return the parser of the command line."""
+    # Without defaults, because a command would set them over the values of options before the command.
+    common = _Parser(add_help=False, argument_default=SUPPRESS)
+    common.add_argument("--json", action="store_true", help="print JSON, for scripts")
+    common.add_argument("--url", help=f"URL of the service (default: TODOS_URL, the file, or {DEFAULT_URL})")
+    common.add_argument(
+        "--token", help="token, if the service requires one (default: TODOS_TOKEN, or the file)"
     )
-    parser.formatter_class = RawDescriptionHelpFormatter
-    for names, flag, text, more in ARGUMENTS:
-        if name in names:
-            parser.add_argument(*(["-h", flag] if flag == "--help" else [flag]), help=text, **more)
+
+    parser = _Parser(
+        "todo",
+        parents=[common],
+        description="List and change todos on the command line. Without a command: todo list.",
+        epilog=f"The file {_configuration_file()} can set url and token.\n\nExit status:\n{_EXIT_STATUSES}",
+    )
+    parser.add_argument("--version", action="version", version=f"todo {VERSION}")
+    commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+
+    def command(name: str, work: Callable[[Service, Namespace], int]) -> ArgumentParser:
+        summary = (work.__doc__ or "").partition("\n")[0]
+        parser = commands.add_parser(name, parents=[common], help=summary, description=work.__doc__)
+        parser.set_defaults(work=work)
+        return parser
+
+    listing = command("list", list_todos)
+    shown: Json = {"dest": "completed", "action": "store_const"}
+    listing.add_argument("--open", **shown, const="false", default="false", help="open todos only (default)")
+    listing.add_argument("--all", **shown, const=None, help="open and completed todos")
+    listing.add_argument("--done", **shown, const="true", help="completed todos only")
+    listing.add_argument("--overdue", action="store_const", const="true", help="overdue todos only")
+    listing.add_argument("--window", metavar="DAYS", help="todos due within this many days, or overdue")
+    listing.add_argument(
+        "--find", metavar="TEXT", help="todos with this text in the title or the description"
+    )
+    listing.add_argument(
+        "--sort",
+        default="deadline_at",
+        help="members to sort by, such as -updated_at,title (default: %(default)s)",
+    )
+    listing.add_argument("--limit", type=_positive, metavar="N", help="maximum number of todos")
+
+    due = f"deadline: {_DUE_FORMS}; a day alone means the end of the day"
+    adding = command("add", add)
+    adding.add_argument("words", nargs="+", metavar="TITLE", help="title of the todo; quotes are not needed")
+    adding.add_argument("--description", metavar="TEXT", help="description of the todo")
+    adding.add_argument("--due", metavar="WHEN", help=due)
+    adding.add_argument("--done", action="store_true", help="add the todo as completed")
+
+    for name, work in {"done": complete_todos, "rm": remove, "restore": restore}.items():
+        command(name, work).add_argument("ids", type=_positive, nargs="+", metavar="ID", help="ids of todos")
+
+    editing = command("edit", edit)
+    editing.add_argument("id", type=_positive, metavar="ID", help="id of the todo")
+    editing.add_argument("--title", metavar="TEXT", help="new title of the todo")
+    editing.add_argument("--description", metavar="TEXT", help='description of the todo; "" removes it')
+    editing.add_argument("--due", metavar="WHEN", help=f'{due}; "" removes it')
+    state: Json = {"dest": "completed", "action": "store_const"}
+    editing.add_argument("--done", **state, const=True, help="mark the todo as completed")
+    editing.add_argument("--open", **state, const=False, help="mark the todo as open")
+
+    command("show", show).add_argument("id", type=_positive, metavar="ID", help="id of the todo")
+    deleted = command("deleted", list_deleted)
+    deleted.add_argument("--limit", type=_positive, metavar="N", help="maximum number of todos")
     return parser
-
-
-def _summary(work: Callable[..., int]) -> str:
-    return (work.__doc__ or "").partition("\n")[0]
 
 
 _EXIT_STATUSES = (__doc__ or "").partition("Exit status:\n\n")[2]
@@ -736,7 +672,8 @@ def _service(options: Namespace) -> Service:
     return Service(url, token or (file.get("token") if url.rstrip("/") == own.rstrip("/") else None))
 
 
-_WITH_VALUE = {flag for _, flag, _, more in ARGUMENTS if flag.startswith("-") and "action" not in more}
+_NAMES = ("description", "due", "find", "limit", "sort", "title", "token", "url", "window")
+_WITH_VALUE = {f"--{name}" for name in _NAMES}
 
 
 def _join_values(arguments: Sequence[str]) -> list[str]:
@@ -753,18 +690,19 @@ def _join_values(arguments: Sequence[str]) -> list[str]:
     return joined
 
 
-def _run(arguments: Sequence[str]) -> int:
-    options = _parser("").parse_args(_join_values(arguments))
-    name = options.command or "list"
-    if name == "_complete":
-        return complete(_service(options), options.arguments)
-    if options.command:
-        common = Namespace(url=options.url, token=options.token)
-        parser = _parser(name)
-        # In Python 3.11, parse_intermixed_args does not know that `--` ends the options.
-        parse = parser.parse_args if "--" in options.arguments else parser.parse_intermixed_args
-        options = parse(options.arguments, common)
-    return COMMANDS[name](_service(options), options)
+def _parse(arguments: Sequence[str]) -> Namespace:
+    """Return the options of a command line. Without a command it is `todo list`."""
+    joined = _join_values(arguments)
+    if all(word.startswith("-") for word in joined) and not {"--help", "-h", "--version"} & {*joined}:
+        joined.insert(0, "list")
+    parser = _parser()
+    options, rest = parser.parse_known_args(joined, Namespace(json=False, url=None, token=None))
+    # argparse reads the words of a title up to the first option only.
+    if options.command == "add" and not any(word.startswith("-") for word in rest):
+        options.words += rest
+    elif rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return options
 
 
 def _print_error(error: object) -> None:
@@ -786,7 +724,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="replace")
     try:
         try:
-            status = _run(sys.argv[1:] if arguments is None else arguments)
+            options = _parse(sys.argv[1:] if arguments is None else arguments)
+            status: int = options.work(_service(options), options)
         finally:
             if sys.stdout:
                 sys.stdout.flush()
