@@ -33,6 +33,7 @@ MEMBERS: dict[str, st.SearchStrategy[Any]] = {
     "completed": st.booleans(),
     "deadline_at": st.none() | DEADLINES,
 }
+MILLISECONDS = len("2023-02-27T12:00:00.000")  # the precision of a deletion on SQLite
 DEFAULTS = {"description": None, "completed": False, "deadline_at": None}
 CREATES = st.fixed_dictionaries({"title": TITLES}, optional={name: MEMBERS[name] for name in DEFAULTS})
 CHANGES = st.fixed_dictionaries({}, optional=MEMBERS)
@@ -159,6 +160,7 @@ class Todos(RuleBasedStateMachine):
         super().__init__()
         self.client = shared_app().test_client()
         self.todos: dict[int, Todo] = {}
+        self.deleted: dict[int, Todo] = {}
         self.first_tags: dict[int, str] = {}
 
     @initialize(rows=st.lists(CREATES, max_size=12))
@@ -188,7 +190,19 @@ class Todos(RuleBasedStateMachine):
         response = self.client.delete(f"{PATH}/{todo_id}", headers=headers)
         assert response.status_code == self.status("delete", todo_id, guard)
         if response.status_code == 200:
-            assert response.get_json() == self.todos.pop(todo_id, {})
+            assert response.get_json() == self.take_away(todo_id)
+
+    @rule(place=PLACES)
+    def restore(self, place: int) -> None:
+        todo_id = self.id_at(place)
+        response = self.client.post(f"{PATH}/{todo_id}/restore")
+        if todo_id in self.deleted:
+            self.todos[todo_id] = self.deleted.pop(todo_id)
+            self.todos = dict(sorted(self.todos.items()))
+        if todo_id in self.todos:
+            assert (response.status_code, response.get_json()) == (200, self.todos[todo_id])
+        else:
+            assert response.status_code == 404
 
     @rule(operations=st.lists(OPERATIONS, min_size=1, max_size=5))
     def batch(self, operations: list[tuple[str, int, Todo, str | None]]) -> None:
@@ -225,7 +239,7 @@ class Todos(RuleBasedStateMachine):
             elif op == "update":
                 self.expect_updated(operation["id"], members, result)
             else:
-                assert result == self.todos.pop(operation["id"], {})
+                assert result == self.take_away(operation["id"])
 
     @rule(read=READS)
     def read(self, read: Read) -> None:
@@ -234,6 +248,22 @@ class Todos(RuleBasedStateMachine):
     @invariant()
     def the_list_is_the_same(self) -> None:
         assert self.client.get(PATH).get_json() == list(self.todos.values())
+
+    @invariant()
+    def deleted_todos_are_as_they_were_and_latest_first(self) -> None:
+        listed = self.client.get(f"{PATH}/deleted").get_json()
+        assert listed == sorted(listed, key=lambda todo: (todo["deleted_at"], todo["id"]), reverse=True)
+        times = {todo["id"]: todo.pop("deleted_at") for todo in listed}
+        assert {todo["id"]: todo for todo in listed} == self.deleted
+        for todo_id, todo in self.deleted.items():
+            assert times[todo_id] >= todo["updated_at"][:MILLISECONDS]
+
+    def take_away(self, todo_id: int) -> Todo:
+        """Move a todo to the deleted ones and return it; {} if there is none."""
+        todo = self.todos.pop(todo_id, {})
+        if todo:
+            self.deleted[todo_id] = todo
+        return todo
 
     def id_at(self, place: int) -> int:
         ids = list(self.first_tags)
