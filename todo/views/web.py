@@ -22,7 +22,7 @@ from todo.http.conditional import entity_tag, with_etag
 HTML = "text/html"
 _TYPES = {".css": "text/css", ".js": "text/javascript", ".png": "image/png", ".svg": "image/svg+xml"}
 # Comments and indentation are a fifth of the text, and browsers ignore them.
-_UNREAD = re.compile(rb"^[ \t]*(?://[^\n]*|/\*.*?\*/)?\n|^\t+", re.MULTILINE | re.DOTALL)
+_UNREAD = re.compile(rb"^[ \t]*(?://[^\n]*|/\*.*?\*/)?\n|^\t+|(?<=[;,]) //[^\n]*$", re.MULTILINE | re.DOTALL)
 
 
 def _read(file: Traversable) -> tuple[bytes, str]:
@@ -85,7 +85,6 @@ def show_manifest() -> Response:
         "theme_color": "#33507a",
         "icons": [
             {"src": _file_url("icon.svg"), "sizes": "any", "type": "image/svg+xml"},
-            {"src": _file_url("icon-192.png"), "sizes": "192x192", "type": "image/png", "purpose": "any"},
             icon | {"purpose": "any"},
             icon | {"purpose": "maskable"},
         ],
