@@ -2,19 +2,21 @@
 
 import { END_OF_DAY, nextWeek, today } from "./words.js";
 
-const WEEKDAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"];
-const MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"];
+const WEEKDAYS = ["sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday"];
+const MONTHS = [
+	"january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november", "december",
+];
 const LONGEST_SEARCH = 8; // years, to the next 29 February
 
-const weekday = "(?<weekday>(?:sun|mon|fri)(?:day)?|tue(?:s(?:day)?)?|wed(?:nesday)?|thu(?:rs?(?:day)?)?|sat(?:urday)?)";
-const month =
-	"jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?";
-const dated = [
+/** Words that begin as one of the names does. */
+const like = (names) => `(?:${names.map((name) => name.slice(0, 3)).join("|")})[a-z]*`;
+const month = like(MONTHS);
+const dates = [
 	`(?<d1>\\d{1,2})(?:st|nd|rd|th)? (?<m1>${month})\\.?(?:,? (?<y1>\\d{4}))?`,
 	`(?<m2>${month})\\.? (?<d2>\\d{1,2})(?:st|nd|rd|th)?(?:,? (?<y2>\\d{4}))?`,
 	"(?<y3>\\d{4})-(?<m3>\\d{2})-(?<d3>\\d{2})",
 ];
-const day = `(?:(?:on|by|due) )?(?:(?<word>today|tomorrow|next week)|in (?<n>\\d{1,3}) (?<unit>day|week)s?|${weekday}|${dated.join("|")})`;
+const day = `(?:(?:on|by|due) )?(?:(?<word>today|tomorrow|next week)|in (?<n>\\d{1,3}) (?<unit>day|week)s?|(?<weekday>${like(WEEKDAYS)})|${dates.join("|")})`;
 const time =
 	"(?:at )?(?:(?<h>\\d{1,2})(?:[:.](?<min>\\d{2}))? ?(?<half>[ap]m)|(?<hour>\\d{1,2}):(?<minute>\\d{2})|(?<noon>noon))";
 const PHRASES = [`${time},? ${day}`, `${day}(?:,? ${time})?`].map((phrase) => new RegExp(`^(?<title>.*?\\S) ${phrase}$`, "i"));
@@ -38,14 +40,14 @@ function dayOf({ word, n, unit, weekday, ...found }) {
 	if (word) return { today: today(), tomorrow: today(1), "next week": nextWeek() }[word.toLowerCase()];
 	if (n) return today(n * (unit.toLowerCase() === "week" ? 7 : 1));
 	if (weekday) {
-		const wanted = WEEKDAYS.indexOf(weekday.slice(0, 3).toLowerCase());
+		const wanted = indexOf(WEEKDAYS, weekday);
 		const current = new Date(`${today()}T00:00Z`).getUTCDay();
-		return today((wanted - current + 7) % 7 || 7);
+		return wanted < 0 ? null : today((wanted - current + 7) % 7 || 7);
 	}
 	const [d, m, y] = ["d", "m", "y"].map((part) => found[`${part}1`] ?? found[`${part}2`] ?? found[`${part}3`]);
-	const monthNumber = /^\d/.test(m) ? Number(m) : MONTHS.indexOf(m.slice(0, 3).toLowerCase()) + 1;
+	const number = Number(m) || indexOf(MONTHS, m) + 1;
 	const asDate = (year) => {
-		const date = `${year}-${String(monthNumber).padStart(2, "0")}-${d.padStart(2, "0")}`;
+		const date = `${year}-${String(number).padStart(2, "0")}-${d.padStart(2, "0")}`;
 		const milliseconds = Date.parse(`${date}T00:00Z`);
 		return new Date(milliseconds || 0).toISOString().startsWith(date) ? date : null;
 	};
@@ -53,6 +55,11 @@ function dayOf({ word, n, unit, weekday, ...found }) {
 	const year = Number(today().slice(0, 4));
 	const years = Array.from({ length: LONGEST_SEARCH }, (_, i) => asDate(year + i));
 	return years.find((date) => date && date >= today()) ?? null;
+}
+
+/** The place of a name, which may be shortened: "tue", "Sept". */
+function indexOf(names, word) {
+	return names.findIndex((name) => name.startsWith(word.toLowerCase()));
 }
 
 /** Null if no clock shows the time. */

@@ -29,6 +29,8 @@ export function askForVersion({ base, members }, theirs) {
 	return ask("conflict", (dialog) => {
 		dialog.querySelector(".of").textContent = base.title;
 		const [left, right] = dialog.querySelectorAll("section");
+		// Both sides have the same parts.
+		right.firstElementChild.after(...[...left.querySelectorAll("p, dl")].map((part) => part.cloneNode(true)));
 		show(left, mine, theirs);
 		show(right, theirs, mine);
 	});

@@ -19,8 +19,6 @@ export class List {
 	#homes = new Map();
 	/** The rows in the document, by the todo's id. @type {Map<number | string, Element>} */
 	#rows = new Map();
-	/** The todo that each row shows. @type {WeakMap<Element, Todo>} */
-	#shown = new WeakMap();
 	#observer = new IntersectionObserver(
 		(entries) => {
 			for (const { target, isIntersecting } of entries) {
@@ -43,20 +41,20 @@ export class List {
 		this.element = element;
 		this.handlers = handlers;
 		element.addEventListener("change", ({ target }) => {
-			if (target.dataset.does) handlers.toggle(this.#at(target), target.checked);
+			if (target.dataset.does) handlers.toggle(todoAt(target), target.checked);
 		});
 		element.addEventListener("click", ({ target }) => {
 			const button = target.closest("button");
 			if (button?.dataset.fold) return handlers.fold(button.dataset.fold);
 			if (button?.dataset.does) return this.act(button.dataset.does, button);
 			const isText = target.closest(".todo") && !target.closest("a");
-			if (isText && getSelection().isCollapsed) this.edit(this.#at(target).id);
+			if (isText && getSelection().isCollapsed) this.edit(todoAt(target).id);
 		});
 	}
 
 	/** Does what a button of a row, or of its menu, is there for. */
 	act(does, element) {
-		const todo = this.#at(element);
+		const todo = todoAt(element);
 		if (does === "edit") this.edit(todo.id);
 		else this.handlers[does](todo, element);
 	}
@@ -264,7 +262,7 @@ export class List {
 	#render(todo) {
 		const row = this.#rows.get(todo.id) ?? ROW.cloneNode(true);
 		this.#rows.set(todo.id, row);
-		this.#shown.set(row, todo);
+		row.todo = todo;
 		const { title, description, completed, deadline_at: deadline, deleted_at: deleted } = todo;
 		const time = row.querySelector("time");
 		row.classList.toggle("completed", completed && !deleted);
@@ -282,10 +280,6 @@ export class List {
 		time.lang = language;
 		write(time, deleted ? ago(deleted) : deadline === null ? "" : describe(deadline));
 		return row;
-	}
-
-	#at(element) {
-		return this.#shown.get(element.closest(".row"));
 	}
 }
 
@@ -325,6 +319,11 @@ class Chunk {
 	/** @type {Todo[]} */
 	todos = [];
 	box = Object.assign(document.createElement("div"), { role: "presentation", chunk: this });
+}
+
+/** The todo of the row that an element stands in. @returns {Todo} */
+function todoAt(element) {
+	return element.closest(".row").todo;
 }
 
 /** Makes these the children of an element. Those that are already in order are not touched. */

@@ -8,6 +8,7 @@ import { device, session } from "./store.js";
 import { groupOf, isOverdue, number, quoted, text, wallTime } from "./words.js";
 
 const PAGE = 1000; // todos; the service gives no more at a time
+const AHEAD = 2000; // pixels below the screen, in which more is loaded
 const TYPING = 150; // milliseconds without a key, before a search
 const POLL = 5000; // milliseconds, for each page of the list that is shown
 const PAUSE = 3000; // milliseconds, before a read is tried again; doubled with each try
@@ -15,6 +16,7 @@ const LONGEST_PAUSE = 60_000;
 const TICK = 30_000; // milliseconds, until times are shown anew
 const TOAST = 10_000; // milliseconds
 const MOST_UNDOS = 50;
+const MANY = 150; // todos
 const DRAFT = "todo.draft";
 const FOLDED = "todo.folded";
 const LINKED_TOKEN = /^#token=(.+)$/;
@@ -101,10 +103,11 @@ function add(members) {
 	addForm.fields[0].focus();
 	announce("added", members.title);
 	if (isListed(todo)) return;
-	showToast(text("added", { title: quoted(members.title) }), button(text("show"), () => {
+	const show = () => {
 		hideToast();
 		location.hash = address("all", { q: "", sort: state.sort });
-	}));
+	};
+	showToast(about("added", members.title), button(text("show"), show));
 }
 
 let drafts = Date.now();
@@ -150,7 +153,7 @@ function toggle(todo, completed) {
 		change({ ...todo, completed }, { completed: !completed });
 		announce(completed ? "unchecked" : "checked", todo.title);
 	};
-	if (completed) showUndo(text("checked", { title: quoted(todo.title) }), revert);
+	if (completed) showUndo(about("checked", todo.title), revert);
 	else remember(revert);
 }
 
@@ -161,7 +164,7 @@ function remove(todo) {
 	const removal = wasRefused ? null : applyChange({ kind: "remove", id, base: { ...todo, id } });
 	if (wasRefused) render();
 	if (!$("#list .row")) addForm.fields[0].focus();
-	showUndo(text("removed", { title: quoted(todo.title) }), () => {
+	showUndo(about("removed", todo.title), () => {
 		if (wasRefused) create(membersOf(todo));
 		else if (!outbox.cancel(removal)) {
 			applyChange({ kind: "restore", id: idOf(todo), todo: { ...todo, id: idOf(todo) } });
@@ -277,7 +280,11 @@ async function signIn() {
 	readError = null;
 	outbox.run();
 	await load();
-	if (!readError) setReadOnly(!(await api.mayWrite().catch(() => true)));
+	if (!readError) checkAccess();
+}
+
+async function checkAccess() {
+	setReadOnly(!(await api.mayWrite().catch(() => true)));
 }
 
 function setReadOnly(value) {
@@ -385,7 +392,7 @@ function showPages(read) {
 		if (isComplete()) for (const todo of [...known.values()].filter(isListed)) known.delete(todo.id);
 		for (const todo of todos) known.set(todo.id, todo);
 	}
-	if (isFirst && state.q) announce("found", "", pages[0].total);
+	if (isFirst && state.q) say(text("found", { n: pages[0].total }));
 	render();
 	recount();
 	loadMoreIfSeen();
@@ -432,25 +439,22 @@ function insert(others, todo) {
 function withPending() {
 	const result = [];
 	const moved = [];
-	const here = new Set(todos.map(({ id }) => id));
 	for (const todo of todos) {
 		const pending = outbox.withPending(todo);
 		if (pending && view().has(pending)) (pending === todo ? result : moved).push(pending);
 	}
 	if (state.view === "deleted") return result;
-	const others = [...outbox.additions, ...refused, ...elsewhere()];
-	for (const todo of others.filter(({ id }) => !here.has(id))) {
-		const pending = outbox.withPending(todo);
+	const here = new Set(todos.map(({ id }) => id));
+	// What other views have shown may belong to this one once it is changed.
+	const elsewhere = [...known.values()].filter(({ id }) => outbox.holds(id));
+	for (const todo of [...outbox.additions, ...refused, ...elsewhere]) {
+		const pending = !here.has(todo.id) && outbox.withPending(todo);
 		if (pending && isListed(pending)) moved.push(pending);
 	}
-	if (moved.length > TYPING) return [...result, ...moved].sort(compare);
+	// Few are put among others in the service's order; many are sorted faster.
+	if (moved.length > MANY) return [...result, ...moved].sort(compare);
 	for (const todo of moved) insert(result, todo);
 	return result;
-}
-
-/** Todos that other views have shown, and that wait to be changed: they may belong to this one now. */
-function elsewhere() {
-	return [...known.values()].filter(({ id }) => outbox.holds(id));
 }
 
 /** Shows everything as it is now. */
@@ -499,10 +503,11 @@ function showAround(shown, counts) {
 	const isEmpty = !shown.length && !hasMore && pages.length > 0;
 	const isNothing = isEmpty && name === "all" && !q;
 	$("#views").hidden = isNothing || (!pages.length && !todos.length);
-	const canBulk = !isReadOnly && name !== "deleted" && pages.length > 0;
+	const canBulk = name !== "deleted" && pages.length > 0;
 	offerBulk($("#complete-all"), "completeAll", canBulk && name !== "completed" ? open : 0, hasMore && isPartial);
 	offerBulk($("#clear"), "clearCompleted", canBulk && (name === "all" || name === "completed") ? done : 0, hasMore && isPartial);
 	$("#empty").hidden = !isEmpty && !(isAllHere() && !open && isFolded && !q);
+	$("#empty svg").toggleAttribute("hidden", Boolean(q));
 	$("#empty p").textContent = isNothing || !isEmpty
 		? text(isNothing ? "none_all" : "none_active")
 		: text(q ? "noneFound" : `none_${name}`, { query: quoted(q) });
@@ -520,9 +525,14 @@ function offerBulk(item, key, n, isMore) {
 
 // What is said.
 
+/** A text about a todo. */
+function about(key, title) {
+	return text(key, { title: quoted(title) });
+}
+
 /** Tells those who listen. */
-function announce(key, title, n) {
-	say(text(key, { title: quoted(title), n }));
+function announce(key, title) {
+	say(about(key, title));
 }
 
 function say(sentence) {
@@ -541,11 +551,9 @@ function showBanner() {
 	} else if (outboxState === "undecided") {
 		message = text("undecided");
 		act = button(text("decide"), () => outbox.run());
-	} else if (outboxState === "waiting") {
-		message = `${outboxError?.message || text("unreachable")} ${kept}`;
-		act = button(text("tryNow"), tryNow);
-	} else if (readError) {
-		message = readError.message || text("unreachable");
+	} else if (outboxState === "waiting" || readError) {
+		const error = outboxState === "waiting" ? outboxError : readError;
+		message = `${error.message || text("unreachable")} ${kept}`;
 		act = button(text("tryNow"), tryNow);
 	}
 	const banner = $("#banner");
@@ -640,13 +648,7 @@ if ($("#subscribe")) $("#subscribe").onclick = () => dialog("subscribe");
 $("#forget").hidden = !api.token.get();
 $("#forget").onclick = () => {
 	api.token.forget();
-	$("#forget").hidden = true;
-	known.clear();
-	counted = null;
-	pages = [];
-	todos = [];
-	setReadOnly(false);
-	load();
+	location.reload();
 };
 
 // Searching.
@@ -722,12 +724,10 @@ $(".skip").onclick = () => $("#list").focus();
 
 function loadMoreIfSeen() {
 	const { top } = $("#more").getBoundingClientRect();
-	if (!$("#more").hidden && top < innerHeight + 2000) load({ more: true });
+	if (!$("#more").hidden && top < innerHeight + AHEAD) load({ more: true });
 }
 
-new IntersectionObserver(([{ isIntersecting }]) => isIntersecting && !isComplete() && pages.length && load({ more: true }), {
-	rootMargin: "2000px",
-}).observe($("#more"));
+new IntersectionObserver(loadMoreIfSeen, { rootMargin: `${AHEAD}px` }).observe($("#more"));
 
 addForm.form.addEventListener("input", saveDraft);
 addEventListener("hashchange", route);
@@ -748,7 +748,7 @@ $("#app").hidden = false;
 if (matchMedia("(hover: hover)").matches) addForm.fields[0].focus();
 route();
 if (outbox.size) outbox.run();
-if (api.token.get()) api.mayWrite().then((may) => setReadOnly(!may), () => {});
+if (api.token.get()) checkAccess();
 
 const { worker } = document.documentElement.dataset;
 const policy = window.trustedTypes?.createPolicy("worker", { createScriptURL: () => worker });

@@ -60,7 +60,7 @@ let now = 0;
 /** The wall time in so many days. */
 export function wallTime(days = 0) {
 	if (asked !== (asked = Math.floor(Date.now() / 1000))) {
-		now = clock ? readClock(asked * 1000) : (asked + Number(offset)) * 1000;
+		now = clock ? Date.parse(`${clock.format(asked * 1000).replace(" ", "T")}Z`) : (asked + Number(offset)) * 1000;
 	}
 	return new Date(now + days * DAY).toISOString().slice(0, 19);
 }
@@ -126,16 +126,10 @@ function formatter(options) {
 }
 
 function makeClock() {
-	const digits = { year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit" };
 	try {
-		return new Intl.DateTimeFormat("en", { timeZone: zone, hourCycle: "h23", second: "2-digit", ...digits });
+		// Swedes write times as ISO 8601 does.
+		return new Intl.DateTimeFormat("sv", { timeZone: zone, dateStyle: "short", timeStyle: "medium" });
 	} catch {
 		return null;
 	}
-}
-
-function readClock(instant) {
-	const parts = clock.formatToParts(instant).filter(({ type }) => type !== "literal");
-	const [month, day, year, hour, minute, second] = parts.map(({ value }) => value);
-	return Date.parse(`${year}-${month}-${day}T${hour}:${minute}:${second}Z`);
 }
