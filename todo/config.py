@@ -86,7 +86,11 @@ SETTINGS = (
         "Format of the log of `serve`: `text` or `json` with a line per request, or `off` for errors only.",
     ),
     Setting("WORKERS", 0, "Number of worker processes of `serve`. 0 means one per core."),
-    Setting("PIN_WORKERS", True, "Pinning of workers to cores, if there are as many workers as cores."),
+    Setting(
+        "PIN_WORKERS",
+        True,
+        "Pinning of each worker to a core, if the numbers of workers and cores are equal.",
+    ),
 )
 
 # Kubernetes sets these variables in every container for a Service named `todo` or `todo-...`:

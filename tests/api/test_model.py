@@ -1,4 +1,4 @@
-"""Any sequence of writes, read with any filters, order and pages, equals plain Python that does the same."""
+"""Any sequence of writes, read with any filters, order and pages, equals a model in plain Python."""
 
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
@@ -21,9 +21,9 @@ pytestmark = [pytest.mark.database, pytest.mark.soak]
 Todo = dict[str, Any]
 
 
-# Small alphabets, so that ties, nulls and matches are frequent.
+# Small alphabets, so that equal values, nulls and matches are frequent.
 TITLES = st.sampled_from(("a", "Ä", "ä", "ß", "ss", "%", "😀", "\uffff"))
-# As text they sort as times do. A run ends long before the later ones come.
+# The text order of these times is their order in time. A test run never reaches the later ones.
 PAST = ("0001-01-01T00:00:00", "2001-01-01T00:00:00", "2001-01-01T00:00:00.000001", "2001-01-01T00:00:01")
 TO_COME = ("9998-12-31T23:59:59.999999", "9999-12-31T23:59:59.999999")
 DEADLINES = st.sampled_from(PAST + TO_COME)
@@ -37,7 +37,7 @@ MILLISECONDS = len("2023-02-27T12:00:00.000")  # the precision of a deletion on 
 DEFAULTS = {"description": None, "completed": False, "deadline_at": None}
 CREATES = st.fixed_dictionaries({"title": TITLES}, optional={name: MEMBERS[name] for name in DEFAULTS})
 CHANGES = st.fixed_dictionaries({}, optional=MEMBERS)
-# The place of a todo among all that ever were; behind the last, a todo that never was.
+# The position of a todo among all created todos, or a larger number for a todo that never existed.
 PLACES = st.integers(0, 14)
 GUARDS = st.sampled_from((None, None, "*", "current", "first", '"other"'))
 OPERATIONS = st.one_of(
@@ -89,7 +89,7 @@ FILTERS = {
 
 
 class Read(NamedTuple):
-    """A query of the list, `since` standing for the `updated_at` of the todo at that place."""
+    """A query of the list. `since` is the position of a todo, and filters by its `updated_at`."""
 
     filters: dict[str, str]
     since: int | None
@@ -99,7 +99,7 @@ class Read(NamedTuple):
 
 READS = st.builds(
     Read,
-    # Few at a time, so that something is left to sort.
+    # Few filters, so that several todos match.
     st.lists(
         st.one_of([st.tuples(st.just(name), values) for name, (values, _) in FILTERS.items()]), max_size=2
     ).map(dict),
@@ -110,7 +110,7 @@ READS = st.builds(
 
 
 def in_order(todos: list[Todo], sort: list[str]) -> list[Todo]:
-    """`todos` sorted by each member in turn, the last one first: a stable sort keeps what it finds equal."""
+    """Return `todos` sorted by `sort`: by a stable sort for each member, the last member first."""
     direction = "-" if sort and sort[0].startswith("-") else ""
     for term in reversed([*sort, f"{direction}id"]):
         name = term.removeprefix("-")
@@ -121,7 +121,7 @@ def in_order(todos: list[Todo], sort: list[str]) -> list[Todo]:
 
 
 def expect(client: FlaskClient, todos: list[Todo], read: Read) -> None:
-    """The list that `read` asks for, and its pages put together, must be what Python makes of `todos`."""
+    """Check that the list, and all of its pages together, equal the todos that the model selects."""
     query, expected = dict(read.filters), todos
     if read.since is not None and todos:
         query["updated_since"] = todos[read.since % len(todos)]["updated_at"]
@@ -154,7 +154,7 @@ class TestReads:
 
 
 class Todos(RuleBasedStateMachine):
-    """The API beside a dict from id to todo."""
+    """The API, compared with a dict from id to todo."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -270,7 +270,7 @@ class Todos(RuleBasedStateMachine):
         return ids[place] if place < len(ids) else -place
 
     def tag(self, todo_id: int, guard: str | None) -> str | None:
-        """What `guard` stands for in If-Match."""
+        """Return the value of If-Match for `guard`."""
         if guard == "first":
             return self.first_tags.get(todo_id, '"other"')
         if guard == "current":
@@ -285,7 +285,10 @@ class Todos(RuleBasedStateMachine):
         deleted: Collection[int] = (),
         changed: Collection[int] = (),
     ) -> int:
-        """Return the expected status of an update or deletion, after those of `deleted` and `changed`."""
+        """Return the expected status of an update or deletion.
+
+        In a batch, earlier operations have deleted `deleted` and changed `changed`.
+        """
         todo = None if todo_id in deleted else self.todos.get(todo_id)
         if todo is None:
             return 404 if op == "update" else 412 if guard else 200

@@ -1,4 +1,4 @@
-"""Todos put into a service, taken out of it as a file and into another, without HTTP."""
+"""Todos that are stored, exported to a file and imported into another service, without HTTP."""
 
 import re
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ MOMENT = datetime(2027, 1, 31, 18, 0, 0, 123456)
 
 
 class Stored(NamedTuple):
-    """A row of the table `todos`, and the UID that is kept with it."""
+    """A row of the table `todos`, and its stored UID."""
 
     id: int = 1
     title: str = "Buy milk"
@@ -38,7 +38,7 @@ def service(zone: str = "UTC") -> Flask:
 
 
 def fill(app: Flask, todos: Sequence[Stored]) -> None:
-    """Have exactly these todos in the service."""
+    """Replace the todos of the service with exactly these todos."""
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(delete(IMPORTS))
         connection.execute(delete(TODOS))
@@ -51,7 +51,7 @@ def fill(app: Flask, todos: Sequence[Stored]) -> None:
 
 
 def content(app: Flask) -> list[Stored]:
-    """All todos, in the order of their ids."""
+    """Return all todos, in the order of their ids."""
     columns = [TODOS.c[name] for name in Stored._fields if name != "uid"]
     statement = select(*columns, IMPORTS.c.uid).outerjoin_from(TODOS, IMPORTS).order_by(TODOS.c.id)
     with app.app_context(), db.engine.connect() as connection:

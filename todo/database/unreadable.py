@@ -1,4 +1,4 @@
-"""Rows whose values got past the constraints of the database, and that nothing can read."""
+"""Unreadable rows: invalid values that the constraints of the database did not prevent."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -17,10 +17,7 @@ T = TypeVar("T")
 def read_readable(
     connection: Connection, statement: Select[Any], ids: Sequence[int], represent: Callable[[Any], T]
 ) -> list[T]:
-    """Represent the rows of `statement` with these ids, in their order.
-
-    Leave out and log a row whose values got past the constraints of the database, and cannot be read.
-    """
+    """Represent the rows of `statement` in the order of `ids`. Skip and log unreadable rows."""
     try:
         # All rows, because an open cursor would keep the transaction open after an error.
         rows = connection.execute(statement, {"ids": list(ids)}).all()
