@@ -120,7 +120,10 @@ def test_lower_case_method_is_405(client: FlaskClient) -> None:
         assert "POST" in response.headers["Allow"]
 
 
-@pytest.mark.parametrize("host", ["localhost:80:80", "localhost:", "localhost:x", "localhost:999999"])
+@pytest.mark.parametrize(
+    "host",
+    ["localhost:80:80", "localhost:", "localhost:x", "localhost:65536", "localhost:999999", "x@localhost"],
+)
 def test_malformed_host_is_400(client: FlaskClient, host: str) -> None:
     assert "Host" in detail_of(client.get(TODOS, headers={"Host": host}), 400)
 
@@ -192,6 +195,10 @@ def test_prefix_of_trusted_proxy_is_part_of_all_links(prefix: str) -> None:
     [
         ("X-Forwarded-Proto", "javascript"),
         ("X-Forwarded-Proto", "HTTPS evil"),
+        ("X-Forwarded-Proto", "ftp"),
+        ("X-Forwarded-Proto", "wss"),
+        ("X-Forwarded-Proto", "https\x01"),
+        ("X-Forwarded-Proto", "http://evil.example"),
         ("X-Forwarded-Prefix", "//evil.example"),
         ("X-Forwarded-Prefix", "/a b"),
         ("X-Forwarded-Prefix", "todo"),

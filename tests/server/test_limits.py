@@ -54,6 +54,43 @@ SLOW = (
 )
 
 
+HOST = b"Host: localhost"
+# Request lines and headers as they are sent, and the status.
+RAW = (
+    (b"GET http://localhost/api/v1/todos HTTP/1.1", HOST, 200),
+    (b"GET http://localhost/api/v1/todos HTTP/1.1", b"Host: evil.example", 400),
+    (b"get /api/v1/todos HTTP/1.1", HOST, 405),
+    (b"Post /api/v1/todos HTTP/1.1", HOST, 405),
+    (b"A" * 3000 + b" /api/v1/todos HTTP/1.1", HOST, 405),
+    (b"TRACE /api/v1/todos HTTP/1.1", HOST, 405),
+    (b"CONNECT localhost:80 HTTP/1.1", HOST, 404),
+    (b"OPTIONS * HTTP/1.1", HOST, 404),
+    (b"GET //api/v1/todos HTTP/1.1", HOST, 404),
+    (b"GET ///api/v1/todos HTTP/1.1", HOST, 404),
+    (b"GET /api//v1/todos HTTP/1.1", HOST, 404),
+    (b"GET //evil.example/api/v1/todos HTTP/1.1", HOST, 404),
+    (b"GET /api/v1/./todos HTTP/1.1", HOST, 404),
+    (b"GET /api/v1/x/../todos HTTP/1.1", HOST, 404),
+    (b"GET /api/v1/todos HTTP/1.1", b"X: y", 400),
+    (b"GET /api/v1/todos HTTP/1.1", HOST + b":80:80", 400),
+    (b"GET /api/v1/todos HTTP/1.1", HOST + b":", 400),
+    (b"GET /api/v1/todos HTTP/1.1", HOST + b":99999", 400),
+    (b"GET /api/v1/todos HTTP/1.1", HOST + b"\r\nHost: evil.example", 400),
+    (b"GET /api/v1/todos HTTP/1.1", b"Host: evil.example\r\n" + HOST, 400),
+    (b"GET /api/v1/todos HTTP/1.1", b"Host: evil.example@localhost", 400),
+    (b"GET /api/v1/health HTTP/1.1", HOST + b":80:80", 200),
+)
+
+
+@pytest.mark.parametrize(("line", "headers", "status"), RAW)
+def test_unusual_request_line_or_host_gets_its_status(
+    server: Server, line: bytes, headers: bytes, status: int
+) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection:
+        connection.sendall(line + b"\r\n" + headers + b"\r\n\r\n")
+        assert connection.recv(4096).startswith(b"HTTP/1.1 %d " % status)
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     with Server(TODO_WORKERS="1") as running:

@@ -14,6 +14,7 @@ from tests.support.api import TODOS, empty_app
 from tests.support.cases import Prepared
 from tests.support.server import PATIENCE, Server
 from todo.config import StartupError
+from todo.http.log import MAX_METHOD
 
 pytestmark = pytest.mark.server
 
@@ -26,6 +27,7 @@ PATHS = (
     ("GET", "/%FF%E2%80%A8%C2%85", "/%EF%BF%BD%E2%80%A8%C2%85", 404),
     ("GET", "/" + "x" * 5000, ("/" + "x" * 5000)[:2000], 404),
     ("BREW", "/api/v1/todos", "/api/v1/todos", 405),
+    ("B" * 3000, "/api/v1/todos", "/api/v1/todos", 405),
 )
 
 
@@ -76,7 +78,7 @@ class TestRequests:
                 "duration",
                 "request_id",
             ]
-            assert (method, path, status) == (line["method"], line["path"], line["status"])
+            assert (method[:MAX_METHOD], path, status) == (line["method"], line["path"], line["status"])
             assert line["remote_address"] == "127.0.0.1"
             assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", line["time"])
             assert line["duration"] > 0
@@ -88,7 +90,7 @@ class TestRequests:
         for number, (method, _, path, status) in enumerate(PATHS):
             (line,) = (line for line in told if line.endswith(f" id-{number}"))
             time, *fields, duration, _ = line.split(" ")
-            assert ["127.0.0.1", method, path, str(status)] == fields
+            assert ["127.0.0.1", method[:MAX_METHOD], path, str(status)] == fields
             assert re.search(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$", time)
             assert re.search(r"^\d+\.\d+ms$", duration)
 

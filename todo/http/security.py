@@ -42,7 +42,8 @@ HEALTH = "api.health"
 
 # The service parses these headers. The server limits only the total size of all headers.
 MAX_HEADER = 8 * 1024
-MAX_HOST = 255 + len(":65535")
+MAX_PORT = 65535
+MAX_HOST = 255 + len(f":{MAX_PORT}")
 PARSED_HEADERS = (
     "Accept",
     "Access-Control-Request-Headers",
@@ -67,7 +68,7 @@ _PARSED = {
 
 _LABELS = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?"
 _NAME = re.compile(rf"\.?{_LABELS}|\[[0-9a-f:.]+\]")
-_HOST = re.compile(rf"({_LABELS}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
+_HOST = re.compile(rf"({_LABELS}|\[[0-9a-f:.]+\])(?::([0-9]{{1,5}}))?")
 # WebView on Android sends `file://`.
 _ORIGIN = re.compile(rf"file://|[a-z][a-z0-9+.-]*://(?:{_LABELS}|\[[0-9a-f:.]+\])(?::[0-9]{{1,5}})?")
 _URL_PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)*/?")
@@ -147,7 +148,7 @@ def _check_request(trusted: Container[str]) -> Response | None:
 
 def _check_host(host: str, trusted: Container[str]) -> None:
     found = _HOST.fullmatch(host.lower())
-    if not found or len(host) > MAX_HOST:
+    if not found or len(host) > MAX_HOST or int(found[2] or 0) > MAX_PORT:
         _reject(f"The Host header is invalid: {host[:80]}" if host else "The Host header is missing or empty")
     name = _normalize(found[1])
     if name in trusted or ANY in trusted:
