@@ -272,6 +272,7 @@ def checkpoint() -> None:
     if sqlite.file_of(db.engine.url) is None:
         return
     with suppress(DBAPIError, DatabaseUnavailable), db.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA optimize")
+        with suppress(DBAPIError):  # a full disk
+            sqlite.update_statistics(connection)
         connection.exec_driver_sql("PRAGMA wal_checkpoint")
     db.engine.dispose()
