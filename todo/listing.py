@@ -12,7 +12,7 @@ from todo import database
 from todo.clock import service_zone
 from todo.database import unreadable
 from todo.formats import Format, csv, icalendar, json
-from todo.http import cursor, negotiation, response_cache
+from todo.http import cursor, keep_alive, negotiation, response_cache
 from todo.http.conditional import entity_tag, with_etag
 from todo.models.imported_uid import stored_uids
 from todo.query import TODOS, Listing
@@ -46,6 +46,8 @@ def respond(query: ListQuery, form: Format, *, tag_streams: bool = False) -> Res
         headers = {"X-Total-Count": str(listing.count(connection))} if query.total else {}
         if query.limit is UNSET:
             ids = listing.read_ids(connection)
+            if len(ids) > STREAM_CHUNK:
+                keep_alive.check_streams()
             todos = read_by_id(connection, ids[:STREAM_CHUNK])
         else:
             todos = read_page(connection, listing, query.limit + 1)

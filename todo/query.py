@@ -58,7 +58,6 @@ _SERVED = _INDEXES | {"id": [("completed", True), ("completed", False)]}
 SEARCHED_ROWS = 10_000
 FEW_ROWS = 1_000
 COUNTED_ROWS = 100_000  # of each index, to compare two; counting them takes 3 ms
-
 _SIZE = bindparam("size", type_=Integer())
 
 

@@ -5,6 +5,7 @@ import json
 import re
 from collections.abc import Mapping
 from contextlib import closing
+from http import HTTPStatus
 from itertools import groupby
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ from werkzeug.wsgi import ClosingIterator
 from tests.support.api import JSON, TODOS
 from tests.support.cases import label
 from todo import create_app
+from todo.http import keep_alive
 from todo.models import db
 
 MILK = {"title": "Buy milk", "description": "Two litres", "deadline_at": "2027-01-31T18:00:00"}
@@ -63,6 +65,14 @@ class TestCost:
                 self.statements.append(statement)
 
         connection.set_trace_callback(note)
+
+    @pytest.mark.parametrize("path", [TODOS, f"{TODOS}.csv"])
+    def test_refused_stream_reads_no_todo(self, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(keep_alive, "MAX_STREAMS", 0)
+        response = self.app.test_client().get(path)
+        assert response.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+        assert "Retry-After" in response.headers
+        assert not [statement for statement in self.statements if "title" in statement]
 
     def send(self, cost: Cost) -> None:
         """Call the WSGI application directly."""

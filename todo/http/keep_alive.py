@@ -37,6 +37,7 @@ TIMEOUT_UNDER_LOAD = 5  # seconds, while more than half of MAX_BODIES are incomp
 CROWD = 8  # number of slow clients after which memory is returned to the system
 TRIM_AFTER = 40  # seconds; the server ends idle threads after 30
 
+_TOO_MANY = "Too many slow requests. Try again."
 _RECEIVED = "todo.body_received"
 _INFO = struct.Struct("44xI4xI")  # tcpi_last_data_sent and tcpi_last_data_recv of tcp_info, milliseconds ago
 _OPEN_FILES = Path("/proc/self/fd")
@@ -65,7 +66,7 @@ def _receive() -> None:
     if length is not None and length > MAX_RECEIVED:
         raise _too_large()
     if len(_bodies) >= MAX_BODIES:
-        raise Unavailable("Too many slow requests. Try again.")
+        raise Unavailable(_TOO_MANY)
     began = time.monotonic()
     token = object()
     _bodies.add(token)
@@ -102,13 +103,21 @@ def _finish(response: Response) -> Response:
         response.headers["Connection"] = "close"
     if not response.is_streamed or response.status_code != HTTPStatus.OK:
         return response
-    if len(_streams) >= MAX_STREAMS:
+    try:
+        check_streams()
+    except Unavailable as error:
         response.close()
-        return problem.to_response(Unavailable("Too many slow requests. Try again."))
+        return problem.to_response(error)
     token = object()
     _streams.add(token)
     response.call_on_close(partial(_streams.discard, token))
     return response
+
+
+def check_streams() -> None:
+    """Raise Unavailable if this worker already sends MAX_STREAMS streams."""
+    if len(_streams) >= MAX_STREAMS:
+        raise Unavailable(_TOO_MANY)
 
 
 def watch(port: int) -> None:
