@@ -74,14 +74,35 @@ def page_texts(path: str, source: str) -> Iterator[Text]:
         )
 
 
+def script_texts(path: str, source: str) -> Iterator[Text]:
+    """Yield the comments of JavaScript and CSS. Consecutive lines with `//` are one text."""
+    comments = r"/\*.*?\*/|(?:^\s*// [^\n]*\n)+|(?<=\s)// [^\n]*"
+    for comment in re.finditer(comments, source, re.DOTALL | re.MULTILINE):
+        words = re.sub(r"(?m)^\s*(?:/?\*+|//) ?", "", comment[0])
+        yield Text(path, source.count("\n", 0, comment.start()) + 1, words)
+
+
+def template_texts(path: str, source: str) -> Iterator[Text]:
+    """Yield the texts between tags, and the comments."""
+    for text in re.finditer(r">([^<>{}]+)<|<!--(.*?)-->", source, re.DOTALL):
+        yield Text(path, source.count("\n", 0, text.start()) + 1, text[1] or text[2])
+
+
+READERS = {
+    ".py": python_texts,
+    ".md": page_texts,
+    ".js": script_texts,
+    ".css": script_texts,
+    ".html": template_texts,
+}
+
+
 def texts_of(path: Path) -> Iterator[Text]:
     name = str(path.relative_to(PROJECT))
     if any(fnmatch(name, pattern) for pattern in RULES["unchecked"]):
         return
-    if path.suffix == ".py":
-        yield from python_texts(name, path.read_text())
-    elif path.suffix == ".md":
-        yield from page_texts(name, path.read_text())
+    if path.suffix in READERS:
+        yield from READERS[path.suffix](name, path.read_text())
     elif path.name == "texts.json":
         for value in _strings(json.loads(path.read_text())):
             yield Text(name, 1, value)
@@ -131,10 +152,14 @@ def test_list_of_banned_phrases_is_short_and_has_reasons() -> None:
             "page.md", "# Title\n\nA value that is\nnone stops the start.\n", id="paragraph on two lines"
         ),
         pytest.param("page.md", "| a | b |\n| --- | --- |\n| x | is no port |\n", id="row of a table"),
+        pytest.param("page.js", "/** Null if the value\n * is none. */\n", id="comment of a function"),
+        pytest.param("page.js", "// The value is\n// none of them.\n", id="comment on two lines of a script"),
+        pytest.param("page.js", "let x = 1; // is no port\n", id="comment at the end of a line"),
+        pytest.param("page.html", "<p>The value\nis none.</p>\n", id="text of a template"),
     ],
 )
 def test_banned_phrase_is_found(name: str, source: str) -> None:
-    texts = python_texts(name, source) if name.endswith(".py") else page_texts(name, source)
+    texts = READERS[Path(name).suffix](name, source)
     assert [line for text in texts for line in violations(text)]
 
 

@@ -1,9 +1,9 @@
 /**
  * The API of the service: a function for each operation that the page needs.
  *
- * They throw `Problem` if the service refuses, `Unauthorized` if it wants a token, and `Unavailable` if it
- * can't be reached or can't serve now. A write may have been carried out then, and is safe to send again:
- * a POST with the same Idempotency-Key, others with the same If-Match.
+ * The functions throw `Problem` if the service rejects the request, `Unauthorized` if it requires a token, and
+ * `Unavailable` if it is unreachable or unavailable. A write may have been executed then, and is safe to repeat:
+ * a POST with the same Idempotency-Key, other methods with the same If-Match.
  *
  * @typedef {{id: number | string, title: string, description: string | null, completed: boolean,
  *   deadline_at: string | null}} Todo
@@ -18,7 +18,7 @@ const TIMEOUT = 20_000; // milliseconds
 const PASSING = [408, 409, 429]; // and all from 500 up
 const TOKEN = "todo.token";
 
-/** The service refused; `errors` names the invalid members (RFC 9457). */
+/** The service rejected the request. `errors` names the invalid members (RFC 9457). */
 export class Problem extends Error {
 	constructor(status, { detail, errors = [] }) {
 		super(detail);
@@ -79,7 +79,7 @@ export async function count(query) {
 	return (await list({ ...query, limit: "1", total: "true" })).total;
 }
 
-/** A todo as it is now, with its ETag; null if it is gone. */
+/** Returns the current todo with its ETag, or null if it does not exist. */
 export async function get(id) {
 	try {
 		return await version(send("GET", `/${id}`));
@@ -94,7 +94,7 @@ export function create(members, key) {
 	return version(send("POST", "", { body: members, headers: { "Idempotency-Key": key } }));
 }
 
-/** Changes a todo if it still is the version with `etag`. @param {Members} members */
+/** Changes a todo if its current ETag is `etag`. @param {Members} members */
 export function change(id, members, etag) {
 	return version(send("PATCH", `/${id}`, { body: members, headers: { "If-Match": etag } }));
 }
@@ -103,7 +103,7 @@ export async function remove(id, etag) {
 	await send("DELETE", `/${id}`, { headers: { "If-Match": etag } });
 }
 
-/** Brings a deleted todo back; null if the service no longer has it. */
+/** Restores a deleted todo. Returns null if the service no longer has the todo. */
 export async function restore(id) {
 	try {
 		return await version(send("POST", `/${id}/restore`));
@@ -113,13 +113,13 @@ export async function restore(id) {
 	}
 }
 
-/** Carries out up to 1,000 operations, all or none. */
+/** Runs up to 1,000 operations, all or none. */
 export async function batch(operations, key) {
 	const request = { body: { operations }, headers: { "Idempotency-Key": key } };
 	return (await send("POST", "/batch", request)).body.results;
 }
 
-/** Whether the token may write: an empty change to no todo changes nothing, and a read-only token gets 403. */
+/** Returns whether the token may write. A change of an absent todo changes nothing, and gets 403 if it may not. */
 export async function mayWrite() {
 	try {
 		await send("PATCH", "/0", { body: {} });
@@ -129,7 +129,7 @@ export async function mayWrite() {
 	return true;
 }
 
-/** Makes an Idempotency-Key. (`crypto.randomUUID` is missing on plain HTTP.) */
+/** Returns a new Idempotency-Key. (`crypto.randomUUID` is missing on plain HTTP.) */
 export function newKey() {
 	return crypto.getRandomValues(new Uint32Array(4)).join("-");
 }
@@ -140,8 +140,8 @@ async function version(sent) {
 }
 
 /**
- * The tag as the service wrote it. Proxies that compress make it weak (nginx, Cloudflare) or add the
- * encoding (Apache, Caddy), and `If-Match` compares strongly (RFC 9110, section 13.1.1).
+ * Returns the tag of the service. Proxies that compress weaken the tag (nginx, Cloudflare) or add the encoding
+ * (Apache, Caddy), but `If-Match` requires the strong tag (RFC 9110, section 13.1.1).
  */
 function strongTag(headers) {
 	const tag = headers.get("ETag")?.replace(/^W\//, "");
@@ -166,7 +166,7 @@ async function send(method, path, { body, headers, signal } = {}) {
 		if (status < 300 || status === 304) return response;
 		const { detail } = response.body;
 		if (status === 401) {
-			// Another request, or another window, may have got a new token meanwhile.
+			// Another request or window may have received a new token meanwhile.
 			if (token.get() === known) throw new Unauthorized(detail);
 		} else if (status >= 500 || PASSING.includes(status)) {
 			throw new Unavailable(detail, Number(response.headers.get("Retry-After")) || 0);
@@ -174,7 +174,7 @@ async function send(method, path, { body, headers, signal } = {}) {
 	}
 }
 
-/** Sends a request. A body that is no JSON is not from the service, but from a proxy that could not reach it. */
+/** Sends a request. A body other than JSON comes from a proxy that could not reach the service. */
 async function reach(path, request) {
 	const signals = [request.signal, AbortSignal.timeout(TIMEOUT)].filter(Boolean);
 	try {

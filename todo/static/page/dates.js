@@ -20,7 +20,7 @@ const day = `(?:(?:on|by|due) )?(?:(?<word>today|tomorrow|next week)|in (?<n>\\d
 const time =
 	"(?:at )?(?:(?<h>\\d{1,2})(?:[:.](?<min>\\d{2}))? ?(?<half>[ap]m)|(?<hour>\\d{1,2}):(?<minute>\\d{2})|(?<noon>noon))";
 const PHRASES = [`${time},? ${day}`, `${day}(?:,? ${time})?`].map((phrase) => new RegExp(`^(?<title>.*?\\S) ${phrase}$`, "i"));
-/** "The sun" and "every Friday" are no dates. */
+/** "The sun" and "every Friday" are not dates. */
 const UNFIT = /(?:^|\s)(?:a|an|the|this|next|last|every|each|all|of|in|since|until|till|before|after|from|to|black|good)$/i;
 
 /**
@@ -62,7 +62,7 @@ function indexOf(names, word) {
 	return names.findIndex((name) => name.startsWith(word.toLowerCase()));
 }
 
-/** Null if no clock shows the time. */
+/** Returns null if the time does not exist on a clock. */
 function timeOf({ noon, h, min, half, hour = h, minute = min ?? "00" }) {
 	if (noon) return "12:00:00";
 	if (!hour) return END_OF_DAY;

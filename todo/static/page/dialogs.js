@@ -1,4 +1,4 @@
-/** Questions that few people see: loaded when they are asked. */
+/** Dialogs that are rarely needed, and loaded on demand. */
 
 import * as api from "./api.js";
 import { describe, text } from "./words.js";

@@ -1,4 +1,4 @@
-/** The fields of a todo, in the form that adds one as in the one that edits. */
+/** The fields of a todo, in the forms that add and edit todos. */
 
 import { findDate } from "./dates.js";
 import { describe, END_OF_DAY, nextWeek, number, text, today, zone, zonesDiffer } from "./words.js";
@@ -19,7 +19,7 @@ export class TodoForm {
 	#refusedDate = "";
 
 	/**
-	 * @param {(members: Members) => void} submit called with what was typed, once it can be sent
+	 * @param {(members: Members) => void} submit called with the typed values if they are valid
 	 * @param {(sentence: string) => void} [announceDate] told of a date at the end of the title, if one is looked for
 	 */
 	constructor(form, submit, announceDate) {
@@ -53,7 +53,7 @@ export class TodoForm {
 		});
 	}
 
-	/** The date that the title ends with, if it is to be used. */
+	/** The date at the end of the title, if it is used. */
 	get found() {
 		const [title, , date, time] = this.fields;
 		if (!this.announceDate || date.value || time.value) return null;
@@ -71,7 +71,7 @@ export class TodoForm {
 	/** @param {Members} members */
 	fill({ title, description, deadline_at: deadline }) {
 		const [day, time = ""] = deadline?.split("T") ?? [""];
-		// No field holds more than three digits of a second.
+		// Fields have at most three fraction digits of a second.
 		const short = time.replace(/:00$/, "").slice(0, 12);
 		this.values = [title, description ?? "", day, time.startsWith(END_OF_DAY) ? "" : short];
 	}
@@ -90,7 +90,7 @@ export class TodoForm {
 		return this.fields.every((field) => !field.value.trim() && !field.validity.badInput);
 	}
 
-	/** Says what keeps the fields from being sent; true if nothing does. */
+	/** Shows the problems of the fields. Returns true if the fields are valid. */
 	check(isSubmitting = false) {
 		const [title, , date, time] = this.fields;
 		this.form.classList.toggle("filled", !this.isEmpty);
@@ -104,7 +104,7 @@ export class TodoForm {
 		return this.#show(faults);
 	}
 
-	/** Says why the service refused. */
+	/** Shows why the service rejected the fields. */
 	refuse({ errors, message }) {
 		const names = { date: "deadline_at", time: "deadline_at" };
 		const faults = this.fields.map(({ name }) => errors.some(({ pointer }) => pointer?.endsWith(names[name] ?? name)));
@@ -116,7 +116,7 @@ export class TodoForm {
 		const [, , date] = this.fields;
 		const day = PRESETS[dataset.preset]();
 		date.value = date.value === day ? "" : day;
-		// As if it were typed, for whoever keeps what is typed.
+		// Listeners that store typed text expect this event.
 		date.dispatchEvent(new Event("input", { bubbles: true }));
 	}
 
@@ -150,14 +150,14 @@ export class TodoForm {
 	}
 }
 
-/** The words of the date at the end of the title. */
+/** Returns the words of the date at the end of the title. */
 function dateOf(field, { title }) {
 	return field.value.trim().slice(title.length).toLowerCase();
 }
 
 function faultOf({ name, value, validity }) {
 	if (validity.badInput || validity.rangeOverflow) return text(name === "time" ? "halfTime" : "halfDate");
-	// Characters as the service counts them, not halves of an emoji.
+	// Count code points as the service does, not UTF-16 units.
 	const excess = [...value.trim()].length - LIMITS[name];
 	return excess > 0 && text("tooLong", { n: excess, limit: number(LIMITS[name]) });
 }

@@ -1,13 +1,13 @@
 /**
- * The list on the screen: groups of todos, which stand in chunks. A chunk far from the view is an empty box
- * of the height that it had.
+ * The list on the screen: groups of todos, divided into chunks. A chunk far from the viewport is an empty box
+ * with the height of its todos.
  */
 
 import { isComposing, TodoForm } from "./form.js";
 import { ago, describe, isOverdue, language, number, text } from "./words.js";
 
 const CHUNK = 40; // todos
-const USUAL_HEIGHT = 60; // pixels, of a row that was never shown
+const USUAL_HEIGHT = 60; // pixels, assumed for a row that was never shown
 const LINK = /\b(?:https?:\/\/|mailto:)[^\s<>"]*[^\s<>"'.,;:!?)\]}]/g;
 
 /** @typedef {import("./api.js").Todo} Todo */
@@ -30,7 +30,7 @@ export class List {
 		{ rootMargin: "800px" },
 	);
 
-	/** The edit that is open. @type {{todo: Todo, form: TodoForm, close: () => void, leave: () => void} | null} */
+	/** The open edit. @type {{todo: Todo, form: TodoForm, close: () => void, leave: () => void} | null} */
 	editing = null;
 
 	/**
@@ -52,7 +52,7 @@ export class List {
 		});
 	}
 
-	/** Does what a button of a row, or of its menu, is there for. */
+	/** Executes the action of a button in a row or in its menu. */
 	act(does, element) {
 		const todo = todoAt(element);
 		if (does === "edit") this.edit(todo.id);
@@ -64,7 +64,7 @@ export class List {
 	}
 
 	/**
-	 * Shows these groups, without moving what is edited.
+	 * Shows these groups without moving the open edit.
 	 *
 	 * @param {{key: string, label: string, todos: Todo[], total?: number, isFolded?: boolean}[]} groups
 	 */
@@ -101,7 +101,7 @@ export class List {
 		if (next) focus(next, active.dataset.does);
 	}
 
-	/** Keeps the row of a draft that became a todo of the service. */
+	/** Keeps the row of a draft that the service has stored. */
 	rename(id, todo) {
 		for (const places of [this.#homes, this.#rows]) {
 			if (!places.has(id)) continue;
@@ -111,7 +111,7 @@ export class List {
 		if (this.editing?.todo.id === id) this.editing.todo = { ...this.editing.todo, id: todo.id };
 	}
 
-	/** Fills every chunk, as a printer needs it. */
+	/** Fills every chunk for printing. */
 	fillAll() {
 		for (const { chunks } of this.#groups.values()) chunks.forEach((chunk) => this.#fill(chunk));
 	}
@@ -124,7 +124,7 @@ export class List {
 		if (row) focus(row, active.dataset.does);
 	}
 
-	/** Makes a row an editor, of what was typed before if there was a problem or a reload. */
+	/** Turns a row into an editor, with the typed text after a problem or a reload. */
 	edit(id, { members, values, problem } = {}) {
 		const chunk = this.#homes.get(id);
 		const todo = chunk?.todos.find((other) => other.id === id);
@@ -151,7 +151,7 @@ export class List {
 			if (changed.length) this.handlers.change(seen, Object.fromEntries(changed));
 		};
 		const leave = () => {
-			// An empty title is no order to delete.
+			// An empty title does not delete the todo.
 			if (!form.fields[0].value.trim()) form.fields[0].value = todo.title;
 			if (form.check()) save(form.read());
 		};
@@ -169,7 +169,7 @@ export class List {
 			close();
 			this.handlers.remove(seen);
 		});
-		// A press on a button, or beside a field, must not take the focus out of the editor.
+		// A click on a button or next to a field must not move the focus out of the editor.
 		editor.addEventListener("mousedown", (event) => event.target.closest("label, input, textarea") || event.preventDefault());
 		editor.addEventListener("focusout", () =>
 			setTimeout(() => {
@@ -181,7 +181,7 @@ export class List {
 		if (problem) form.refuse(problem);
 	}
 
-	/** Leaves the edited todo where it is, and as it was when the edit began. */
+	/** Keeps the edited todo at its place, with its values at the start of the edit. */
 	#withEdited(groups) {
 		const { todo } = this.editing;
 		const chunk = this.#homes.get(todo.id);
@@ -202,7 +202,7 @@ export class List {
 		return result.filter(({ todos }) => todos.length);
 	}
 
-	/** Divides the todos of a group among its chunks, so that few of them move. */
+	/** Divides the todos of a group into its chunks, and moves few of them. */
 	#divide({ key, label, todos, total = todos.length, isFolded }, old) {
 		const group = this.#groups.get(key) ?? new Group(key);
 		// Groups are in the order in which they are shown.
@@ -232,7 +232,7 @@ export class List {
 		group.chunks = chunks;
 	}
 
-	/** Brings the rows of a chunk into the document, or up to date. */
+	/** Inserts or updates the rows of a chunk. */
 	#fill(chunk) {
 		const { box, todos } = chunk;
 		arrange(box, todos.map((todo) => this.#render(todo)));
@@ -240,7 +240,7 @@ export class List {
 		chunk.isFilled = true;
 		const group = [...this.#groups.values()].find(({ chunks }) => chunks.includes(chunk));
 		if (!group) return;
-		// Most rows are not in the document: each says which of how many it is.
+		// Most rows are not in the document, so each row states its position and the total.
 		let position = 0;
 		for (const other of group.chunks.slice(0, group.chunks.indexOf(chunk))) position += other.todos.length;
 		[...box.children].forEach((row, i) => {
@@ -249,7 +249,7 @@ export class List {
 		});
 	}
 
-	/** Takes the rows away, unless someone is at work in them. */
+	/** Removes the rows, unless one of them has the focus or an editor. */
 	#empty(chunk) {
 		const { box, todos, isFilled } = chunk;
 		if (!isFilled || box.contains(document.activeElement) || box.querySelector(".editor")) return;
@@ -312,7 +312,7 @@ class Group {
 	}
 }
 
-/** Some todos, and the box that they stand in. */
+/** Some todos, and the box that contains them. */
 class Chunk {
 	isNew = true;
 	isFilled = false;
@@ -321,12 +321,12 @@ class Chunk {
 	box = Object.assign(document.createElement("div"), { role: "presentation", chunk: this });
 }
 
-/** The todo of the row that an element stands in. @returns {Todo} */
+/** Returns the todo of the row that contains an element. @returns {Todo} */
 function todoAt(element) {
 	return element.closest(".row").todo;
 }
 
-/** Makes these the children of an element. Those that are already in order are not touched. */
+/** Sets the children of an element. Does not move children that are already in order. */
 function arrange(parent, wanted) {
 	const kept = new Set(wanted);
 	for (const child of [...parent.children]) if (!kept.has(child)) child.remove();
@@ -335,13 +335,13 @@ function arrange(parent, wanted) {
 	});
 }
 
-/** Focuses a control of a row, if it is visible, or else the first that is. */
+/** Focuses a control of a row if it is visible, or else the first visible control. */
 function focus(row, does) {
 	const controls = [...row.querySelectorAll("[data-does]")].filter((control) => control.checkVisibility());
 	(controls.find((control) => control.dataset.does === does) ?? controls[0])?.focus();
 }
 
-/** Writes a text if it is another one, so that a selection in it stays; tells whether it did. */
+/** Sets a text if it differs, so that a selection is kept. Returns whether the text was set. */
 function write(element, words) {
 	if (element.textContent === words) return false;
 	element.textContent = words;

@@ -1,4 +1,4 @@
-/** The page: what is shown, and what happens when. */
+/** The page: its state, its views and its events. */
 
 import * as api from "./api.js";
 import { isComposing, TodoForm } from "./form.js";
@@ -7,13 +7,13 @@ import { draft, membersOf, Outbox } from "./outbox.js";
 import { device, session } from "./store.js";
 import { groupOf, isOverdue, number, quoted, text, wallTime } from "./words.js";
 
-const PAGE = 1000; // todos; the service gives no more at a time
+const PAGE = 1000; // todos, the maximum of the service
 const AHEAD = 2000; // pixels below the screen, in which more is loaded
-const TYPING = 150; // milliseconds without a key, before a search
+const TYPING = 150; // milliseconds without a key before a search
 const POLL = 5000; // milliseconds, for each page of the list that is shown
-const PAUSE = 3000; // milliseconds, before a read is tried again; doubled with each try
+const PAUSE = 3000; // milliseconds before a read is retried; doubled with each attempt
 const LONGEST_PAUSE = 60_000;
-const TICK = 30_000; // milliseconds, until times are shown anew
+const TICK = 30_000; // milliseconds between updates of the shown times
 const TOAST = 10_000; // milliseconds
 const MOST_UNDOS = 50;
 const MANY = 150; // todos
@@ -21,7 +21,7 @@ const DRAFT = "todo.draft";
 const FOLDED = "todo.folded";
 const LINKED_TOKEN = /^#token=(.+)$/;
 
-/** What the service is asked for in each view, and which todos that is. */
+/** The query and the todos of each view. */
 const VIEWS = {
 	all: { query: {}, has: () => true },
 	active: { query: { completed: "false" }, has: (todo) => !todo.completed },
@@ -40,17 +40,17 @@ const searchField = $("[name=q]");
 const sortField = $("[name=sort]");
 
 const state = { view: "all", q: "", sort: "" };
-/** The list as it was read, and with what was confirmed since, in order. @type {api.Todo[]} */
+/** The list as read, with the changes that were confirmed since then, in order. @type {api.Todo[]} */
 let todos = [];
 /** Pages as they were read. @type {{cursor: string | null, etag: string, todos: api.Todo[], next: string | null, total: number}[]} */
 let pages = [];
-/** All todos that were seen in any view, for the moment until the service responds. */
+/** All todos of any view so far, shown until the service responds. */
 const known = new Map();
-/** New todos that the service refused. @type {api.Todo[]} */
+/** New todos that the service rejected. @type {api.Todo[]} */
 let refused = [];
-/** The ids of drafts, and those that the service gave them. */
+/** The ids of drafts, and their ids in the service. */
 const ids = new Map();
-/** How many todos each view has, according to the service. */
+/** The number of todos of each view, according to the service. */
 let counted = null;
 let readError = null;
 let outboxState = "idle";
@@ -93,7 +93,7 @@ const list = new List($("#list"), {
 const outbox = new Outbox({ confirmed, rejected, decide, matches: matchesBulk, state: showOutbox });
 const addForm = new TodoForm($("#add"), add, say);
 
-// Changes: each shows at once.
+// Changes: each one is shown immediately.
 
 function add(members) {
 	const todo = create(members);
@@ -120,7 +120,7 @@ function create(members) {
 	return draft(change);
 }
 
-/** Shows a change, and hands it to the outbox. */
+/** Shows a change, and adds it to the outbox. */
 function applyChange(change) {
 	outbox.add(change);
 	render();
@@ -132,16 +132,16 @@ function change(todo, members) {
 	if (!isRefused(id)) return applyChange({ kind: "change", id, base: { ...todo, id }, members });
 	refused = refused.filter((other) => other.id !== id);
 	create({ ...membersOf(todo), ...members });
-	// To undo an edit of a todo that was never saved means nothing.
+	// An edit of an unsaved todo needs no undo.
 	return null;
 }
 
-/** Whether the service refused a new todo: it is only here. */
+/** Whether the service rejected a new todo, so that it exists only on the page. */
 function isRefused(id) {
 	return refused.some((todo) => todo.id === id);
 }
 
-/** The id that the todo has now. */
+/** Returns the current id of a todo. */
 function idOf({ id }) {
 	return ids.get(id) ?? id;
 }
@@ -180,7 +180,7 @@ function restore({ deleted_at, ...todo }) {
 	announce("restored", todo.title);
 }
 
-/** Changes (or, with null, deletes) all that match the view and the search, loaded or not. */
+/** Changes (or, with null, deletes) all todos that match the view and the search, loaded or not. */
 function bulkUpdate(members, completed) {
 	const { view: name, q } = state;
 	const query = { ...view().query, ...(q && { q }), completed };
@@ -191,12 +191,12 @@ function matchesBulk({ view: name, q, query }, todo) {
 	return todo.completed === query.completed && VIEWS[name].has(todo) && matches(todo, q);
 }
 
-/** Whether a search finds a todo. The service decides; this is for what it does not know yet. */
+/** Whether a search finds a todo. Only for unsaved changes, because the service searches its own todos. */
 function matches({ title, description }, q) {
 	return [title, description ?? ""].some((words) => words.toLowerCase().includes(q.toLowerCase()));
 }
 
-// What the outbox says.
+// Events of the outbox.
 
 function confirmed(change, todo) {
 	if (!("id" in change)) {
@@ -211,7 +211,7 @@ function confirmed(change, todo) {
 	render();
 }
 
-/** Puts a todo as the service has it in the place of what was read; null if it is gone. */
+/** Replaces a todo by the version of the service, or removes it if `todo` is null. */
 function keep({ id }, todo) {
 	const before = todos.find((other) => other.id === id);
 	known.delete(id);
@@ -241,7 +241,7 @@ function rejected(change, problem) {
 	} else list.edit(change.id, { members: change.members, problem });
 }
 
-/** Offers to undo a bulk change that was carried out. */
+/** Offers to undo an executed bulk change. */
 function offerToRevert({ done, members }) {
 	if (!done.length) return;
 	const back = ({ id, completed }) => ({ op: "update", id, if_match: "*", todo: { completed } });
@@ -252,7 +252,7 @@ function offerToRevert({ done, members }) {
 	});
 }
 
-/** Loads what is rarely needed. */
+/** Loads code that is rarely needed. */
 async function dialog(name, ...values) {
 	const dialogs = await import("./dialogs.js").catch(() => showToast(text("updated")));
 	return dialogs?.[name](...values);
@@ -294,9 +294,9 @@ function setReadOnly(value) {
 	render();
 }
 
-// What is read.
+// Reading.
 
-/** Takes the view, the search and the order from the address: `#/active?q=milk&sort=title`. */
+/** Parses the view, the search and the order of the URL: `#/active?q=milk&sort=title`. */
 function route() {
 	const linked = LINKED_TOKEN.exec(location.hash);
 	if (linked) {
@@ -318,7 +318,7 @@ function route() {
 		link.ariaCurrent = link.dataset.view === state.view ? "page" : null;
 	}
 	pages = [];
-	// Until the service responds, what was seen in other views.
+	// Until the service responds, show the todos of other views.
 	todos = state.view === "deleted" ? [] : [...known.values()].filter(isListed).sort(compare);
 	render();
 	load();
@@ -332,10 +332,10 @@ function address(name, { q, sort }) {
 let reading = new AbortController();
 let pause = PAUSE;
 let timer = 0;
-/** Whether something was confirmed while the list was read. */
+/** Whether a change was confirmed while the list was read. */
 let isStale = false;
 
-/** Reads the pages of the list that are shown, or one more. Pages that did not change cost nothing. */
+/** Reads the shown pages of the list, or one more. Unchanged pages have no body (304). */
 async function load({ more = false } = {}) {
 	reading.abort();
 	clearTimeout(timer);
@@ -346,7 +346,7 @@ async function load({ more = false } = {}) {
 		if (signal.aborted) return;
 		readError = null;
 		pause = PAUSE;
-		// What is read while changes are sent is out of date, and may hold a new todo twice.
+		// A list that is read while changes are sent is out of date, and may contain a new todo twice.
 		isStale = outbox.answered !== before || outbox.isCreating;
 		if (isStale && !outbox.isCreating) return load({ more });
 		if (!isStale && read.some((page, i) => page !== pages[i])) showPages(read);
@@ -377,7 +377,7 @@ async function readPages(wanted, signal) {
 	return read;
 }
 
-/** The order in which the service lists the todos; those that are completed come last. */
+/** The sort order of the service. Completed todos are last. */
 function order() {
 	const keys = view().sort ?? (state.sort || "deadline_at,-id");
 	return state.view === "all" ? `completed,${keys}` : keys;
@@ -388,7 +388,7 @@ function showPages(read) {
 	pages = read;
 	todos = read.flatMap((page) => page.todos);
 	if (state.view !== "deleted") {
-		// What should be here and is not was changed or deleted elsewhere.
+		// Another client changed or deleted the todos that are missing here.
 		if (isComplete()) for (const todo of [...known.values()].filter(isListed)) known.delete(todo.id);
 		for (const todo of todos) known.set(todo.id, todo);
 	}
@@ -399,12 +399,12 @@ function showPages(read) {
 	if (isFirst) reopenEdit();
 }
 
-/** Asks how many todos each view has, unless all of them are here. */
+/** Requests the number of todos of each view, unless all todos are loaded. */
 async function recount() {
 	if (isAllHere() || !pages.length) return;
 	const before = outbox.answered;
 	const found = await Promise.all(Object.values(VIEWS).map(({ query }) => api.count(query))).catch(() => null);
-	// What is changed meanwhile is counted once it is confirmed.
+	// Changes in the meantime are counted when they are confirmed.
 	if (!found || outbox.answered !== before) return;
 	counted = Object.fromEntries(Object.keys(VIEWS).map((name, i) => [name, found[i]]));
 	render();
@@ -414,9 +414,9 @@ function isAllHere() {
 	return state.view === "all" && !state.q && isComplete();
 }
 
-// What is shown.
+// Rendering.
 
-/** How two todos follow each other. */
+/** Compares two todos in the sort order. */
 function compare(a, b) {
 	const age = ({ id }) => (typeof id === "string" ? Number(id.split("-")[1]) : id);
 	if (state.view === "completed") return (b.updated_at ?? "~").localeCompare(a.updated_at ?? "~") || age(b) - age(a);
@@ -429,13 +429,13 @@ function compare(a, b) {
 	return age(b) - age(a);
 }
 
-/** Puts a todo where it belongs among those that are in the service's order. */
+/** Inserts a todo at its position in the order of the service. */
 function insert(others, todo) {
 	const place = others.findIndex((other) => compare(todo, other) < 0);
 	others.splice(place < 0 ? others.length : place, 0, todo);
 }
 
-/** The todos of the view, with the changes that wait. */
+/** Returns the todos of the view, with the pending changes. */
 function withPending() {
 	const result = [];
 	const moved = [];
@@ -457,7 +457,7 @@ function withPending() {
 	return result;
 }
 
-/** Shows everything as it is now. */
+/** Renders the current state. */
 function render() {
 	const shown = withPending();
 	const counts = isAllHere() ? countOf(shown) : counted;
@@ -470,7 +470,7 @@ function countOf(all) {
 	return Object.fromEntries(Object.entries(VIEWS).map(([name, { has }]) => [name, all.filter(has).length]));
 }
 
-/** The todos in the groups that they are shown in. A total of -1 is not known yet. */
+/** Returns the groups of todos to show. A total of -1 is unknown. */
 function groupsOf(shown, counts) {
 	const { view: name, sort, q } = state;
 	const hasDays = sort === "" && ["all", "active", "week"].includes(name);
@@ -486,13 +486,13 @@ function groupsOf(shown, counts) {
 	if (!isComplete() && pages.length && groups.size) [...groups.values()].at(-1).total = -1;
 	if (name === "all" && !q && counts?.completed) groupFor("completed").total = counts.completed;
 	if (name === "all" && groups.has("completed")) groupFor("completed").isFolded = isFolded && !q;
-	// One group needs no name.
+	// A single group needs no heading.
 	const isFlat = [...groups.keys()].every((key) => key === "undated" || key === "completed");
 	if (isFlat && groups.has("undated")) groupFor("undated").label = "";
 	return [...groups.values()];
 }
 
-/** Shows what stands around the list. */
+/** Renders the parts around the list. */
 function showAround(shown, counts) {
 	const { q, view: name } = state;
 	for (const link of links) link.querySelector(".count").textContent = counts ? number(counts[link.dataset.view]) : "";
@@ -511,7 +511,7 @@ function showAround(shown, counts) {
 	$("#empty p").textContent = isNothing || !isEmpty
 		? text(isNothing ? "none_all" : "none_active")
 		: text(q ? "noneFound" : `none_${name}`, { query: quoted(q) });
-	// Nobody waits for what is folded.
+	// Folded groups need no loading message.
 	$("#more").hidden = !hasMore || (name === "all" && isFolded && !q && todos.at(-1)?.completed);
 	const title = $("h1").textContent;
 	const current = $("#views [aria-current]")?.firstChild.textContent.trim() ?? text("deleted");
@@ -523,14 +523,14 @@ function offerBulk(item, key, n, isMore) {
 	item.textContent = text(isMore ? `${key}Found` : key, { n });
 }
 
-// What is said.
+// Messages.
 
 /** A text about a todo. */
 function about(key, title) {
 	return text(key, { title: quoted(title) });
 }
 
-/** Tells those who listen. */
+/** Announces a text to screen readers. */
 function announce(key, title) {
 	say(about(key, title));
 }
@@ -539,7 +539,7 @@ function say(sentence) {
 	$("#spoken").textContent = sentence;
 }
 
-/** Says what is wrong, and what can be done. */
+/** Shows the current problem, and the possible actions. */
 function showBanner() {
 	const kept = outbox.size ? text("kept", { n: outbox.size }) : "";
 	const unauthorized = [outboxState === "signedOut" && outboxError, readError].find((error) => error instanceof api.Unauthorized);
@@ -567,7 +567,7 @@ function tryNow() {
 	load();
 }
 
-/** What can be undone, the latest last. @type {(() => void)[]} */
+/** Functions that undo a change, the latest last. @type {(() => void)[]} */
 const undos = [];
 let toastTimer = 0;
 
@@ -581,13 +581,13 @@ function undo() {
 	undos.pop()?.();
 }
 
-/** Says what was done, and how to undo it. */
+/** Shows a completed change with an undo button. */
 function showUndo(message, revert) {
 	remember(revert);
 	showToast(message, button(text("undo"), undo));
 }
 
-/** Says something until it was read, or something else is said. */
+/** Shows a message for some time, or until the next message. */
 function showToast(message, act) {
 	const dismiss = button("×", hideToast);
 	dismiss.ariaLabel = text("dismiss");
@@ -597,7 +597,7 @@ function showToast(message, act) {
 
 function keepToast() {
 	clearTimeout(toastTimer);
-	// Nobody loses what is at hand.
+	// A toast with the focus or under the pointer stays open.
 	toastTimer = setTimeout(() => ($("#toast").matches(":hover, :focus-within") ? keepToast() : hideToast()), TOAST);
 }
 
@@ -617,7 +617,7 @@ function make(name, properties) {
 
 // Menus.
 
-/** Puts a menu beside what opens it. */
+/** Places a menu next to the button that opens it. */
 function placeMenu(menu, opener) {
 	const { top, bottom, right } = opener.getBoundingClientRect();
 	const isLow = bottom > innerHeight * 0.7;
@@ -673,7 +673,7 @@ function search() {
 	route();
 }
 
-// What is typed outlives a reload.
+// Typed text survives a reload.
 
 function saveDraft() {
 	const { editing } = list;
@@ -707,7 +707,7 @@ document.addEventListener("keydown", (event) => {
 	if (key === "Escape") return hideToast();
 	if (target.closest("dialog, [popover]") || target.matches("textarea, select, input:not([type=checkbox])")) return;
 	if (ctrlKey || metaKey) {
-		// Of other alphabets the place of the key counts.
+		// In other alphabets, the position of the key counts.
 		const letter = /^[a-z]$/i.test(key) ? key.toLowerCase() : code;
 		if (shiftKey || (letter !== "z" && letter !== "KeyZ") || !undos.length) return;
 		event.preventDefault();
@@ -718,7 +718,7 @@ document.addEventListener("keydown", (event) => {
 	KEYS[key]();
 });
 
-// What starts it all.
+// Start.
 
 $(".skip").onclick = () => $("#list").focus();
 

@@ -1,6 +1,6 @@
 /**
- * The changes that the service has not confirmed yet. They are sent in turn, each again and again until
- * the service responds, without doing anything twice. They outlive a reload, and the window.
+ * The unconfirmed changes. They are sent one after the other. Each one is retried until the service responds,
+ * and is executed once. Changes survive a reload and a closed window.
  *
  * @typedef {import("./api.js").Todo} Todo
  * @typedef {import("./api.js").Members} Members
@@ -13,8 +13,8 @@
  *   | {kind: "batch", operations: object[]}
  *   | {kind: "restoreAll", todos: Todo[]}
  * )} Change
- *   `base` is the todo as the person saw it. The id of a todo that the service does not know yet is a text.
- *   A bulk change applies to all that match its query, or without members deletes them.
+ *   `base` is the todo that the user saw. The id of an unsaved todo is a string. A bulk change applies to all
+ *   todos that match its query. Without members, it deletes them.
  */
 
 import * as api from "./api.js";
@@ -25,18 +25,18 @@ const FIRST_PAUSE = 1; // seconds; doubled with each try
 const LONGEST_PAUSE = 30;
 const BATCH = 1000; // operations
 const AT_ONCE = 6; // requests
-const TRIES = 3; // of a write, while others change the same todo
-const BEAT = 5000; // milliseconds, from one sign of life to the next
-const GONE = 150_000; // milliseconds without one; browsers slow the timers of hidden windows to one a minute
+const TRIES = 3; // of a write, while other clients change the same todo
+const BEAT = 5000; // milliseconds between two heartbeats of a window
+const GONE = 150_000; // milliseconds without a heartbeat; timers of hidden windows run once a minute
 
-/** Nobody chose between two versions yet. */
+/** The user has not chosen between two versions yet. */
 class Undecided extends Error {}
 
 export class Outbox {
 	/** @type {Change[]} */
 	#queue = [];
 	#name = STORED + api.newKey();
-	/** The ETags of todos that were read or written one by one. */
+	/** The ETags of todos that were read or written individually. */
 	#etags = new Map();
 	#pause = FIRST_PAUSE;
 	#timer = 0;
@@ -50,9 +50,9 @@ export class Outbox {
 		restoreAll: (change) => this.#restoreAll(change),
 	};
 
-	/** Whether a request is on its way. */
+	/** Whether a request is in progress. */
 	isSending = false;
-	/** How many changes the service responded to: what was read before the last of them is out of date. */
+	/** The number of changes with a response. Todos that were read before the last one are out of date. */
 	answered = 0;
 
 	/** @param handlers `confirmed`, `rejected`, `matches`, `decide` between two versions, and `state` */
@@ -63,7 +63,7 @@ export class Outbox {
 			if (this.size) this.#save();
 			if (this.#adopt()) this.run();
 		}, BEAT);
-		// The next window, or this one after a reload, takes the changes over at once.
+		// Another window, or this window after a reload, takes over the changes immediately.
 		addEventListener("pagehide", () => this.size && this.#save(0));
 	}
 
@@ -71,7 +71,7 @@ export class Outbox {
 		return this.#queue.length;
 	}
 
-	/** Whether a new todo is on its way: the list may have it already. */
+	/** Whether the request of a new todo is in progress. The list may contain the todo already. */
 	get isCreating() {
 		return this.isSending && ["create", "batch"].includes(this.#queue[0]?.kind);
 	}
@@ -87,7 +87,7 @@ export class Outbox {
 		this.run();
 	}
 
-	/** Takes a change back; false if it may have been sent already. */
+	/** Removes a change from the queue. Returns false if the change may have been sent already. */
 	cancel(change) {
 		const index = this.#queue.indexOf(change);
 		if (index < 0 || change.isTried) return false;
@@ -104,7 +104,7 @@ export class Outbox {
 		return [...made.reverse(), ...restored];
 	}
 
-	/** A todo with the changes that wait; null if it will be gone. The same object if none concerns it. */
+	/** Returns a todo with its pending changes, or null if it will be deleted. Without changes, returns `todo`. */
 	withPending(todo) {
 		let result = todo;
 		for (const change of this.#queue) {
@@ -117,7 +117,7 @@ export class Outbox {
 		return result;
 	}
 
-	/** Sends what is left, now. */
+	/** Sends the remaining changes now. */
 	async run() {
 		if (this.isSending) return;
 		this.isSending = true;
@@ -163,10 +163,10 @@ export class Outbox {
 	}
 
 	/**
-	 * Writes on top of the current version, if nobody else changed the same members.
+	 * Changes the current version, unless another client changed the same members.
 	 *
-	 * A list has no ETags: a todo is read, and compared, before the first write to it. If it already is as
-	 * the change would make it, the change was carried out, and the response lost.
+	 * A list has no ETags, so a todo is read and compared before its first write. If the todo already has the
+	 * new values, the change was executed, and its response was lost.
 	 */
 	async #write(change, write) {
 		let refused;
@@ -188,7 +188,7 @@ export class Outbox {
 					change.base = restored.todo;
 					continue;
 				}
-				// What the person saw, or agreed to overwrite.
+				// The version that the user saw, or agreed to overwrite.
 				change.base = theirs;
 				etag = current.etag;
 			}
@@ -213,37 +213,37 @@ export class Outbox {
 		return restored.todo;
 	}
 
-	/** Creates a new todo in the place of one that was deleted for good. */
+	/** Creates a new todo to replace a todo that cannot be restored. */
 	#createAgain(change, todo) {
 		Object.assign(change, { kind: "create", members: membersOf(todo), key: api.newKey() });
 		this.#save();
 		return this.#create(change);
 	}
 
-	/** Changes all that match, as many at a time as a batch holds. */
+	/** Changes all matching todos in batches. */
 	async #bulk(change) {
 		change.done ??= [];
 		for (;;) {
 			if (!change.operations) {
 				const seen = new Set(change.done.map(({ id }) => id));
 				const { todos } = await api.list({ ...change.query, limit: BATCH });
-				// What is found again was changed back by others, or comes from a cache.
+				// A todo that is found again was changed back by another client, or comes from a cache.
 				change.todos = todos.filter(({ id }) => !seen.has(id));
 				if (!change.todos.length) return;
-				// `*` is any version of a todo that exists.
+				// `*` matches any version of an existing todo.
 				const common = change.members ? { op: "update", todo: change.members } : { op: "delete" };
 				change.operations = change.todos.map(({ id }) => ({ ...common, id, if_match: "*" }));
 			}
 			const results = await this.#batch(change);
 			change.done.push(...change.todos);
 			delete change.operations;
-			// What others opened again before it was deleted as completed comes back.
+			// Restore todos that another client reopened before they were deleted as completed.
 			const reopened = results.filter((todo) => !change.members && todo.completed === false);
 			if (reopened.length) this.#queue.push({ kind: "restoreAll", todos: reopened });
 		}
 	}
 
-	/** Runs the operations of a change, except those on todos that are gone. */
+	/** Runs the operations of a change, except for deleted todos. */
 	async #batch(change) {
 		const { operations, todos = [] } = change;
 		while (operations.length) {
@@ -264,7 +264,7 @@ export class Outbox {
 		return [];
 	}
 
-	/** Restores some at a time; creates those again that the service no longer has. */
+	/** Restores todos, several at a time. Creates todos again that the service no longer has. */
 	async #restoreAll(change) {
 		const { todos } = change;
 		const lost = (change.lost ??= []);
@@ -273,14 +273,14 @@ export class Outbox {
 			const results = await Promise.all(some.map(({ id }) => api.restore(id)));
 			todos.splice(0, some.length);
 			lost.push(...some.filter((_, i) => !results[i]));
-			// It keeps none.
+			// The service keeps no deleted todos.
 			if (results.every((result) => !result)) lost.push(...todos.splice(0));
 		}
 		const operations = lost.map((todo) => ({ op: "create", todo: membersOf(todo) }));
 		while (operations.length) this.#queue.push({ kind: "batch", operations: operations.splice(0, BATCH) });
 	}
 
-	/** Takes over what windows left that are gone; false if there is nothing. */
+	/** Takes over the changes of closed windows. Returns false if there are none. */
 	#adopt() {
 		const size = this.size;
 		for (const name of device.keys().filter((key) => key.startsWith(STORED) && key !== this.#name)) {
@@ -295,7 +295,7 @@ export class Outbox {
 
 	#save(alive = Date.now()) {
 		if (!this.size) return device.remove(this.#name);
-		// In another window a bulk change begins again, with what is left.
+		// In another window, a bulk change starts again with the remaining todos.
 		const queue = this.#queue.map(({ todos, operations, done, key, ...change }) =>
 			change.kind === "bulk" ? change : { ...change, todos, operations, key },
 		);
@@ -303,17 +303,17 @@ export class Outbox {
 	}
 }
 
-/** What can be sent of a todo. */
+/** Returns the members of a todo that can be sent. */
 export function membersOf({ title, description, completed, deadline_at }) {
 	return { title, description, completed, deadline_at };
 }
 
-/** The todo that a change will create. @returns {Todo} */
+/** Returns the todo that a change will create. @returns {Todo} */
 export function draft({ id, members }) {
 	return { id, description: null, completed: false, deadline_at: null, ...members };
 }
 
-/** Whether both changed the same member, and differently; for a removal, whether they changed anything. */
+/** Whether both clients changed the same member differently. For a deletion: whether the other changed anything. */
 function isConflict({ base, members }, theirs) {
 	if (!theirs) return true;
 	return Object.keys(members ?? membersOf(base)).some(

@@ -1,5 +1,5 @@
 /**
- * Keeps the page's own files, so that the page starts without a connection. The API is never kept.
+ * Caches the files of the page, so that the page starts without a connection. Never caches the API.
  *
  * The service writes two constants before this text: VERSION, which changes with the page, and FILES.
  */
@@ -7,7 +7,7 @@
 const PAGE = new URL("./", location.href).href;
 const PREFIX = "todo-page ";
 const NAME = `${PREFIX}${PAGE} ${VERSION}`;
-const TIMEOUT = 4000; // milliseconds, before the kept page is shown
+const TIMEOUT = 4000; // milliseconds before the cached page is shown
 
 addEventListener("install", (event) => {
 	skipWaiting();
@@ -26,7 +26,7 @@ addEventListener("fetch", (event) => {
 	else if (FILES.includes(address.pathname)) event.respondWith(caches.match(event.request).then((kept) => kept ?? fetch(event.request)));
 });
 
-/** The page as it is now, or as it was kept. */
+/** Returns the current page, or the cached page. */
 async function show(request) {
 	try {
 		const response = await fetch(request, { signal: AbortSignal.timeout(TIMEOUT) });

@@ -1,4 +1,4 @@
-/** What this site stores in the browser, as JSON. Where a browser refuses, values live as long as the page. */
+/** Values that the page stores in the browser, as JSON. Without storage, values last as long as the page. */
 
 class Store {
 	#area = null;
@@ -23,7 +23,7 @@ class Store {
 		return this.#area ? Object.keys(this.#area) : [...this.#memory.keys()];
 	}
 
-	/** Null if the value is missing or was damaged. */
+	/** Returns null if the value is missing or damaged. */
 	get(name) {
 		try {
 			return JSON.parse(this.#memory.get(name) ?? this.#area?.getItem(name) ?? null);
@@ -48,7 +48,7 @@ class Store {
 	}
 }
 
-/** Shared by all windows, and kept when they are closed. */
+/** The store of all windows, which is kept when the windows are closed. */
 export const device = new Store("localStorage");
-/** Of this window, until it is closed. */
+/** The store of this window until it is closed. */
 export const session = new Store("sessionStorage");

@@ -1,14 +1,14 @@
 /**
- * What the page says: its texts, and numbers and times as the reader writes them.
+ * The texts of the page, and numbers and times in the format of the user's locale.
  *
- * `deadline_at` is a wall time, what a clock shows in the service's zone. Wall times are compared as
- * text, and formatted as if they were UTC, so that no other zone moves them.
+ * `deadline_at` is a wall time, which is local time in the service's zone. Wall times are compared as text,
+ * and formatted as if they were UTC, so that no other zone changes them.
  */
 
 const { zone, offset } = document.documentElement.dataset;
 const texts = JSON.parse(document.getElementById("texts").textContent);
 const plurals = new Intl.PluralRules("en");
-/** Some browsers list tags that `Intl` refuses, such as `en-US@posix`. */
+/** Some browsers list tags that `Intl` rejects, such as `en-US@posix`. */
 const locales = [...(navigator.languages ?? [])].filter((tag) => {
 	try {
 		return Intl.getCanonicalLocales(tag);
@@ -18,7 +18,7 @@ const locales = [...(navigator.languages ?? [])].filter((tag) => {
 });
 
 const DAY = 86_400_000; // milliseconds
-/** The last second of a day stands for a deadline without a time. */
+/** The last second of a day represents a deadline without a time. */
 export const END_OF_DAY = "23:59:59";
 
 /** The service's zone, by its IANA name. */
@@ -33,10 +33,10 @@ const weekday = formatter({ weekday: "long" });
 const timeOfDay = formatter({ hour: "numeric", minute: "2-digit" });
 const relative = new Intl.RelativeTimeFormat(locales, { numeric: "auto" });
 
-/** The language that times are written in. */
+/** The language of times. */
 export const language = here.locale;
 
-/** Whether the reader lives by the clocks of another zone. */
+/** Whether the user's zone differs from the service's zone. */
 export const zonesDiffer = (clock?.resolvedOptions().timeZone ?? zone) !== here.timeZone;
 
 export const number = new Intl.NumberFormat(locales).format;
@@ -49,7 +49,7 @@ export function text(key, values = {}) {
 	);
 }
 
-/** A person's words within the page's, whichever way each of them runs. */
+/** Returns the user's text for use in a text of the page, isolated from its direction. */
 export function quoted(words) {
 	return `“\u2068${words}\u2069”`;
 }
@@ -57,7 +57,7 @@ export function quoted(words) {
 let asked = 0;
 let now = 0;
 
-/** The wall time in so many days. */
+/** Returns the wall time in `days` days. */
 export function wallTime(days = 0) {
 	if (asked !== (asked = Math.floor(Date.now() / 1000))) {
 		now = clock ? Date.parse(`${clock.format(asked * 1000).replace(" ", "T")}Z`) : (asked + Number(offset)) * 1000;
@@ -65,7 +65,7 @@ export function wallTime(days = 0) {
 	return new Date(now + days * DAY).toISOString().slice(0, 19);
 }
 
-/** The date in so many days. */
+/** Returns the date in `days` days. */
 export function today(days = 0) {
 	return wallTime(days).slice(0, 10);
 }
@@ -80,7 +80,7 @@ export function isOverdue(todo) {
 	return !todo.completed && todo.deadline_at !== null && todo.deadline_at < wallTime();
 }
 
-/** The part of the list that a todo belongs to. */
+/** Returns the group of a todo. */
 export function groupOf(todo) {
 	if (todo.completed) return "completed";
 	if (todo.deadline_at === null) return "undated";
