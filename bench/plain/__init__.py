@@ -74,7 +74,7 @@ def init_db() -> None:
     """Create the table."""
     db.create_all()
     if current_app.config.get("WAL"):
-        db.session.execute(text("PRAGMA journal_mode = WAL"))  # the file keeps it
+        db.session.execute(text("PRAGMA journal_mode = WAL"))  # the file stores the mode
 
 
 def error_response(error: HTTPException) -> tuple[Response, int]:

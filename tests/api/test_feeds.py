@@ -91,7 +91,7 @@ class TestFeeds(ApiTest):
         response = self.client.open(f"{path}?{query}", method=method)
         self.assertFaults("parameter", [query.partition("=")[0]], response)
 
-    def test_feed_pages_link_to_the_next(self) -> None:
+    def test_feed_pages_link_to_the_next_page(self) -> None:
         response = self.client.get(f"{ICS}?as=event&limit=1")
         link = response.headers["Link"]
         assert re.search(

@@ -1,4 +1,4 @@
-"""What test classes and tables of cases share."""
+"""Shared parts of test classes and tables of cases."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

@@ -46,7 +46,7 @@ def _parts(kind: str, sql: str | None) -> list[str | None]:
     if kind != "table" or sql is None:
         return [sql]
     parts, depth = [""], 0
-    # ADD COLUMN has the constraint behind its column.
+    # ADD COLUMN places the constraint after its column.
     for character in sql[sql.index("(") + 1 : sql.rindex(")")].replace(" CONSTRAINT ", ", CONSTRAINT "):
         depth += (character == "(") - (character == ")")
         if character == "," and not depth:
