@@ -93,7 +93,7 @@ class Listing:
         for first, matches in _page_selects(connection.dialect.name, self._filters, self._sort, self._shape):
             values = self._values | {"size": size - len(rows)}
             found: Sequence[Row[Any]] = ()
-            for statement in self._attempts(connection, first, matches):
+            for statement in self._attempts(connection, first, matches) if matches else [first]:
                 found = connection.execute(statement, values).all()
                 if len(found) == values["size"]:
                     return [*rows, *found]
@@ -102,8 +102,6 @@ class Listing:
 
     def _attempts(self, connection: Connection, first: _Select, matches: _Matches) -> list[_Select]:
         """Return the selects to execute until one of them fills the page."""
-        if not matches:
-            return [first]
         counts = {}
         for group in matches:
             most = COUNTED_ROWS if len(matches) > 1 else FEW_ROWS

@@ -11,7 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
@@ -30,18 +31,18 @@ STATISTICS_SECONDS = 24 * 3600  # interval at which a worker updates the statist
 PRIMARY_CODE = 0xFF  # mask of an extended result code (https://www.sqlite.org/rescode.html)
 
 
+@dataclass(eq=False)
 class _Task:
     """The work of one thread, and its outcome."""
 
-    def __init__(self, work: Callable[[Connection], Any]) -> None:
-        self.work = work
-        self.context = copy_context()  # the leader runs `work` with the context of this thread's request
-        self.result: Any = None
-        self.error: BaseException | None = None
-        self.is_leader = False
-        self.woken: SimpleQueue[None] = (
-            SimpleQueue()
-        )  # gets an item when the work is done or this thread becomes the leader
+    work: Callable[[Connection], Any]
+    # The leader runs `work` with the context of this thread's request.
+    context: Context = field(default_factory=copy_context)
+    result: Any = None
+    error: BaseException | None = None
+    is_leader: bool = False
+    # Gets an item when the work is done, or when this thread becomes the leader.
+    woken: SimpleQueue[None] = field(default_factory=SimpleQueue)
 
 
 class GroupCommit:

@@ -38,6 +38,7 @@ class File:
     def __init__(self, path: Path) -> None:
         self.path = str(path)
         self.log = f"{path}-wal"
+        self._files = self.path, self.log, f"{path}-shm"
         self._opened: _Identity | None = None
         self._opened_log: _Identity | None = None
         # The database file, the log and its index that the writer has opened.
@@ -60,7 +61,7 @@ class File:
 
     def remember_logs(self) -> None:
         """Remember the log and its index, which the writer has open."""
-        self._in_use = self._identify_all()
+        self._in_use = tuple(map(_identify, self._files))
 
     def forget_logs(self) -> None:
         """Accept new logs, because the writer has closed its own."""
@@ -73,18 +74,15 @@ class File:
         """
         if self._in_use is None or self._in_use[1] is None:  # not in WAL mode
             return
-        found = self._identify_all()
+        found = tuple(map(_identify, self._files))
         if found[0] == self._in_use[0] and found != self._in_use:
             name = Path(self.log).name if found[1] != self._in_use[1] else f"{Path(self.path).name}-shm"
             raise LogMissing(name, committed=committed)
 
     def can_save_logs(self) -> bool:
         """Return True if no other program has created new logs, so that the old one may be checkpointed."""
-        pairs = zip(self._identify_all(), self._in_use or (), strict=False)
+        pairs = zip(tuple(map(_identify, self._files)), self._in_use or (), strict=False)
         return all(found is None or found == opened for found, opened in pairs)
-
-    def _identify_all(self) -> tuple[_Identity | None, ...]:
-        return _identify(self.path), _identify(self.log), _identify(f"{self.path}-shm")
 
     def remember(self) -> _Identity:
         """Record that the file and its log, which a new connection has opened, belong together."""

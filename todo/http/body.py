@@ -40,7 +40,14 @@ def read(struct_type: type[S], max_bytes: int = MAX_BYTES, media_types: tuple[st
     Raises UnsupportedMediaType, ContentTooLarge, or ValidationFailed with an error for each missing,
     unknown or invalid member.
     """
-    value = parse(_bytes(max_bytes, media_types))
+    if request.mimetype not in media_types:
+        raise UnsupportedMediaType(f"Send JSON, with `Content-Type: {' or '.join(media_types)}`.")
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise UnsupportedMediaType("Send the body without a `Content-Encoding`.")
+    content = request.get_data()
+    if len(content) > max_bytes:
+        raise ContentTooLarge(f"Send a body of at most {max_bytes} bytes.")
+    value = parse(content)
     try:
         return msgspec.convert(value, struct_type, dec_hook=decode_hook)
     except msgspec.ValidationError:
@@ -133,17 +140,6 @@ def _variant_errors(variants: Sequence[type[Struct]], value: Any, pointer: str) 
         yield FieldError(detail=detail, pointer=f"{pointer}/{tag_field}")
     else:
         yield from field_errors(by_tag.get(str(tag), variants[0]), value, pointer)
-
-
-def _bytes(max_bytes: int, media_types: tuple[str, ...]) -> bytes:
-    if request.mimetype not in media_types:
-        raise UnsupportedMediaType(f"Send JSON, with `Content-Type: {' or '.join(media_types)}`.")
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise UnsupportedMediaType("Send the body without a `Content-Encoding`.")
-    body = request.get_data()
-    if len(body) > max_bytes:
-        raise ContentTooLarge(f"Send a body of at most {max_bytes} bytes.")
-    return body
 
 
 def _name(pointer: str) -> str:

@@ -37,7 +37,10 @@ class Middleware:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Respond from the cache or by the application."""
         began = time.perf_counter()
-        id_header = identify(environ)
+        sent_id = environ.get("HTTP_X_REQUEST_ID", "")
+        is_valid = sent_id and re.fullmatch(request_id.PATTERN, sent_id)
+        environ[REQUEST_ID] = sent_id if is_valid else f"{getrandbits(128):032x}"
+        id_header = request_id.HEADER, environ[REQUEST_ID]
         place, cached = self.cache.find(environ) if self.cache else (None, None)
         if cached is not None:
             start_response(cached.status, [*cached.headers, id_header])
@@ -75,14 +78,6 @@ class Middleware:
         duration = time.perf_counter() - began
         for observer in self.observers:
             observer(environ, response.route, int(response.status[:3]), duration)
-
-
-def identify(environ: "WSGIEnvironment") -> tuple[str, str]:
-    """Set the request ID, reusing a valid X-Request-ID, and return the response header."""
-    sent = environ.get("HTTP_X_REQUEST_ID", "")
-    is_valid = sent and re.fullmatch(request_id.PATTERN, sent)
-    environ[REQUEST_ID] = sent if is_valid else f"{getrandbits(128):032x}"
-    return request_id.HEADER, environ[REQUEST_ID]
 
 
 def register(app: Flask) -> None:

@@ -1,5 +1,6 @@
 """The API: health and the operations on todos."""
 
+from functools import partial
 from operator import attrgetter
 
 import msgspec
@@ -73,7 +74,9 @@ def get_todo(todo_id: int | None) -> Response:
 def create_todo() -> Response:
     """Create a todo."""
     todo = body.read(TodoCreate)
-    response = run_idempotent(lambda connection: create(connection, [todo])[0], created_response)
+    response = run_idempotent(
+        lambda connection: create(connection, [todo])[0], partial(todo_response, is_new=True)
+    )
     return count(response, created=1, completed=todo.completed)
 
 
@@ -167,18 +170,14 @@ def etag(todo: TodoOut) -> str:
     return entity_tag([msgspec.json.encode(todo)])
 
 
-def todo_response(todo: TodoOut) -> Response:
-    """Return a todo as JSON with its ETag."""
+def todo_response(todo: TodoOut, *, is_new: bool = False) -> Response:
+    """Return a todo as JSON with its ETag. A new todo is 201 with its Location."""
     representation = msgspec.json.encode(todo)
-    return with_etag(Response(representation, content_type=body.JSON), entity_tag([representation]))
-
-
-def created_response(todo: TodoOut) -> Response:
-    """Return a new todo as 201 with its Location."""
-    response = todo_response(todo)
-    response.status_code = 201
-    response.headers["Location"] = url_for("api.get_todo", todo_id=todo.id)
-    return response
+    response = Response(representation, content_type=body.JSON)
+    if is_new:
+        response.status_code = 201
+        response.headers["Location"] = url_for("api.get_todo", todo_id=todo.id)
+    return with_etag(response, entity_tag([representation]))
 
 
 def json_response(value: object) -> Response:
