@@ -101,8 +101,9 @@ def _stream(start: bytes, ids: "array[int]", form: Format) -> Iterator[bytes]:
     try:
         for place in range(STREAM_CHUNK, len(ids), STREAM_CHUNK):
             with database.read() as connection:
-                chunk = encode_chunk(connection, ids[place : place + STREAM_CHUNK], form)
-            if chunk:
+                todos = read_by_id(connection, ids[place : place + STREAM_CHUNK])
+                chunk = encode(connection, todos, form)
+            if todos:
                 yield form.separator + chunk
     except Exception:
         yield form.truncation_marker
@@ -110,7 +111,6 @@ def _stream(start: bytes, ids: "array[int]", form: Format) -> Iterator[bytes]:
     yield form.tail
 
 
-def encode_chunk(connection: Connection, ids: Sequence[int], form: Format) -> bytes:
-    """Encode the todos with these ids. Return empty bytes if all of them were deleted."""
-    todos = read_by_id(connection, ids)
+def encode(connection: Connection, todos: Sequence[TodoOut], form: Format) -> bytes:
+    """Encode a chunk of todos, with the stored UIDs if the format has them."""
     return form.encode(todos, stored_uids(connection, [todo.id for todo in todos]) if form.has_uid else {})

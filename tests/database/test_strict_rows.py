@@ -259,6 +259,32 @@ def test_text_that_is_not_utf8_is_refused(path: Path, column: str, value: bytes)
                 shell.execute(statement, {"column": column, "value": b"a" * 3 + value})
 
 
+def test_unreadable_rows_stop_neither_start_nor_transfer_nor_backup(path: Path, tmp_path: Path) -> None:
+    uri = {"SQLALCHEMY_DATABASE_URI": f"sqlite:///{path}"}
+    app = create_app(uri)
+    for title in "abc":
+        assert app.test_client().post(TODOS, json={"title": title}).status_code == 201
+    exported, copied = str(tmp_path / "todos.json"), str(tmp_path / "copy.sqlite")
+    assert app.test_cli_runner().invoke(args=["export", exported]).exit_code == 0
+    with closing(sqlite3.connect(path, isolation_level=None)) as shell:
+        shell.execute("PRAGMA ignore_check_constraints = ON")
+        shell.execute("DROP TRIGGER todos_text_update")
+        shell.execute("UPDATE todos SET title = CAST(x'ff' AS TEXT) WHERE id = 1")
+        shell.execute("UPDATE todos SET created_at = 'now' WHERE id = 2")
+    app = create_app(uri)
+    assert app.test_client().get("/readyz").status_code == 200
+    runner = app.test_cli_runner()
+    again = runner.invoke(args=["export", str(tmp_path / "again.json")])
+    assert "Todos: 1." in again.output
+    assert [todo["id"] for todo in json.loads((tmp_path / "again.json").read_text())] == [3]
+    imported = runner.invoke(args=["import", exported])
+    assert imported.exit_code == 0, imported.output
+    assert runner.invoke(args=["backup", copied]).exit_code == 0
+    with closing(sqlite3.connect(copied)) as copy:
+        (title,) = copy.execute("SELECT CAST(title AS BLOB) FROM todos WHERE id = 1").fetchone()
+        assert title == b"\xff"
+
+
 TIMES = {
     1677456000: "2023-02-27", 1677456000000: "2023-02-27", 1677456000.5: "2023-02-27T00:00:00.500000",
     2460002.5: "2023-02-27", 20230227: "2023-02-27", "27/02/2023": "2023-02-27", "02/27/2023": "2023-02-27",

@@ -36,7 +36,7 @@ from todo.formats import (
 )
 from todo.http.body import field_errors
 from todo.http.problem import FieldError, Problem
-from todo.listing import STREAM_CHUNK, encode_chunk
+from todo.listing import STREAM_CHUNK, encode, read_by_id
 from todo.models import db
 from todo.models.imported_uid import IMPORTS
 from todo.query import TODOS, Listing
@@ -126,15 +126,19 @@ def export_todos(chosen: str | None, file: str) -> None:
 
 
 def _export(form: Format, output: BinaryIO) -> int:
+    """Write all readable todos, and return their number. The log names the others."""
+    count = 0
     with database.read() as connection:
         ids = Listing(ListQuery()).read_ids(connection)
-        count = len(ids)
-        with click.progressbar(length=count, label="Export", file=sys.stderr, hidden=no_terminal()) as bar:
+        with click.progressbar(length=len(ids), label="Export", file=sys.stderr, hidden=no_terminal()) as bar:
             output.write(form.head)
-            for place in range(0, count, STREAM_CHUNK):
-                chunk = encode_chunk(connection, ids[place : place + STREAM_CHUNK], form)
-                output.write((form.separator if place else b"") + chunk)
-                bar.update(min(STREAM_CHUNK, count - place))
+            for place in range(0, len(ids), STREAM_CHUNK):
+                chunk = ids[place : place + STREAM_CHUNK]
+                todos = read_by_id(connection, chunk)
+                if todos:
+                    output.write((form.separator if count else b"") + encode(connection, todos, form))
+                count += len(todos)
+                bar.update(len(chunk))
             output.write(form.tail)
             output.flush()
     return count
@@ -389,8 +393,7 @@ def _known(connection: Connection, uids: list[str]) -> set[str]:
         connection.scalars(select(IMPORTS.c.uid).select_from(stored).where(IMPORTS.c.uid.in_(uids)))
     )
     ids = [parsed[0] for parsed in map(parse_own_uid, uids) if parsed and abs(parsed[0]) < 2**63]
-    own = connection.execute(select(TODOS.c.id, TODOS.c.created_at).where(TODOS.c.id.in_(ids)))
-    return imported | {own_uid(row.id, format_instant(row.created_at)) for row in own}
+    return imported | {own_uid(todo.id, todo.created_at) for todo in read_by_id(connection, ids)}
 
 
 def _create(connection: Connection, rows: list[_Row], now: datetime, *, as_they_were: bool) -> None:
