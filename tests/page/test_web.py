@@ -208,3 +208,17 @@ def test_every_text_is_in_one_place_and_used() -> None:
     # Quoted words of the page, or words between tags, would be texts outside of texts.json.
     for source in sources[:-1]:
         assert not re.search(r'textContent = "[^"]|>[A-Z][a-z]+ [a-z]+<', source)
+
+
+def test_every_text_that_the_page_names_exists() -> None:
+    texts = json.loads((PACKAGE / "templates" / "texts.json").read_text())
+    templates = "".join(path.read_text() for path in (PACKAGE / "templates").glob("*.html"))
+    scripts = "".join((FOLDER / name).read_text() for name in NAMES if name.endswith(".js"))
+    named = {"page": set(re.findall(r"\btexts\.(\w+)", templates))}
+    named["script"] = set(re.findall(r'\btext\("(\w+)"', scripts))
+    assert len(named["page"]) > 40
+    assert len(named["script"]) > 20
+    assert {part: keys - texts[part].keys() for part, keys in named.items()} == {
+        "page": set(),
+        "script": set(),
+    }
