@@ -133,12 +133,14 @@ class TestBackup(BackupTest):
         path = os.environ["PATH"]
         self.stack.callback(os.environ.update, PATH=path)
         os.environ["PATH"] = str(self.folder)
-        self.assertRefused("is needed, but it is not on the PATH", self.run_on(app, "backup", str(self.file)))
+        self.assertRefused(
+            "is required, but it is not on the PATH", self.run_on(app, "backup", str(self.file))
+        )
         for name in ("pg_dump", "mariadb-dump"):
             old = self.folder / name
             old.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6 Distrib 5.5.1-MariaDB'\n")
             old.chmod(0o755)
-        self.assertRefused("is needed, but .*9.6", self.run_on(app, "backup", str(self.file)))
+        self.assertRefused("is required, but .*9.6", self.run_on(app, "backup", str(self.file)))
 
 
 class TestSqlite(BackupTest):

@@ -42,12 +42,11 @@ def fill(app: Flask, todos: Sequence[Stored]) -> None:
     with app.app_context(), db.engine.begin() as connection:
         connection.execute(delete(IMPORTS))
         connection.execute(delete(TODOS))
-        for todo in todos:
-            members = todo._asdict()
-            uid = members.pop("uid")
-            connection.execute(insert(TODOS), members)
-            if uid is not None:
-                connection.execute(insert(IMPORTS), {"uid": uid, "todo_id": todo.id})
+        rows = [todo._asdict() for todo in todos]
+        uids = [{"uid": row.pop("uid"), "todo_id": row["id"]} for row in rows]
+        for table, values in ((TODOS, rows), (IMPORTS, [row for row in uids if row["uid"] is not None])):
+            if values:
+                connection.execute(insert(table), values)
 
 
 def content(app: Flask) -> list[Stored]:
