@@ -10,7 +10,6 @@ import pytest
 from sqlalchemy import event
 
 from tests.support.file_database import FileDatabaseTest
-from todo import database
 from todo.models import db
 
 THREADS = 8
@@ -101,23 +100,3 @@ class TestWriter(FileDatabaseTest):
         assert {HTTPStatus.SERVICE_UNAVAILABLE} == {status for status, _ in answers}
         assert max(seconds for _, seconds in answers) < 3
         assert self.client.post("/api/v1/todos", json={"title": "c"}).status_code == HTTPStatus.CREATED
-
-    def statistics(self) -> list[Any]:
-        return self.shell().execute("SELECT name FROM sqlite_schema WHERE name = 'sqlite_stat1'").fetchall()
-
-    def test_statistics_are_updated_once_a_day(self) -> None:
-        self.app = self.start()
-        writer = self.app.extensions["todo.database"].group_commit
-        self.app.test_client().post("/api/v1/todos", json={"title": "x"})
-        assert not self.statistics()
-        writer._next_statistics = time.monotonic()
-        answers = [self.app.test_client().post("/api/v1/todos", json={"title": "y"}) for _ in range(2)]
-        assert [answer.status_code for answer in answers] == [HTTPStatus.CREATED] * 2
-        assert self.statistics()
-        assert writer._next_statistics > time.monotonic() + 23 * 3600
-
-    def test_statistics_are_updated_at_the_end(self) -> None:
-        self.app = self.start()
-        with self.app.app_context():
-            database.checkpoint()
-        assert self.statistics()

@@ -272,7 +272,6 @@ def checkpoint() -> None:
     if sqlite.file_of(db.engine.url) is None:
         return
     with suppress(DBAPIError, DatabaseUnavailable), db.engine.connect() as connection:
-        with suppress(DBAPIError):  # a full disk
-            sqlite.update_statistics(connection)
+        connection.exec_driver_sql("PRAGMA optimize")
         connection.exec_driver_sql("PRAGMA wal_checkpoint")
     db.engine.dispose()

@@ -20,14 +20,13 @@ from sqlalchemy import Connection, Engine
 
 from todo.database import schema
 from todo.database.errors import LogMissing, after_commit
-from todo.database.sqlite import File, update_statistics, wrap
+from todo.database.sqlite import File, wrap
 
 T = TypeVar("T")
 
 # Seconds between two attempts to become SQLite's only writer. SQLite's own waits grow to 100 ms, and the
 # slowest requests would wait as long.
 PAUSE = 0.0003
-STATISTICS_SECONDS = 24 * 3600  # interval at which a worker updates the statistics of the query planner
 PRIMARY_CODE = 0xFF  # mask of an extended result code (https://www.sqlite.org/rescode.html)
 
 
@@ -58,7 +57,6 @@ class GroupCommit:
         self._has_leader = False
         self._connection: Connection | None = None
         self._is_new = True
-        self._next_statistics = time.monotonic() + STATISTICS_SECONDS
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """Run `work` as if in a transaction of its own, and return its result after the commit.
@@ -113,9 +111,6 @@ class GroupCommit:
     def _take_waiting(self) -> list[_Task]:
         with self._mutex:
             tasks, self.waiting = self.waiting, []
-        if time.monotonic() >= self._next_statistics:
-            self._next_statistics = time.monotonic() + STATISTICS_SECONDS
-            tasks.append(_Task(update_statistics))
         return tasks
 
     def _connect(self) -> Connection:

@@ -20,7 +20,6 @@ from todo.config import StartupError
 from todo.database.errors import DatabaseUnavailable, LogMissing
 from todo.models.todo import Todo
 
-ANALYZED_ROWS = 1000  # of each index, which takes 20 ms on a million todos
 COPY_TIMEOUT = 10  # seconds to wait for a lock
 SMALL = 16 * 1024 * 1024
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -158,15 +157,6 @@ def configure_connections(engine: Engine, file: File | None, busy_timeout: int) 
     def _leave_replaced_file(_: object, record: Any, __: object) -> None:
         if file is not None and record.info["file"] != file.identify():
             raise DisconnectionError
-
-
-def update_statistics(connection: Connection) -> None:
-    """Update the statistics of SQLite's query planner.
-
-    PRAGMA optimize would do so only for tables that the same connection has read.
-    """
-    connection.exec_driver_sql(f"PRAGMA analysis_limit = {ANALYZED_ROWS}")
-    connection.exec_driver_sql("ANALYZE")
 
 
 class ReadConnections:
