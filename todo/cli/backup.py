@@ -377,7 +377,7 @@ def _find_in_mariadb(file: Path) -> str | None:
 def _swap(connection: Connection, database: str, loaded: str, replaced: str) -> None:
     new = set(inspect(connection).get_table_names(loaded))
     old = set(inspect(connection).get_table_names(database)) & (
-        new | set(db.metadata.tables) | {schema.VERSIONS}
+        new | set(db.metadata.tables) | {schema.VERSIONS.name}
     )
     moves = [f"`{database}`.`{table}` TO `{replaced}`.`{table}`" for table in sorted(old)]
     moves += [f"`{loaded}`.`{table}` TO `{database}`.`{table}`" for table in sorted(new)]
