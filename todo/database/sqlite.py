@@ -397,7 +397,7 @@ def _transfer(source: sqlite3.Connection, target: sqlite3.Connection, progress: 
 
 
 def _check_integrity(connection: sqlite3.Connection) -> None:
-    # A row that violates a constraint is no damage, and must not stop a start or a backup.
+    # A row that violates a constraint does not count as damage, and must not stop a start or a backup.
     connection.execute("PRAGMA ignore_check_constraints = ON")
     found = connection.execute("PRAGMA integrity_check(1)").fetchall()
     if found != [("ok",)]:
