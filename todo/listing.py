@@ -3,8 +3,9 @@
 from array import array
 from collections.abc import Iterator, Sequence
 from http import HTTPStatus
+from itertools import chain, islice
 
-from flask import Response, stream_with_context
+from flask import Response, request, stream_with_context
 from msgspec import UNSET
 from sqlalchemy import Connection, bindparam, select
 
@@ -31,6 +32,8 @@ FORMATS: dict[str, Format | None] = {
 
 def negotiate() -> Format:
     """Return the format that the client prefers. Raises NotAcceptable if it accepts none."""
+    if "Accept" not in request.headers:
+        return json.LIST
     return FORMATS[negotiation.choose(list(FORMATS))] or icalendar.format_for(service_zone())
 
 
@@ -74,15 +77,12 @@ def respond(query: ListQuery, form: Format, *, tag_streams: bool = False) -> Res
 def read_page(connection: Connection, listing: Listing, size: int) -> list[TodoOut]:
     """Read the first `size` todos behind the cursor, without unreadable ones."""
     try:
-        return [TodoOut.from_row(row) for row in listing.read_page(connection, size)]
+        return list(map(TodoOut.from_row, listing.read_page(connection, size)))
     except unreadable.ERRORS as error:
         unreadable.check(error)
     ids = listing.read_ids(connection)
-    todos: list[TodoOut] = []
-    while ids and len(todos) < size:
-        todos += read_by_id(connection, ids[:STREAM_CHUNK])
-        del ids[:STREAM_CHUNK]
-    return todos[:size]
+    chunks = (ids[place : place + STREAM_CHUNK] for place in range(0, len(ids), STREAM_CHUNK))
+    return list(islice(chain.from_iterable(read_by_id(connection, chunk) for chunk in chunks), size))
 
 
 def read_by_id(connection: Connection, ids: Sequence[int]) -> list[TodoOut]:

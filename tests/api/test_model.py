@@ -15,6 +15,7 @@ from werkzeug.http import parse_options_header
 from tests.support.api import TODOS as PATH
 from tests.support.api import shared_app
 from todo import query
+from todo.database import first_rows
 
 pytestmark = [pytest.mark.database, pytest.mark.soak]
 
@@ -148,8 +149,8 @@ class TestReads:
         todos = [client.post(PATH, json=row).get_json() for row in rows]
         for read in reads:
             # Small enough for a table of a few rows to be larger.
-            with patch.multiple(query, SEARCHED_ROWS=3, FEW_ROWS=2, COUNTED_ROWS=4):
-                query._page_selects.cache_clear()
+            with patch.multiple(first_rows, SEARCHED_ROWS=3, FEW_ROWS=2, COUNTED_ROWS=4):
+                query._parts.cache_clear()
                 expect(client, todos, read)
 
 

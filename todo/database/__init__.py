@@ -272,6 +272,5 @@ def checkpoint() -> None:
     if sqlite.file_of(db.engine.url) is None:
         return
     with suppress(DBAPIError, DatabaseUnavailable), db.engine.connect() as connection:
-        connection.exec_driver_sql("PRAGMA optimize")
         connection.exec_driver_sql("PRAGMA wal_checkpoint")
     db.engine.dispose()

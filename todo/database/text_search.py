@@ -30,8 +30,10 @@ def _compile(element: contains, compiler: SQLCompiler, **options: Any) -> str:
 
 
 def _fold_of_sqlite(text: str, _: Dialect) -> str:
-    # Registered by `sqlite.configure_connections`. The driver fails on text arguments that are not UTF-8.
-    return f"casefold(CAST({text} AS BLOB))"
+    # SQLite's lower() folds ASCII only, and is five times as fast as `casefold`, a function in Python.
+    # `sqlite.configure_connections` registers that. The driver fails on text arguments that are not UTF-8.
+    data = f"CAST({text} AS BLOB)"
+    return f"CASE WHEN length({text}) = length({data}) THEN lower({text}) ELSE casefold({data}) END"
 
 
 def _fold_of_postgresql(text: str, dialect: Dialect) -> str:
