@@ -3,7 +3,6 @@
 import os
 import re
 import shutil
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -110,7 +109,7 @@ def _restore_file(file: Path, path: Path, copy: Path | None) -> None:
     try:
         problem = sqlite.find_foreign_object(file, schema.released_ddl())
         sqlite.check_integrity(file)
-    except sqlite3.Error as error:
+    except sqlite.Error as error:
         raise click.ClickException(f"{file} is damaged ({error}). Use another backup.") from None
     _refuse(file, problem)
     if copy:

@@ -1,7 +1,6 @@
 """The commands `export` and `import`: write todos to a file, and read todos from a file."""
 
 import hashlib
-import sqlite3
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +14,7 @@ import click
 import msgspec
 from flask.cli import with_appcontext
 from msgspec import UNSET, structs
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, create_engine, delete, insert, select
 from sqlalchemy.exc import DBAPIError
 
 from todo import database
@@ -99,7 +98,7 @@ def plain_errors() -> Iterator[None]:
         yield
     except Problem as problem:
         raise click.ClickException(problem.description or "") from None
-    except (DBAPIError, sqlite3.Error) as error:
+    except (DBAPIError, sqlite.Error) as error:
         reason = getattr(error, "orig", error)
         raise click.ClickException(f"The database cannot be used: {reason}.") from None
     except OSError as error:
@@ -273,16 +272,19 @@ class _Staged:
 
     def __init__(self) -> None:
         self.count = 0
-        self._database = sqlite3.connect("")
-        self._database.executescript(
+        self._engine = create_engine("sqlite:///file:?uri=true")  # an empty name: SQLite deletes the file
+        self._connection = self._engine.connect()
+        self._execute = self._connection.exec_driver_sql
+        self._execute(
             "CREATE TABLE todos (uid TEXT NOT NULL UNIQUE, todo_id INTEGER UNIQUE, members BLOB NOT NULL,"
-            " line INTEGER NOT NULL);"
-            "CREATE TABLE contents (digest BLOB PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID;"
+            " line INTEGER NOT NULL)"
         )
+        self._execute("CREATE TABLE contents (digest BLOB PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID")
 
     def close(self) -> None:
         """Delete the temporary database."""
-        self._database.close()
+        self._connection.close()
+        self._engine.dispose()
 
     def add(self, line: int, values: dict[str, Any]) -> list[str]:
         """Validate and stage a todo. Return the problems of an invalid one."""
@@ -308,11 +310,11 @@ class _Staged:
             return [f"id must be a whole number from 1 to {_MAX_ID} (it is {todo_id})."]
         uid = self._uid(todo)
         insert = "INSERT OR IGNORE INTO todos VALUES (?, ?, ?, ?)"
-        if not self._database.execute(insert, (uid, todo_id, members, line)).rowcount:
+        if not self._execute(insert, (uid, todo_id, members, line)).rowcount:
             query = "SELECT line, members FROM todos WHERE uid = ?"
-            other = self._database.execute(query, (uid,)).fetchone()
+            other = self._execute(query, (uid,)).fetchone()
             if other is None:  # another todo has the id, but not the UID
-                self._database.execute(insert, (uid, None, members, line))
+                self._execute(insert, (uid, None, members, line))
             elif other[1] != members:
                 return [
                     f"The todo has the UID of the todo at line {other[0]} ({uid[:80]}), but other content."
@@ -324,7 +326,7 @@ class _Staged:
         """Yield the todos in the order of the file, todos with an id first."""
         decode = msgspec.json.Decoder(_Members).decode
         for which in ("NOT NULL", "NULL"):
-            rows = self._database.execute(
+            rows = self._execute(
                 f"SELECT uid, todo_id, members FROM todos WHERE todo_id IS {which} ORDER BY rowid"
             )
             while found := rows.fetchmany(size):
@@ -341,10 +343,10 @@ class _Staged:
             return own_uid(todo.id, format_instant(todo.created_at))
         content = msgspec.json.encode((todo.title, todo.description, _iso(todo.deadline_at)))
         digest = hashlib.blake2b(content, digest_size=16).digest()
-        (times,) = self._database.execute(
+        (times,) = self._execute(
             "INSERT INTO contents VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times",
             (digest,),
-        ).fetchone()
+        ).one()
         return f"{digest.hex()}-{times}@todo"
 
 

@@ -20,6 +20,7 @@ from todo.config import StartupError
 from todo.database.errors import DatabaseUnavailable, LogMissing
 from todo.models.todo import Todo
 
+Error = sqlite3.Error  # of a function of this module that uses the driver
 COPY_TIMEOUT = 10  # seconds to wait for a lock
 SMALL = 16 * 1024 * 1024
 DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
