@@ -20,6 +20,8 @@ from tests.support.page import (
     wall_time,
 )
 
+pytestmark = pytest.mark.browser
+
 VIEWS = ("All", "Active", "Overdue", "Next 7 days", "Completed")
 
 
