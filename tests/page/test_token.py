@@ -1,14 +1,15 @@
 """The page of a service that requires tokens."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from flask import Flask
 from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import delete
 
-from tests.support.api import empty_app
 from tests.support.page import Site, add, edit, expect_shown, make_token, new_todo, row, serve
+from todo import create_app
 from todo.models import db
 from todo.models.token import Token
 
@@ -16,9 +17,14 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.fixture
-def app() -> Flask:
-    """Return a service that requires a token."""
-    return empty_app(REQUIRE_TOKEN=True)
+def app(tmp_path: Path) -> Flask:
+    """Return a service that requires a token.
+
+    Its database is a file, because the threads of a server cannot share the one connection of a database in
+    memory.
+    """
+    url = f"sqlite:///{tmp_path / 'db.sqlite'}"
+    return create_app({"SQLALCHEMY_DATABASE_URI": url, "TESTING": True, "REQUIRE_TOKEN": True})
 
 
 @pytest.fixture
