@@ -260,7 +260,7 @@ class Todos(RuleBasedStateMachine):
             assert times[todo_id] >= todo["updated_at"][:MILLISECONDS]
 
     def take_away(self, todo_id: int) -> Todo:
-        """Move a todo to the deleted ones and return it; {} if there is none."""
+        """Move a todo to the deleted todos and return it. Return {} if the todo does not exist."""
         todo = self.todos.pop(todo_id, {})
         if todo:
             self.deleted[todo_id] = todo

@@ -174,7 +174,7 @@ class TestPostgresql(OutageTest):
 
 
 @pytest.mark.skipif(not runs("mariadb"), reason="make test-mariadb and make soak run it")
-@pytest.mark.skipif(not MARIADB, reason="there is no mariadbd")
+@pytest.mark.skipif(not MARIADB, reason="mariadbd is not installed")
 class TestMariadb(OutageTest):
     def test_outage_gives_every_request_a_response_and_loses_nothing(self) -> None:
         data = f"--datadir={self.folder}/data"

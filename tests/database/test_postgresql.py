@@ -1,4 +1,4 @@
-"""PostgreSQL that does not respond, or is no longer the primary."""
+"""PostgreSQL does not respond, or another server has become the primary."""
 
 import os
 import signal

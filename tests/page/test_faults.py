@@ -52,7 +52,7 @@ def stop_polling(page: Page) -> None:
 
 @contextmanager
 def offline(page: Page) -> Iterator[None]:
-    """Take the browser offline."""
+    """Disconnect the browser from the network."""
     page.context.set_offline(True)
     try:
         yield
@@ -85,7 +85,7 @@ def windows(site: Site) -> tuple[Page, Page]:
 
 @pytest.fixture
 def conflicting(site: Site, windows: tuple[Page, Page]) -> Page:
-    """Give the todo a different title in each window."""
+    """Change the title of the todo differently in each window."""
     mine, other = windows
     edit(mine, "Buy milk")
     mine.keyboard.type("Buy oats")

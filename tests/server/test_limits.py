@@ -141,7 +141,7 @@ class TestLimits(Prepared):
 
 
 @pytest.mark.skipif(not SLOW_SECONDS, reason="takes SLOW_SECONDS, see make soak")
-@pytest.mark.skipif(not PROGRAM, reason="there is no nginx")
+@pytest.mark.skipif(not PROGRAM, reason="nginx is not installed")
 class TestBehindNginx(Prepared):
     def test_slow_bodies_behind_nginx_block_no_other_client(self) -> None:
         server = self.stack.enter_context(Server(TODO_PROXIES="1"))

@@ -86,7 +86,7 @@ class Client:
 
 
 @pytest.mark.skipif(not PAUSE, reason="make soak runs it")
-@pytest.mark.skipif(not PROGRAM, reason="there is no nginx")
+@pytest.mark.skipif(not PROGRAM, reason="nginx is not installed")
 class TestRolling(Prepared):
     def setup_method(self) -> None:
         url = self.stack.enter_context(postgresql()).render_as_string(hide_password=False)

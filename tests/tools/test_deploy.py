@@ -201,7 +201,7 @@ class TestDockerfile(Prepared):
         assert (app / "instance/db.sqlite").is_file()
 
 
-@pytest.mark.skipif(not PROGRAM, reason="there is no nginx")
+@pytest.mark.skipif(not PROGRAM, reason="nginx is not installed")
 class TestNginx(Prepared):
     def test_nginx_errors_are_problems(self) -> None:
         with nginx(free_port(), free_port()) as port:
