@@ -9,6 +9,7 @@ import sqlite3
 import subprocess
 import time
 from contextlib import closing
+from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from urllib.parse import quote
@@ -205,7 +206,7 @@ def scrape(server: Server) -> dict[str, float]:
     try:
         with urlopen(f"{server.url}/metrics", timeout=PATIENCE) as answer:
             return read(answer.read().decode())
-    except OSError:
+    except (OSError, HTTPException):
         return {}
 
 
@@ -216,7 +217,7 @@ def ask(port: int, query: str) -> float | None:
             f"http://127.0.0.1:{port}/api/v1/query?query={quote(query)}", timeout=PATIENCE
         ) as answer:
             result = json.load(answer)["data"]["result"]
-    except OSError:
+    except (OSError, HTTPException):
         return None
     return float(result[0]["value"][1]) if result else None
 

@@ -3,6 +3,7 @@
 import shutil
 import urllib.request
 from contextlib import suppress
+from http.client import HTTPException
 from pathlib import Path
 
 from sqlalchemy import create_engine
@@ -57,7 +58,7 @@ class Node(Program):
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.health_port}{path}", timeout=1) as answer:
                 return bool(answer.status == 200)
-        except OSError:
+        except (OSError, HTTPException):
             return False
 
     def is_demoted(self) -> bool:

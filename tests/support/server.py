@@ -14,7 +14,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from email.message import Message
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
@@ -39,7 +39,10 @@ class Answer(NamedTuple):
 def request(
     port: int, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
 ) -> Answer:
-    """Send one request on a new connection, with `body` as JSON if it is not None."""
+    """Send one request on a new connection, with `body` as JSON if it is not None.
+
+    Raises OSError if no complete response arrives, for example because the server ends.
+    """
     connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         if body is None:
@@ -50,6 +53,8 @@ def request(
         response = connection.getresponse()
         text = response.read()
         return Answer(response.status, response.headers, json.loads(text) if text else None)
+    except HTTPException as error:
+        raise ConnectionError("The response is not complete.") from error
     finally:
         connection.close()
 
@@ -186,7 +191,10 @@ class Server:
     def request(
         self, method: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> Answer:
-        """Send one request on a new connection, with `body` as JSON if it is not None."""
+        """Send one request on a new connection, with `body` as JSON if it is not None.
+
+        Raises OSError if no complete response arrives, for example because the server ends.
+        """
         return request(self.port, method, path, body, headers)
 
     @property
