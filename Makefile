@@ -14,7 +14,7 @@ run: $(VENV)/installed $(EXTRA:%=$(VENV)/installed-%)
 	@exec $(BIN)/flask --app todo serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
 test: $(VENV)/installed-dev
-	$(BIN)/pytest -q -n auto -m "not browser"
+	$(BIN)/pytest -q -n auto -m "not browser and not server"
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

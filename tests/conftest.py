@@ -1,9 +1,9 @@
 """Fixtures, the option `--database`, and the sizes of the tests.
 
-pytest -n auto -m "not browser"             all tests but those in a browser
-pytest -n auto --database=postgresql        those marked `database`, on PostgreSQL, or mariadb, galera, or
-                                            pgbouncer, which is in front of PostgreSQL
-pytest -m soak --hypothesis-profile=soak    large sizes
+pytest -n auto -m "not browser and not server"    the quick tests
+pytest -n auto --database=postgresql              those marked `database`, on PostgreSQL, or mariadb, galera, or
+                                                  pgbouncer, which is in front of PostgreSQL
+pytest -m soak --hypothesis-profile=soak          large sizes
 """
 
 import os

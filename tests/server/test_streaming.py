@@ -18,13 +18,14 @@ from tests.support.sizes import size
 pytestmark = [pytest.mark.soak, pytest.mark.server]
 
 PATH = "/api/v1/todos"
-TODOS = size(40_000, 1_000_000)
+TODOS = size(100_000, 1_000_000)
 ROUNDS = size(2, 6)
 WORKERS = 2
 MAX_GROWTH = 18 * 1024 * 1024
-# Large enough that the default list exceeds the allowed growth of memory.
-DESCRIPTION = "😀" * 120
-LENGTH = TODOS * len(DESCRIPTION.encode())
+# Long enough that the default list exceeds the allowed growth of memory.
+TITLE = "x" * 80
+DESCRIPTION = "y" * 120
+LENGTH = TODOS * len(TITLE + DESCRIPTION)
 
 
 @pytest.fixture(scope="module")
@@ -35,8 +36,8 @@ def server() -> Iterator[Server]:
                 "WITH RECURSIVE numbers (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM numbers WHERE n < ?)"
             )
             shell.execute(
-                f"{numbers} INSERT INTO todos (title, description) SELECT 'Buy milk', ? FROM numbers",
-                (TODOS, DESCRIPTION),
+                f"{numbers} INSERT INTO todos (title, description) SELECT ?, ? FROM numbers",
+                (TODOS, TITLE, DESCRIPTION),
             )
         for _ in range(5 * WORKERS):
             running.request("GET", f"{PATH}?limit=1000")

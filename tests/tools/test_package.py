@@ -15,7 +15,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from tests.support.server import PATIENCE, ROOT, environment, free_port, request, wait_until
+from tests.support.server import PATIENCE, ROOT, answers, environment, free_port, request, wait_until
 from tests.support.sizes import soak_only
 
 PIPFILE = tomllib.loads((ROOT / "Pipfile").read_text())
@@ -47,7 +47,7 @@ def run(*command: str | Path, cwd: Path, **variables: str) -> str:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=PATIENCE * 10,
+        timeout=PATIENCE * 5,
         check=False,
     )
     assert done.returncode == 0, done.stdout
@@ -84,6 +84,7 @@ def test_wheel_has_every_file_of_the_package(wheel: Path) -> None:
         assert expected == {name for name in archive.namelist() if name.startswith("todo/")}
 
 
+@pytest.mark.server
 def test_installed_wheel_serves_and_its_command_line_uses_it(wheel: Path, tmp_path: Path) -> None:
     """An environment with the wheel, and with the dependencies of this environment."""
     scripts = install(tmp_path, "--no-deps", "--no-index", wheel)
@@ -135,13 +136,6 @@ def use_installed(scripts: Path, folder: Path) -> None:
     if sys.platform == "linux":
         assert (data / "todo-service" / "db.sqlite").is_file()
     assert not list((folder / "venv").rglob("*.sqlite"))
-
-
-def answers(port: int) -> bool:
-    try:
-        return request(port, "GET", "/api/v1/health").status == 200
-    except OSError:
-        return False
 
 
 def test_service_imports_without_posix_modules(tmp_path: Path) -> None:

@@ -5,6 +5,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.support.server import PATIENCE, ROOT, environment, free_port, request, wait_until
 
 
@@ -14,6 +16,7 @@ def test_flaskenv_lists_every_template_and_static_file() -> None:
     assert set(files.split(":")) == {str(path.relative_to(ROOT)) for path in served if path.is_file()}
 
 
+@pytest.mark.server
 def test_flask_run_debug_restarts_when_a_text_changes() -> None:
     port = free_port()
     texts = ROOT / "todo/templates/texts.json"
