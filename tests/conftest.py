@@ -1,7 +1,7 @@
 """Fixtures, the option `--database`, and the sizes of the tests.
 
 pytest -n auto -m "not browser and not server"    the quick tests
-pytest -n auto --database=postgresql              those marked `database`, on PostgreSQL, or mariadb, galera, or
+pytest -n auto --database=postgresql              those marked `database`, on PostgreSQL, mariadb, galera, or
                                                   pgbouncer, which is in front of PostgreSQL
 pytest -m soak --hypothesis-profile=soak          large sizes
 """
