@@ -257,6 +257,20 @@ def test_deleted_file_is_503_and_a_replaced_file_is_read(service: Service, tmp_p
     assert service.get(f"{TODOS}/1").get_json()["title"] != "restored"
 
 
+def test_file_that_changed_while_it_was_away_is_read_again(service: Service, tmp_path: Path) -> None:
+    service.get(f"{TODOS}/1")
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    for file in tmp_path.glob("db.sqlite*"):
+        file.rename(aside / file.name)
+    assert service.get(f"{TODOS}/1").status_code == 503
+    with closing(sqlite3.connect(aside / "db.sqlite")) as connection, connection:
+        connection.execute("UPDATE todos SET title = 'changed'")
+    for file in aside.iterdir():
+        file.rename(tmp_path / file.name)
+    assert service.get(f"{TODOS}/1").get_json()["title"] == "changed"
+
+
 @pytest.fixture
 def guarded(tmp_path: Path) -> Iterator[Callable[..., dict[str, str]]]:
     """Return a function that creates a token and returns its header, for a service that requires tokens."""

@@ -17,10 +17,11 @@ from queue import SimpleQueue
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from todo.database import schema
 from todo.database.errors import LogMissing, after_commit
-from todo.database.sqlite import File, wrap
+from todo.database.sqlite import File, close, wrap
 
 T = TypeVar("T")
 
@@ -56,7 +57,7 @@ class GroupCommit:
         self.waiting: list[_Task] = []
         self._has_leader = False
         self._connection: Connection | None = None
-        self._is_new = True
+        self._driver: Any = None  # the driver's connection
 
     def run(self, work: Callable[[Connection], T]) -> T:
         """Run `work` as if in a transaction of its own, and return its result after the commit.
@@ -83,20 +84,23 @@ class GroupCommit:
         try:
             connection = self._connect()
             self._file.check_logs()
-            self._begin(connection)
+            self._execute("BEGIN IMMEDIATE")
+            self._file.remember_logs()
             schema.check_version(connection)
             tasks = self._take_waiting()
             for task in tasks:
-                _execute(task, connection)
-            _commit(connection)
+                self._run(task, connection)
+            try:
+                self._execute("COMMIT")
+            except DBAPIError as error:
+                raise after_commit(error) from error
+            connection.rollback()  # SQLAlchemy began its own transaction if a task executed a statement
             self._file.check_logs(committed=True)
-        except LogMissing as error:
-            self._save_log()
-            tasks = tasks or self._take_waiting()
-            for task in tasks:
-                task.error = error
         except BaseException as error:  # each waiting thread raises the error
-            self.close()
+            if isinstance(error, LogMissing):
+                self._save_log()
+            else:
+                self.close()
             tasks = tasks or self._take_waiting()
             for task in tasks:
                 task.error = wrap(error, "BEGIN") if isinstance(error, sqlite3.Error) else error
@@ -119,27 +123,37 @@ class GroupCommit:
         if self._connection is None:
             self._file.forget_logs()
             self._connection = self._engine.connect()
-            self._is_new = True
+            self._driver = self._connection.connection.dbapi_connection
+            self._driver.execute("PRAGMA busy_timeout = 0")  # `_execute` waits
         return self._connection
 
-    def _begin(self, connection: Connection) -> None:
-        driver_connection: Any = connection.connection.dbapi_connection
+    def _execute(self, statement: str) -> None:
+        """Execute `statement` through the driver, and retry while another program locks the file.
+
+        Raises DBAPIError.
+        """
         deadline = time.monotonic() + self._busy_timeout / 1000
-        driver_connection.execute("PRAGMA busy_timeout = 0")
-        is_busy = True
-        while is_busy and time.monotonic() < deadline:
+        while True:
             try:
-                driver_connection.execute("BEGIN IMMEDIATE")
-                break
-            except sqlite3.OperationalError as error:
+                self._driver.execute(statement)
+                return
+            except sqlite3.Error as error:
                 is_busy = error.sqlite_errorcode & PRIMARY_CODE == sqlite3.SQLITE_BUSY
-                time.sleep(PAUSE)
-        else:
-            connection.exec_driver_sql("BEGIN IMMEDIATE")
-        driver_connection.execute(f"PRAGMA busy_timeout = {self._busy_timeout}")
-        if self._is_new:
-            self._file.remember_logs()
-            self._is_new = False
+                if not is_busy or time.monotonic() > deadline:
+                    raise wrap(error, statement) from error
+            time.sleep(PAUSE)
+
+    def _run(self, task: _Task, connection: Connection) -> None:
+        """Run one task. Raises only an error that rolled back the whole transaction."""
+        self._driver.execute("SAVEPOINT task")
+        try:
+            task.result = task.context.run(task.work, connection)
+        except Exception as error:
+            if not self._driver.in_transaction:
+                raise
+            self._driver.execute("ROLLBACK TO task")
+            task.error = error
+        self._driver.execute("RELEASE task")
 
     def _save_log(self) -> None:
         """Copy all commits from the deleted log, which is still open, to the database file.
@@ -148,36 +162,11 @@ class GroupCommit:
         """
         if self._connection is not None and self._file.can_save_logs():
             with suppress(sqlite3.Error):
-                driver_connection: Any = self._connection.connection.dbapi_connection
-                driver_connection.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
+                self._driver.execute(f"PRAGMA busy_timeout = {self._busy_timeout}")
+                self._driver.execute("PRAGMA wal_checkpoint(FULL)").fetchall()
 
     def close(self) -> None:
         """Close the connection. The next write opens another one."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.invalidate()
-            connection.close()
-
-
-def _execute(task: _Task, connection: Connection) -> None:
-    """Execute one task. Raises only an error that rolled back the whole transaction."""
-    driver_connection: Any = connection.connection.dbapi_connection
-    driver_connection.execute("SAVEPOINT task")
-    try:
-        task.result = task.context.run(task.work, connection)
-    except Exception as error:
-        if not driver_connection.in_transaction:
-            raise
-        driver_connection.execute("ROLLBACK TO task")
-        task.error = error
-    driver_connection.execute("RELEASE task")
-
-
-def _commit(connection: Connection) -> None:
-    """Commit through the driver, because SQLAlchemy did not begin the transaction. Raises DBAPIError."""
-    driver_connection: Any = connection.connection.dbapi_connection
-    try:
-        driver_connection.commit()
-    except sqlite3.Error as error:
-        raise after_commit(wrap(error, "COMMIT")) from error
-    connection.rollback()  # SQLAlchemy began its own transaction if a task executed a statement
+            close(connection)

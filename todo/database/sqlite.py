@@ -60,8 +60,9 @@ class File:
         return identity
 
     def remember_logs(self) -> None:
-        """Remember the log and its index, which the writer has open."""
-        self._in_use = tuple(map(_identify, self._files))
+        """Remember the log and its index that the writer has opened, if they are not known."""
+        if self._in_use is None:
+            self._in_use = tuple(map(_identify, self._files))
 
     def forget_logs(self) -> None:
         """Accept new logs, because the writer has closed its own."""
@@ -186,7 +187,7 @@ class ReadConnections:
             if len(self._idle) < MAX_IDLE:
                 self._idle.append(connection)
             else:
-                _close(connection)
+                close(connection)
 
     def _connect(self) -> Connection:
         identity = self._file.identify()
@@ -195,16 +196,17 @@ class ReadConnections:
                 connection = self._idle.pop()
                 if connection.info["file"] == identity:
                     return connection
-                _close(connection)
+                close(connection)
         return self._engine.connect()
 
     def close(self) -> None:
         """Close all idle connections."""
         while self._idle:
-            _close(self._idle.pop())
+            close(self._idle.pop())
 
 
-def _close(connection: Connection) -> None:
+def close(connection: Connection) -> None:
+    """Close a connection instead of returning it to the pool."""
     connection.invalidate()
     connection.close()
 
@@ -215,22 +217,21 @@ class DataVersion:
     def __init__(self, engine: Engine, file: File) -> None:
         self._engine = engine
         self._file = file
-        self._lock = threading.Lock()  # sqlite3 connections must not be used by two threads at once
-        # The value ignores commits of its own connection, so this connection never writes.
+        self._lock = threading.RLock()  # sqlite3 connections must not be used by two threads at once
+        # The version ignores commits of its own connection, so this connection never writes.
         self._connection: Connection | None = None
 
     def read(self) -> tuple[Hashable, ...] | None:
-        """Return the identity and the version of the file, or None if they cannot be read."""
+        """Return the version, or None if it cannot be read. Each connection counts on its own."""
         try:
             identity = self._file.identify()
             with self._lock:
-                if self._connection is not None and self._connection.info["file"] != identity:
-                    self._close()
-                if self._connection is None:
+                if self._connection is None or self._connection.info["file"] != identity:
+                    self.close()
                     self._connection = self._engine.connect()
-                    driver_connection: Any = self._connection.connection.dbapi_connection
-                    self._cursor = driver_connection.cursor()
-                return self._cursor.execute("PRAGMA data_version").fetchone(), identity
+                    self._cursor = self._connection.connection.cursor()
+                self._cursor.execute("PRAGMA data_version")
+                return self._connection, self._cursor.fetchone()
         except (sqlite3.Error, DBAPIError, DatabaseUnavailable):
             self.close()
             return None
@@ -238,12 +239,9 @@ class DataVersion:
     def close(self) -> None:
         """Close the connection. The next `read` opens another one."""
         with self._lock:
-            self._close()
-
-    def _close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            _close(connection)
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                close(connection)
 
 
 def wrap(error: sqlite3.Error, statement: str) -> DBAPIError:
