@@ -4,7 +4,7 @@
 """
 
 import re
-from copy import deepcopy
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 from http import HTTPStatus
@@ -19,7 +19,7 @@ from werkzeug.routing import Rule
 
 from todo.formats import icalendar
 from todo.http import auth, idempotency, metrics, parameters, problem, request_id
-from todo.http.body import JSON, MERGE_PATCH, properties, rules
+from todo.http.body import JSON, MERGE_PATCH, rules
 from todo.http.conditional import entity_tag, with_etag
 from todo.http.parameters import NoParameters
 from todo.http.problem import ProblemOut
@@ -47,7 +47,10 @@ Json = dict[str, Any]
 
 
 class Operation(NamedTuple):
-    """The requests and responses of a view. A response always has `headers`, and may have `may_have`."""
+    """The requests and responses of a view. A response always has `headers`, and may have `may_have`.
+
+    `problems` are the statuses of errors that do not follow from the other fields.
+    """
 
     response: Any
     status: int = 200
@@ -59,7 +62,7 @@ class Operation(NamedTuple):
     request_headers: tuple[str, ...] = ()
     headers: tuple[str, ...] = ()
     may_have: tuple[str, ...] = ()
-    problems: tuple[int, ...] = (400, 500)
+    problems: tuple[int, ...] = (500,)
     tag: str = "Todos"
     # Example bodies by title.
     examples: Json = {}  # no row changes it
@@ -71,12 +74,10 @@ _FEED = Operation(
     request_headers=("If-None-Match",),
     headers=("ETag",),
     may_have=("Link", "X-Total-Count"),
-    problems=(400, 500, 503),
 )
 _PAGE = Operation(
     str, media_types=("text/html",), request_headers=("If-None-Match",), headers=("ETag",), tag="Pages"
 )
-_FILE = _PAGE._replace(problems=(400, 404, 500))
 
 OPERATIONS = {
     "api.health": Operation(Health, tag="Service"),
@@ -87,13 +88,11 @@ OPERATIONS = {
         request_headers=("If-None-Match",),
         headers=("Vary",),
         may_have=("ETag", "Link", "X-Total-Count"),
-        problems=(400, 406, 500, 503),
+        problems=(406, 500),
     ),
     "feeds.get_calendar": _FEED._replace(media_types=("text/calendar",), query=CalendarQuery),
     "feeds.get_table": _FEED._replace(media_types=("text/csv",), query=ListQuery),
-    "api.get_todo": Operation(
-        TodoOut, request_headers=("If-None-Match",), headers=("ETag",), problems=(400, 404, 500, 503)
-    ),
+    "api.get_todo": Operation(TodoOut, request_headers=("If-None-Match",), headers=("ETag",)),
     "api.create_todo": Operation(
         TodoOut,
         status=201,
@@ -102,7 +101,6 @@ OPERATIONS = {
         request_headers=("Idempotency-Key",),
         headers=("ETag", "Location"),
         may_have=("Idempotency-Replayed",),
-        problems=(400, 409, 413, 415, 422, 500, 503),
     ),
     "api.update_todo": Operation(
         TodoOut,
@@ -114,11 +112,8 @@ OPERATIONS = {
         },
         request_headers=("If-Match", "If-None-Match"),
         headers=("ETag",),
-        problems=(400, 404, 412, 413, 415, 428, 500, 503),
     ),
-    "api.delete_todo": Operation(
-        Deleted, request_headers=("If-Match", "If-None-Match"), problems=(400, 404, 412, 428, 500, 503)
-    ),
+    "api.delete_todo": Operation(Deleted, request_headers=("If-Match", "If-None-Match")),
     "batch.run_batch": Operation(
         BatchOut,
         body=Batch,
@@ -138,28 +133,27 @@ OPERATIONS = {
         },
         request_headers=("Idempotency-Key",),
         may_have=("Idempotency-Replayed",),
-        problems=(400, 404, 409, 412, 413, 415, 422, 428, 500, 503),
+        problems=(404, 412, 428, 500),
     ),
-    "deleted.list_deleted": Operation(list[DeletedOut], query=DeletedQuery, problems=(400, 500, 503)),
+    "deleted.list_deleted": Operation(list[DeletedOut], query=DeletedQuery),
     "deleted.restore": Operation(
         TodoOut,
         request_headers=("Idempotency-Key",),
         headers=("ETag",),
         may_have=("Idempotency-Replayed",),
-        problems=(400, 404, 409, 422, 500, 503),
     ),
     "openapi.get_description": Operation(
         dict[str, Any], request_headers=("If-None-Match",), headers=("ETag",), tag="Service"
     ),
-    "system.show_readiness": Operation(Ready, problems=(400, 503), tag="Service"),
+    "system.show_readiness": Operation(Ready, problems=(503,), tag="Service"),
     "system.show_metrics": Operation(str, media_types=(metrics.MEDIA_TYPE,), tag="Service"),
     "docs.show_docs": _PAGE,
-    "docs.get_asset": _FILE._replace(media_types=("text/css", "text/javascript")),
-    "docs.show_problem": _FILE._replace(media_types=("text/html",)),
+    "docs.get_asset": _PAGE._replace(media_types=("text/css", "text/javascript")),
+    "docs.show_problem": _PAGE._replace(media_types=("text/html",)),
     "web.show_page": _PAGE,
     "web.show_manifest": _PAGE._replace(response=dict[str, Any], media_types=("application/manifest+json",)),
     "web.get_worker": _PAGE._replace(media_types=("text/javascript",)),
-    "web.get_file": _FILE._replace(media_types=("text/css", "text/javascript", "image/png", "image/svg+xml")),
+    "web.get_file": _PAGE._replace(media_types=("text/css", "text/javascript", "image/png", "image/svg+xml")),
 }
 
 _TEXT: Json = {"type": "string"}
@@ -307,11 +301,15 @@ def get_description() -> Response:
 def register(app: Flask) -> None:
     """Serve the document of the routes of `app`. The first request builds the document."""
     app.register_blueprint(openapi)
-    app.extensions["todo.openapi"] = cache(lambda: msgspec.json.encode(describe(app)))
+    app.extensions["todo.openapi"] = cache(
+        lambda: msgspec.json.encode(describe(app)).replace(_END_IN_PYTHON, b"$")
+    )
 
 
 # Placeholder for the URL of the service, which depends on the request. Postman needs an absolute URL.
 _SERVER = b'"{server}"'
+# Only in Python does `$` match before a final newline, and RE2 has no look-ahead.
+_END_IN_PYTHON = rb"$(?!\\n)"
 
 
 def describe(app: Flask) -> Json:
@@ -326,7 +324,7 @@ def describe(app: Flask) -> Json:
         f"| `/problems/{problem_type.name}` | {status} | {problem_type.detail} |\n"
         for status, problem_type in problem.TYPES.items()
     )
-    document: Json = {
+    return {
         "openapi": "3.1.1",
         "info": {
             "title": "Todo API",
@@ -345,60 +343,33 @@ def describe(app: Flask) -> Json:
             },
         },
     }
-    portable: Json = _with_portable_patterns(document)
-    return portable
-
-
-def _with_portable_patterns(value: Any, key: str = "") -> Any:
-    """Write the patterns so that RE2 and ECMAScript read them as Python does.
-
-    RE2 has no look-ahead and no escapes with `u`. Only in Python does `$` match before a final newline.
-    """
-    if isinstance(value, dict):
-        return {name: _with_portable_patterns(member, name) for name, member in value.items()}
-    if isinstance(value, list):
-        return [_with_portable_patterns(member) for member in value]
-    if key == "pattern" and isinstance(value, str):
-        return re.sub(r"\\u([0-9a-f]{4})", _literal, value.replace(r"$(?!\n)", "$"))
-    return value
-
-
-def _literal(escape: re.Match[str]) -> str:
-    code = int(escape[1], 16)
-    return rf"\x{code:02x}" if code < 0x100 else chr(code)
 
 
 def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
     row = OPERATIONS[rule.endpoint]
+    tag = row.tag
     view = app.view_functions[rule.endpoint]
-    needs_token = app.config["REQUIRE_TOKEN"] and not hasattr(view, "is_public") and method != "OPTIONS"
-    if needs_token:
-        refusals = (401,) if method in auth.SAFE_METHODS else (401, 403)
-        row = row._replace(problems=tuple(sorted({*row.problems, *refusals})))
-    if row.body:
-        row = row._replace(problems=tuple(sorted({*row.problems, problem.RequestTimeout.code})))
-    if app.config["RATE_LIMIT"] and not hasattr(view, "is_public") and method != "OPTIONS":
-        row = row._replace(problems=tuple(sorted({*row.problems, problem.TooManyRequests.code})))
     summary, _, description = (getdoc(view) or "").partition("\n\n")
     if method == "HEAD":
-        summary, description = "Respond as GET does, without the body.", ""
-        row = row._replace(tag="HTTP")
+        summary, description, tag = "Respond as GET does, without the body.", "", "HTTP"
     elif method == "OPTIONS":
-        summary, description = "List the methods of this route.", ""
-        row = Operation(
-            None,
-            query=row.query,
-            headers=("Allow",),
-            problems=(400, 404, 500) if rule.arguments else (400, 500),
-            tag="HTTP",
-        )
+        summary, description, tag = "List the methods of this route.", "", "HTTP"
+        row = Operation(None, query=row.query, headers=("Allow",), tag=tag)
+    # Browsers send preflight requests without the token.
+    is_public = hasattr(view, "is_public") or method == "OPTIONS"
+    needs_token = app.config["REQUIRE_TOKEN"] and not is_public
+    problems = _statuses(app, row) | ({404} if rule.arguments else set())
+    if needs_token:
+        problems |= {401} if method in auth.SAFE_METHODS else {401, 403}
+    if app.config["RATE_LIMIT"] and not is_public:
+        problems |= {429}
     operation: Json = {
         "operationId": _operation_id(app, rule, method),
-        "tags": [row.tag],
+        "tags": [tag],
         "summary": summary,
         "description": description,
         "parameters": _parameters(app, rule, row),
-        "responses": _responses(app, row, method),
+        "responses": _responses(row, method, sorted(problems)),
         "security": [{"token": []}] if needs_token else [],
     }
     if row.body:
@@ -408,9 +379,23 @@ def _describe_operation(app: Flask, rule: Rule, method: str) -> Json:
             for media_type in row.body_media_types
         }
         operation["requestBody"] = {"required": True, "content": content}
-    if row.tag in INTERNAL_TAGS:
+    if tag in INTERNAL_TAGS:
         operation["x-internal"] = True
     return operation
+
+
+def _statuses(app: Flask, row: Operation) -> set[int]:
+    """Return the statuses of the problems that an operation can have."""
+    statuses = {400, *row.problems}
+    if row.tag == "Todos":  # reads the database
+        statuses |= {503}
+    if row.body:
+        statuses |= {408, 413, 415}
+    if idempotency.HEADER in row.request_headers:
+        statuses |= {409, 422}
+    if "If-Match" in row.request_headers:
+        statuses |= {412, 428}
+    return statuses if app.config["REQUIRE_IF_MATCH"] else statuses - {428}
 
 
 def _operation_id(app: Flask, rule: Rule, method: str) -> str:
@@ -430,7 +415,7 @@ def _parameters(app: Flask, rule: Rule, row: Operation) -> list[Json]:
     ]
     in_query = [
         {"name": name, "in": "query", "description": schema.pop("description"), "schema": schema}
-        for name, schema in deepcopy(properties(row.query)).items()
+        for name, schema in _properties(row.query).items()
     ]
     required = {"If-Match"} if app.config["REQUIRE_IF_MATCH"] else set()
     in_header = [
@@ -440,7 +425,14 @@ def _parameters(app: Flask, rule: Rule, row: Operation) -> list[Json]:
     return in_path + in_query + in_header
 
 
-def _responses(app: Flask, row: Operation, method: str) -> Json:
+def _properties(struct_type: type[Struct]) -> dict[str, Json]:
+    """Return the JSON Schema of each member of `struct_type`, with its description."""
+    _, components = msgspec.json.schema_components([struct_type], schema_hook=schema_hook)
+    properties: dict[str, Json] = components[struct_type.__name__]["properties"]
+    return properties
+
+
+def _responses(row: Operation, method: str, problems: Iterable[int]) -> Json:
     success: Json = {
         "description": HTTPStatus(row.status).phrase,
         "headers": _headers(row.headers, row.may_have),
@@ -464,9 +456,7 @@ def _responses(app: Flask, row: Operation, method: str) -> Json:
             "description": "Not modified: `If-None-Match` contains the current `ETag`.",
             "headers": _headers(row.headers, row.may_have),
         }
-    for status in row.problems:
-        if status == problem.PreconditionRequired.code and not app.config["REQUIRE_IF_MATCH"]:
-            continue
+    for status in problems:
         if method == "HEAD":
             responses[str(status)] = {
                 name: value for name, value in _problem(status).items() if name != "content"

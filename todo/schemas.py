@@ -27,9 +27,10 @@ def member(meaning: str | None, rule: str, **constraints: Any) -> Meta:
     return Meta(description=meaning, extra={"rule": rule}, **constraints)
 
 
-_CONTROL = r"\u0000-\u001f\u007f-\u009f"
-_SPACE = r"\u0020\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
-# In Python, `$` also matches before a final newline.
+# RE2 does not know escapes such as \u3000 in a pattern.
+_CONTROL = r"\x00-\x1f\x7f-\x9f"
+_SPACE = r"\x20\xa0" "\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000"
+# In Python, `$` also matches before a final newline. The OpenAPI document has `$` only.
 _END = r"$(?!\n)"
 
 Title = Annotated[
@@ -92,7 +93,7 @@ IfMatch = Annotated[
     member(
         "The ETag of the version to change, with its quotes, or `*` for any version.",
         "an ETag with its quotes, or *",
-        pattern=r'^(?:\*|"[!#-~]*")$(?!\n)',
+        pattern=rf'^(?:\*|"[!#-~]*"){_END}',
     ),
 ]
 
@@ -293,7 +294,7 @@ class Ready(Struct, forbid_unknown_fields=True):
 
 MAX_LIMIT = 1000
 MAX_WINDOW = 3_652_058  # days from the year 1 to the year 9999
-_Text = Annotated[str, Meta(pattern=r"^[^\u0000]*$(?!\n)")]
+_Text = Annotated[str, Meta(pattern=rf"^[^\x00]*{_END}")]
 # The members to sort by, and the valid values of each in a cursor. Databases fail on ids and characters
 # that they cannot store.
 _MEMBERS: dict[str, Any] = {
@@ -375,7 +376,7 @@ Text = Annotated[
         "Only todos with this text in the title or the description, ignoring case.",
         "text of at least 1 character, without U+0000",
         min_length=1,
-        pattern=r"^[^\u0000]*$(?!\n)",
+        pattern=rf"^[^\x00]*{_END}",
     ),
 ]
 SortBy = Annotated[

@@ -19,7 +19,7 @@ from msgspec import Meta, Struct
 from msgspec.structs import FieldInfo
 
 from todo.http.problem import ContentTooLarge, FieldError, UnsupportedMediaType, ValidationFailed
-from todo.schemas import decode_hook, schema_hook
+from todo.schemas import decode_hook
 
 JSON = "application/json"
 MERGE_PATCH = "application/merge-patch+json"
@@ -196,11 +196,3 @@ def _rule(field_type: Any) -> str:
     parts = get_args(field_type)
     own = (part.extra["rule"] for part in parts if isinstance(part, Meta) and part.extra)
     return next(own, "") or next(filter(None, map(_rule, parts)), "")
-
-
-@cache
-def properties(struct_type: type[Struct]) -> dict[str, dict[str, Any]]:
-    """Return the JSON Schema of each member of `struct_type`, with its description."""
-    _, components = msgspec.json.schema_components([struct_type], schema_hook=schema_hook)
-    schemas: dict[str, dict[str, Any]] = components[struct_type.__name__]["properties"]
-    return schemas
