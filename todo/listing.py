@@ -57,8 +57,7 @@ def respond(query: ListQuery, form: Format, *, tag_streams: bool = False) -> Res
             if len(todos) > query.limit:
                 todos.pop()
                 headers["Link"] = cursor.next_link(listing.cursor(todos[-1]))
-        uids = stored_uids(connection, [todo.id for todo in todos]) if form.has_uid else {}
-    body = form.head + form.encode(todos, uids)
+        body = form.head + encode(connection, todos, form)
     if query.limit is UNSET and len(ids) > STREAM_CHUNK:
         response = Response(headers=headers, mimetype=form.media_type)
         if tag_streams:

@@ -6,10 +6,12 @@ A page begins after the sort values of the last row, so no row is skipped or rep
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import Boolean, ColumnElement, bindparam
+from sqlalchemy import Boolean, Column, ColumnElement, bindparam
 
-from todo.schemas import Sort, SortKey
+from todo.models.todo import Todo
+from todo.schemas import Sort
 
+SortKey = tuple[Column[Any], bool]  # True for descending order
 # Conditions and the sort keys of the rows that meet them.
 Range = tuple[list[ColumnElement[bool]], Sequence[SortKey]]
 
@@ -22,11 +24,12 @@ def ranges(sort: Sort, shape: Sequence[Any]) -> Iterator[Range]:
     One index serves each range, because the rows of a null or a Boolean value need no sort by that
     column. Null values are a range of their own, because no index serves a sort by `IS NULL`.
     """
+    keys = [(Todo.__table__.c[name], descending) for name, descending in sort]
     position = [
-        bindparam(f"after_{place}", type_=key.column.type) if value is ... else value
-        for place, (key, value) in enumerate(zip(sort, shape, strict=False))
+        bindparam(f"after_{place}", type_=column.type) if value is ... else value
+        for place, ((column, _), value) in enumerate(zip(keys, shape, strict=False))
     ]
-    return _ranges(sort, position)
+    return _ranges(keys, position)
 
 
 def _ranges(keys: Sequence[SortKey], position: Sequence[Any]) -> Iterator[Range]:

@@ -14,12 +14,12 @@ from todo.database.first_rows import Condition, FirstRows, contradict
 from todo.database.text_search import contains
 from todo.http import cursor
 from todo.models.todo import Todo
-from todo.pagination import ranges
-from todo.schemas import COLUMNS, ListQuery, Sort, SortKey, TodoOut
+from todo.pagination import SortKey, ranges
+from todo.schemas import COLUMNS, ListQuery, Sort, TodoOut
 
 TODOS = Todo.__table__
 _Filters = tuple[tuple[str, bool], ...]  # names of parameters, with the value of a flag
-BY_ID = Sort((SortKey(TODOS.c.id, descending=False),))
+BY_ID = Sort.parse("id")
 
 _C = TODOS.c
 _Q = bindparam("q", type_=_C.title.type)
@@ -51,7 +51,7 @@ class Listing:
         self.depends_on_now = "window" in sent or "overdue" in sent
         self._filters, self._values = _with_one_upper_bound(sent)
         self._sort = BY_ID if query.sort is UNSET else query.sort
-        self._belongs_to = repr((sent, [(key.column.key, key.descending) for key in self._sort]))
+        self._belongs_to = repr((sent, list(self._sort)))
         self._shape: tuple[Any, ...] = ()
         if query.cursor is not UNSET:
             after = cursor.decode(query.cursor, self._belongs_to, self._sort.types())
@@ -83,7 +83,7 @@ class Listing:
 
     def cursor(self, last: TodoOut) -> str:
         """Return the cursor of the page after `last`."""
-        position = [getattr(last, key.column.key) for key in self._sort]
+        position = [getattr(last, name) for name, _ in self._sort]
         return cursor.encode(position, self._belongs_to)
 
 
@@ -111,7 +111,7 @@ def _with_one_upper_bound(sent: dict[str, Any]) -> tuple[_Filters, dict[str, Any
 @lru_cache(maxsize=128)  # building a select takes as long as executing it
 def _parts(dialect: str, filters: _Filters, sort: Sort, shape: Sequence[Any]) -> list[FirstRows]:
     return [
-        FirstRows(COLUMNS, conditions, keys[0].column, _order(keys), dialect)
+        FirstRows(COLUMNS, conditions, keys[0][0], _order(keys), dialect)
         for within, keys in ranges(sort, shape)
         for conditions in [[*within, *_where(filters)]]
         if not any(starmap(contradict, combinations(conditions, 2)))

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from itertools import product
-from typing import Annotated, Any, Literal, NamedTuple, Self
+from itertools import islice, product
+from typing import Annotated, Any, Literal, Self
 
 from msgspec import UNSET, Meta, Struct, UnsetType, structs
-from sqlalchemy import Column, String, type_coerce
+from sqlalchemy import String, type_coerce
 
 from todo.clock import ImportedWallTime, Instant, WallTime, format_instant
 from todo.models import MOMENT
@@ -308,35 +308,29 @@ _MEMBERS: dict[str, Any] = {
 }
 
 
-class SortKey(NamedTuple):
-    """A column to sort by."""
+class Sort(tuple[tuple[str, bool], ...]):
+    """The members to sort by, each with True for descending order, the most significant first.
 
-    column: Column[Any]
-    descending: bool
-
-
-class Sort(tuple[SortKey, ...]):
-    """Sort keys, the most significant first. The last key is `id`, in the direction of the first key."""
+    The last member is `id`, in the direction of the first one.
+    """
 
     __slots__ = ()
 
     @classmethod
     def parse(cls, value: object) -> Self:
         """Parse a text such as `-deadline_at,title`. Raises ValueError for an unknown member."""
-        keys: dict[str, SortKey] = {}
+        keys: dict[str, bool] = {}
         for term in str(value).split(",", maxsplit=len(_MEMBERS)):
             name = term.removeprefix("-")
             if name not in _MEMBERS:
                 raise ValueError("not a member")
-            keys.setdefault(name, SortKey(Todo.__table__.c[name], term.startswith("-")))
-        first = next(iter(keys.values()))
-        keys.setdefault("id", SortKey(Todo.__table__.c.id, first.descending))
-        names = list(keys)
-        return cls(map(keys.__getitem__, names[: names.index("id") + 1]))
+            keys.setdefault(name, term.startswith("-"))
+        keys.setdefault("id", next(iter(keys.values())))
+        return cls(islice(keys.items(), list(keys).index("id") + 1))
 
     def types(self) -> list[Any]:
         """Return the types of the values of a position."""
-        return [_MEMBERS[key.column.key] for key in self]
+        return [_MEMBERS[name] for name, _ in self]
 
     @classmethod
     def json_schema(cls) -> dict[str, Any]:

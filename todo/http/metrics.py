@@ -6,8 +6,8 @@ in files of that folder, and the worker that serves `/metrics` adds up the files
 
 import os
 import threading
-from collections.abc import Callable
-from functools import partial, wraps
+from collections.abc import Callable, Hashable
+from functools import cache, partial, wraps
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -33,7 +33,6 @@ OTHER = "other"
 
 T = TypeVar("T")
 _lock = threading.RLock()
-_measured: "_Requests | None" = None
 
 
 def cache_once(function: Callable[..., T]) -> Callable[..., T]:
@@ -41,15 +40,12 @@ def cache_once(function: Callable[..., T]) -> Callable[..., T]:
 
     `functools.cache` would let several threads call `function` at the same time.
     """
-    results: dict[tuple[Any, ...], T] = {}
+    cached = cache(function)
 
     @wraps(function)
-    def get(*arguments: Any) -> T:
-        if arguments not in results:
-            with _lock:
-                if arguments not in results:
-                    results[arguments] = function(*arguments)
-        return results[arguments]
+    def get(*arguments: Hashable) -> T:
+        with _lock:
+            return cached(*arguments)
 
     return get
 
@@ -89,10 +85,6 @@ class _Requests:
         if method in METHODS:
             self.series[method, route, status] = series
         return series
-
-    def set_in_use(self, number: int) -> None:
-        self.in_use.set(number)
-        self.known_in_use = number
 
 
 def register(app: Flask) -> None:
@@ -137,20 +129,18 @@ def _registry() -> "CollectorRegistry":
 
 @cache_once
 def _requests() -> _Requests:
-    global _measured
-    _measured = _Requests()
-    return _measured
+    return _Requests()
 
 
 def _measure(engine: Engine, environ: "WSGIEnvironment", route: str, status: int, duration: float) -> None:
-    requests = _measured or _requests()
+    requests = _requests()
     key = environ["REQUEST_METHOD"], route or OTHER, status
     count, durations = requests.series.get(key) or requests.add_series(*key)
     count.inc()
     durations.observe(duration)
-    pool = engine.pool
-    if isinstance(pool, QueuePool) and pool.checkedout() != requests.known_in_use:
-        requests.set_in_use(pool.checkedout())
+    if isinstance(engine.pool, QueuePool) and (in_use := engine.pool.checkedout()) != requests.known_in_use:
+        requests.known_in_use = in_use
+        requests.in_use.set(in_use)
 
 
 def drop_dead_workers(folder: Path) -> None:

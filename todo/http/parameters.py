@@ -28,26 +28,27 @@ def read(struct_type: type[S], *, ignore_unknown: bool = False) -> S:
     Raises ValidationFailed with an error for each parameter that is unknown, repeated or invalid.
     """
     known = fields(struct_type)
-    values: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     errors: list[FieldError] = []
     for name, text in _pairs():
-        if name not in known:
+        field = known.get(name)
+        if field is None:
             if not ignore_unknown:
                 hint = f"Use one of {', '.join(known)}" if known else "This route has no parameters"
                 errors.append(
                     FieldError(detail=f"Unknown parameter {name[:80]}. {hint}", parameter=name[:80])
                 )
-        elif name in values:
+        elif field.name in members:
             errors.append(FieldError(detail=f"{name} must be sent only once", parameter=name))
         else:
             try:
-                values[name] = _convert(text, known[name].type)
+                members[field.name] = _convert(text, field.type)
             except msgspec.ValidationError:
-                values[name] = None
+                members[field.name] = None
                 errors.append(FieldError(detail=f"{name} must be {rules(struct_type)[name]}", parameter=name))
     if errors:
         raise ValidationFailed(*errors)
-    return struct_type(**{known[name].name: value for name, value in values.items()})
+    return struct_type(**members)
 
 
 def refuse() -> None:
