@@ -204,6 +204,10 @@ def test_unreadable_row_fails_only_its_own_request_and_is_logged(caplog: pytest.
             caplog.clear()
             assert client.get(f"{TODOS}/{bad}").status_code == 500, case
             assert f"/todos/{bad}" in caplog.text, case
+            caplog.clear()
+            batch = {"operations": [{"op": "update", "id": bad, "todo": {}}]}
+            assert client.post(f"{TODOS}/batch", json=batch).status_code == 500, case
+            assert f"on todo {bad}" in caplog.text, case
             for sort in ("id", "title,-id", "-deadline_at", "created_at", "-updated_at"):
                 caplog.clear()
                 listed = client.get(f"{TODOS}?sort={sort}").get_json()

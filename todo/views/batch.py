@@ -6,7 +6,7 @@ from typing import Any
 from flask import Blueprint, Response
 from sqlalchemy import Connection, bindparam, select
 
-from todo.database import trash
+from todo.database import trash, unreadable
 from todo.http import body, parameters
 from todo.http.conditional import Precondition
 from todo.http.converters import to_bigint
@@ -89,4 +89,7 @@ def run_operation(connection: Connection, index: int, operation: UpdateOperation
         problem.errors = [
             FieldError(detail=problem.description or "", pointer=f"#/operations/{index}/{member}")
         ]
+        raise
+    except unreadable.ERRORS as error:
+        error.add_note(f"Operation {index} of the batch, on todo {operation.id}")  # for the log
         raise
