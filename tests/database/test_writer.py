@@ -1,18 +1,27 @@
 """Writes of many threads that share a commit."""
 
+import json
 import sqlite3
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from http import HTTPStatus
+from http.client import HTTPConnection
+from itertools import chain
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 
 from tests.support.file_database import FileDatabaseTest
+from tests.support.server import Server
+from tests.support.sizes import size
 from todo.models import db
 
 THREADS = 8
+CLIENTS = 32
+ROUNDS = 6
+WRITES = size(10, 50)  # of each client in a round
 PATIENCE = 30  # seconds
 
 
@@ -100,3 +109,33 @@ class TestWriter(FileDatabaseTest):
         assert {HTTPStatus.SERVICE_UNAVAILABLE} == {status for status, _ in answers}
         assert max(seconds for _, seconds in answers) < 3
         assert self.client.post("/api/v1/todos", json={"title": "c"}).status_code == HTTPStatus.CREATED
+
+
+def time_writes(port: int) -> list[list[float]]:
+    """Create todos on one connection. Return the seconds of each request, in rounds."""
+    headers = {"Content-Type": "application/json"}
+    rounds: list[list[float]] = []
+    with closing(HTTPConnection("127.0.0.1", port, timeout=PATIENCE)) as connection:
+        for _ in range(ROUNDS):
+            rounds.append([])
+            for _ in range(WRITES):
+                began = time.monotonic()
+                connection.request("POST", "/api/v1/todos", json.dumps({"title": "x"}), headers)
+                response = connection.getresponse()
+                response.read()
+                assert response.status == HTTPStatus.CREATED
+                rounds[-1].append(time.monotonic() - began)
+    return rounds
+
+
+@pytest.mark.soak
+@pytest.mark.server
+def test_slow_writes_of_many_clients_take_at_most_ten_times_as_long_as_usual() -> None:
+    """Other programs on the machine delay some requests, so the best round counts."""
+    with Server(TODO_WORKERS="2") as server, ThreadPoolExecutor(CLIENTS) as threads:
+        clients = list(threads.map(lambda _: time_writes(server.port), range(CLIENTS)))
+    ratios = []
+    for rounds in zip(*clients, strict=True):
+        seconds = sorted(chain.from_iterable(rounds))
+        ratios.append(seconds[len(seconds) * 99 // 100] / seconds[len(seconds) // 2])
+    assert min(ratios) <= 10
