@@ -6,16 +6,14 @@ import time
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from functools import lru_cache
 from itertools import count
 from pathlib import Path
 from typing import Any, TypeVar
 
 from flask import Flask, current_app
-from sqlalchemy import Connection, Engine, Row, Select, create_engine, make_url
+from sqlalchemy import Connection, Engine, create_engine, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 from sqlalchemy.pool import NullPool
-from sqlalchemy.sql.dml import ReturningUpdate, Update
 
 from todo.config import StartupError, without_secrets
 from todo.database import dialects, schema, sqlite
@@ -64,24 +62,6 @@ def version_reader(app: Flask) -> Callable[[], Hashable]:
     """
     backend: _Backend = app.extensions[_EXTENSION]
     return backend.version
-
-
-def update_returning(
-    connection: Connection, statement: Update, select: Select[Any], values: dict[str, Any]
-) -> Row[Any] | None:
-    """Update one row. Return the columns of `select`, or None if the row does not exist.
-
-    MariaDB has no UPDATE ... RETURNING, so `select` runs after the update there.
-    """
-    if connection.dialect.update_returning:
-        return connection.execute(_returning(statement, select), values).first()
-    connection.execute(statement, values)
-    return connection.execute(select, values).first()
-
-
-@lru_cache(maxsize=10)  # building a statement takes longer than executing it
-def _returning(statement: Update, select: Select[Any]) -> ReturningUpdate[Any]:
-    return statement.returning(*select.selected_columns)
 
 
 def _commit(connection: Connection) -> None:

@@ -107,8 +107,8 @@ def _log(environ: "WSGIEnvironment", _: str, status: int, duration: float, *, as
     values = (
         timestamp(),
         _quoted(environ.get("REMOTE_ADDR") or "-"),
-        _quoted(environ["REQUEST_METHOD"], MAX_METHOD),
-        _quoted(environ["PATH_INFO"].encode("latin-1").decode(errors="replace")),
+        environ["REQUEST_METHOD"][:MAX_METHOD],
+        _quoted(environ["PATH_INFO"]),
         status,
         round(duration * 1000, 3),
         environ[REQUEST_ID],
@@ -119,5 +119,7 @@ def _log(environ: "WSGIEnvironment", _: str, status: int, duration: float, *, as
         os.write(STDERR, line)
 
 
-def _quoted(text: str, max_length: int = MAX_PATH) -> str:
-    return (text if _PLAIN.fullmatch(text) else quote(text, safe=_SAFE))[:max_length]
+def _quoted(text: str) -> str:
+    if not _PLAIN.fullmatch(text):
+        text = quote(text.encode("latin-1").decode(errors="replace"), safe=_SAFE)
+    return text[:MAX_PATH]

@@ -36,6 +36,8 @@ MEDIA_TYPE = "application/problem+json"
 RETRY_AFTER = 5  # seconds
 REQUEST_ID = "todo.request_id"  # key in the WSGI environment
 
+Headers = Sequence[tuple[str, str]]
+
 
 class ProblemType(NamedTuple):
     """A problem type: the last segment of its URI, its title and its default `detail`."""
@@ -124,16 +126,15 @@ class Problem(HTTPException):
     """An error response. `detail` tells the client what to do."""
 
     code = 500
+    headers: Headers = ()
 
     def __init__(
-        self,
-        detail: str | None = None,
-        errors: Sequence[FieldError] = (),
-        headers: Sequence[tuple[str, str]] = (),
+        self, detail: str | None = None, errors: Sequence[FieldError] = (), headers: Headers = ()
     ) -> None:
         super().__init__(TYPES[self.code].detail if detail is None else detail)
         self.errors = errors
-        self.headers = headers
+        if headers:
+            self.headers = headers
 
 
 class ValidationFailed(Problem):
@@ -161,9 +162,7 @@ class Forbidden(Problem):
     """The token is read-only."""
 
     code = 403
-
-    def __init__(self) -> None:
-        super().__init__(headers=[("WWW-Authenticate", 'Bearer error="insufficient_scope"')])
+    headers = (("WWW-Authenticate", 'Bearer error="insufficient_scope"'),)
 
 
 class NotFound(Problem):
@@ -192,9 +191,7 @@ class IdempotencyInProgress(Problem):
     """Another request with the same Idempotency-Key is still running."""
 
     code = 409
-
-    def __init__(self) -> None:
-        super().__init__(headers=[("Retry-After", str(RETRY_AFTER))])
+    headers = (("Retry-After", str(RETRY_AFTER)),)
 
 
 class PreconditionFailed(Problem):
@@ -243,9 +240,7 @@ class Unavailable(Problem):
     """The database is unavailable, and nothing was changed."""
 
     code = 503
-
-    def __init__(self, detail: str, headers: Sequence[tuple[str, str]] = ()) -> None:
-        super().__init__(detail, headers=[("Retry-After", str(RETRY_AFTER)), *headers])
+    headers = (("Retry-After", str(RETRY_AFTER)),)
 
 
 def register(app: Flask) -> None:

@@ -35,7 +35,7 @@ _KEY = (
 _METHODS = {"GET", "HEAD"}
 _STATUSES = {HTTPStatus.OK, HTTPStatus.NOT_MODIFIED}
 # Requests with a body bypass the cache, because the body must be read.
-_BODY = ("CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING")
+_BODY = {"CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"}
 _EXPIRES = "todo.response_expires"
 OVERHEAD = 2000  # approximate bytes of an entry without its body
 
@@ -78,7 +78,7 @@ class ResponseCache:
 
         The place is None if the request is not cacheable.
         """
-        if environ["REQUEST_METHOD"] not in _METHODS or any(name in environ for name in _BODY):
+        if environ["REQUEST_METHOD"] not in _METHODS or not environ.keys().isdisjoint(_BODY):
             return None, None
         version = self._read_version()
         if version is None:
@@ -89,12 +89,13 @@ class ResponseCache:
                 self._version, self.size = version, 0
                 self._entries.clear()
             entry = self._entries.get(place.key)
-            if entry is not None and time.time() >= entry.expires:
+            if entry is None:
+                return place, None
+            if time.time() >= entry.expires:
                 self.size -= self._entries.pop(place.key).size
-                entry = None
-            if entry is not None:
-                self._entries.move_to_end(place.key)
-        return place, entry and entry.response
+                return place, None
+            self._entries.move_to_end(place.key)
+            return place, entry.response
 
     def store(self, place: Place, environ: "WSGIEnvironment", response: Response) -> None:
         """Store a response if it has an ETag and depends only on its key and its version."""

@@ -61,9 +61,8 @@ PARSED_HEADERS = (
     "X-Forwarded-Proto",
 )
 _PARSED = {
-    name if name == "CONTENT_TYPE" else f"HTTP_{name}": header
+    "CONTENT_TYPE" if header == "Content-Type" else f"HTTP_{header.upper().replace('-', '_')}": header
     for header in PARSED_HEADERS
-    for name in [header.upper().replace("-", "_")]
 }
 
 _LABELS = r"[a-z0-9_-]+(?:\.[a-z0-9_-]+)*\.?"

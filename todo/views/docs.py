@@ -29,10 +29,6 @@ _HEADERS = {
     "style-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-cache",
 }
-_PROBLEM_HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
-    "Cache-Control": "no-cache",
-}
 _CODE = re.compile("`(.+?)`")
 PROBLEM_PAGES = {problem_type.name: status for status, problem_type in TYPES.items()}
 
@@ -68,7 +64,7 @@ def show_problem(problem: str) -> Response:
         "<p>The members <code>detail</code> and <code>errors</code> of the response name the cause.\n"
         "<p><a href='../docs'>Documentation of the API</a>\n"
     ).encode()
-    response = Response(page, headers=_PROBLEM_HEADERS, content_type="text/html; charset=utf-8")
+    response = Response(page, headers={"Cache-Control": "no-cache"}, mimetype="text/html")
     return with_etag(response, entity_tag([page]))
 
 

@@ -39,6 +39,7 @@ UPDATE = (
     .where(Todo.id == bindparam("todo_id"))
     .values(updated_at=case((Todo.updated_at > _NOW, Todo.updated_at), else_=_NOW))
 )
+UPDATE_RETURNING = UPDATE.returning(*COLUMNS)
 DELETE = delete(Todo).where(Todo.id == bindparam("todo_id")).returning(*COLUMNS)
 
 
@@ -136,7 +137,10 @@ def change(
         if not columns:
             return todo
     values = {"todo_id": todo_id, "now": utc_now(), **columns}
-    row = database.update_returning(connection, UPDATE, SELECT, values)
+    if not connection.dialect.update_returning:  # MariaDB
+        connection.execute(UPDATE, values)
+        return find(connection, todo_id)
+    row = connection.execute(UPDATE_RETURNING, values).first()
     if row is None:
         raise NotFound("Todo not found")
     return TodoOut.from_row(row)
