@@ -155,7 +155,7 @@ def init_app(app: Flask, *, check_schema: bool = True) -> None:
             sqlite.make_folder(Path(app.instance_path))
         db.init_app(app)
     except (ArgumentError, ImportError, OSError, ValueError) as error:
-        advice = f"Install the extra {dialect.extra}" if dialect else "Correct it"
+        advice = f"Install the extra {dialect.names[0]}" if dialect else "Correct it"
         # A ValueError may contain the password.
         reason = "the port is invalid" if type(error) is ValueError else error
         raise StartupError(
@@ -211,20 +211,13 @@ def check_schema() -> None:
 
 @contextmanager
 def _passing_connection(engine: Engine) -> Iterator[Connection]:
-    """Yield a connection, then dispose of the pool: connections must not survive fork()."""
+    """Yield a connection, then dispose of the pool: connections must not survive fork().
+
+    Raises StartupError, with advice for the operator, if the database fails.
+    """
     try:
-        with _plain_errors(), engine.connect() as connection:
+        with engine.connect() as connection:
             yield connection
-    finally:
-        if not in_memory(engine):  # the connection holds the database
-            engine.dispose()
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Turn database errors into StartupError with advice for the operator."""
-    try:
-        yield
     except (DBAPIError, sqlite3.Error) as error:
         reason = error.orig if isinstance(error, DBAPIError) else error
         if isinstance(reason, sqlite3.Error) and reason.sqlite_errorcode & 0xFF in sqlite.DAMAGE:
@@ -237,6 +230,9 @@ def _plain_errors() -> Iterator[None]:
             "Check that it is a database, that this user may write to it and its folder, "
             "and that no other program has locked it."
         ) from None
+    finally:
+        if not in_memory(engine):  # the connection holds the database
+            engine.dispose()
 
 
 def in_memory(engine: Engine) -> bool:

@@ -78,9 +78,8 @@ def _seconds(milliseconds: int) -> int:
 class Dialect(NamedTuple):
     """A database server. The statements are in the driver's SQL."""
 
-    names: tuple[str, ...]  # schemes of the URL
+    names: tuple[str, ...]  # schemes of the URL; the first one is also the extra that installs the driver
     driver: str
-    extra: str  # extra of this package that installs the driver
     oldest: tuple[int, int]
     connect_args: Callable[[Mapping[str, Any]], dict[str, Any]]
     configure: Callable[[Engine, Mapping[str, Any]], None]  # setup beyond `connect_args`
@@ -93,7 +92,6 @@ DIALECTS = {
     "postgresql": Dialect(
         names=("postgresql", "postgres", "postgresql+psycopg"),
         driver="postgresql+psycopg",
-        extra="postgresql",
         oldest=(15, 0),
         connect_args=_postgresql,
         configure=_configure_postgresql,
@@ -112,7 +110,6 @@ DIALECTS = {
     "mariadb": Dialect(
         names=("mariadb", "mysql", "mariadb+pymysql", "mysql+pymysql"),
         driver="mariadb+pymysql",
-        extra="mariadb",
         oldest=(10, 11),
         connect_args=_mariadb,
         configure=_configure_mariadb,

@@ -1,6 +1,5 @@
 """Bearer tokens (RFC 6750), required if the setting REQUIRE_TOKEN is on."""
 
-import hmac
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import UTC, timedelta
@@ -41,6 +40,11 @@ def public(view: V) -> V:
     return view
 
 
+def is_public() -> bool:
+    """Return True if the route of the current request needs no token."""
+    return hasattr(current_app.view_functions.get(request.endpoint or ""), "is_public")
+
+
 def takes_feed_token(view: V) -> V:
     """Accept a feed token in the parameter `token` of `view`, for clients that cannot send headers."""
     view.takes_feed_token = True  # type: ignore[attr-defined]
@@ -79,12 +83,10 @@ def _bearer() -> str:
 
 
 def _find(secret: str) -> Row[*tuple[Any, ...]] | None:
-    secret_hash = hash_secret(secret)
     with database.read() as connection:
-        token = connection.execute(_SELECT, {"secret_hash": secret_hash}).first()
-    if token is None or not hmac.compare_digest(token.secret_hash, secret_hash):
-        return None
-    return token if token.expires_at is None or utc_now() < token.expires_at else None
+        token = connection.execute(_SELECT, {"secret_hash": hash_secret(secret)}).first()
+    is_expired = token is not None and token.expires_at is not None and token.expires_at <= utc_now()
+    return None if is_expired else token
 
 
 def _touch(token: Row[*tuple[Any, ...]]) -> None:

@@ -1,6 +1,5 @@
 """The URL converter for ids."""
 
-from flask.blueprints import BlueprintSetupState
 from werkzeug.routing import BaseConverter
 
 
@@ -17,8 +16,3 @@ class IdConverter(BaseConverter):
     def to_python(self, value: str) -> int | None:
         """Return the id, or None (which matches no row) if no database integer can hold the number."""
         return to_bigint(int(value[:21]))
-
-
-def register(state: BlueprintSetupState) -> None:
-    """Add the converter `id` to the application of a blueprint, before its first route."""
-    state.app.url_map.converters["id"] = IdConverter

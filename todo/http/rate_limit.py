@@ -7,10 +7,10 @@ storage is unreachable, each worker counts separately.
 import math
 import time
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Response, g, request
 
 from todo.config import PREFIX, StartupError
-from todo.http import problem
+from todo.http import auth, problem
 
 IN_MEMORY = "memory://"
 STORAGE_TIMEOUT = 1  # seconds; every request waits for the storage
@@ -51,7 +51,7 @@ def register(app: Flask) -> None:
             f"RATE_LIMIT_STORAGE is invalid. Set {PREFIX}RATE_LIMIT_STORAGE to a URL such as "
             "redis://localhost:6379, and install the extra redis."
         ) from None
-    limiter.request_filter(_is_exempt)
+    limiter.request_filter(auth.is_public)  # page, documentation and health
 
     def _handle_exceeded(_: Exception) -> Response:
         current = limiter.current_limit
@@ -64,8 +64,3 @@ def register(app: Flask) -> None:
 def _client() -> str:
     token_id = g.get("token_id")
     return f"address {request.remote_addr}" if token_id is None else f"token {token_id}"
-
-
-def _is_exempt() -> bool:
-    """Return True if the request is exempt from the rate limit: page, documentation and health."""
-    return hasattr(current_app.view_functions.get(request.endpoint or ""), "is_public")

@@ -12,7 +12,7 @@ from werkzeug.exceptions import BadHost, MethodNotAllowed, NotFound
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from todo.config import PREFIX, StartupError
-from todo.http import request_id
+from todo.http import auth, request_id
 from todo.http.problem import FieldError, ValidationFailed
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -163,8 +163,7 @@ def _reject(detail: str) -> NoReturn:
 
 def _forbid_shared_caching(response: Response) -> Response:
     """Forbid shared caches to store responses that depend on a token (RFC 9111, section 3.5)."""
-    is_public = hasattr(current_app.view_functions.get(request.endpoint or ""), "is_public")
-    if not is_public:
+    if not auth.is_public():
         response.headers.setdefault("Cache-Control", PRIVATE)
     return response
 

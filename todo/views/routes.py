@@ -4,7 +4,7 @@ from functools import partial
 from operator import attrgetter
 
 import msgspec
-from flask import Blueprint, Response, request, url_for
+from flask import Blueprint, Response, request
 from msgspec.structs import asdict
 from sqlalchemy import Connection, bindparam, case, delete, insert, select, update
 
@@ -12,8 +12,9 @@ from todo import database, listing
 from todo.clock import utc_now
 from todo.database import trash
 from todo.database.errors import NO_ID, DatabaseUnavailable
-from todo.http import auth, body, converters, metrics, parameters
+from todo.http import auth, body, metrics, parameters
 from todo.http.conditional import Precondition, entity_tag, with_etag
+from todo.http.converters import IdConverter
 from todo.http.idempotency import REPLAYED, run_idempotent
 from todo.http.problem import NotFound
 from todo.models import MOMENT
@@ -21,7 +22,7 @@ from todo.models.todo import LARGEST_ID, Todo
 from todo.schemas import COLUMNS, Health, ListQuery, TodoCreate, TodoOut, TodoUpdate
 
 api = Blueprint("api", __name__, url_prefix="/api/v1")
-api.record_once(converters.register)
+api.record_once(lambda state: state.app.url_map.converters.update(id=IdConverter))
 
 COUNTED = {
     "created": "Todos created.",
@@ -180,7 +181,7 @@ def todo_response(todo: TodoOut, *, is_new: bool = False) -> Response:
     response = Response(representation, content_type=body.JSON)
     if is_new:
         response.status_code = 201
-        response.headers["Location"] = url_for("api.get_todo", todo_id=todo.id)
+        response.headers["Location"] = f"{request.script_root}{request.path}/{todo.id}"
     return with_etag(response, entity_tag([representation]))
 
 
