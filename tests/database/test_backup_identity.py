@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import Result
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url
 from sqlalchemy.pool import NullPool
 
 from tests.support import database_server
@@ -255,3 +255,16 @@ def test_restore_on_a_server_checks_the_backup_and_keeps_a_copy(server_url: str,
     again = run(args=["restore", "--overwrite", f"{file}.before-restore-1"])
     assert again.exit_code == 0, again.output
     assert [todo["title"] for todo in client.get(TODOS).get_json()] == ["first", "second"]
+
+
+@pytest.mark.database
+def test_backup_uses_every_host_of_a_postgresql_url(server_url: str, tmp_path: Path) -> None:
+    url = make_url(server_url)
+    host = url.query.get("host")
+    if not isinstance(host, str):
+        pytest.skip("needs PostgreSQL on a socket")
+    several = url.update_query_dict({"host": (str(tmp_path), host), "target_session_attrs": "read-write"})
+    app = create_app({"SQLALCHEMY_DATABASE_URI": several.render_as_string(hide_password=False)})
+    assert app.test_client().post(TODOS, json={"title": "first"}).status_code == 201
+    result = app.test_cli_runner().invoke(args=["backup", str(tmp_path / "backup")])
+    assert result.exit_code == 0, result.output

@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO, Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, ClassVar, Protocol
 
 import click
 from flask.cli import with_appcontext
-from sqlalchemy import URL, Connection, inspect
+from sqlalchemy import Connection, inspect
 
 from todo.cli.transfer import no_terminal, plain_errors, replacing
 from todo.database import dialects, schema, sqlite
@@ -29,10 +29,8 @@ _BEGINNINGS = {
 }
 # Bytes 18 and 19 of a SQLite file are 2 in WAL mode (https://www.sqlite.org/fileformat.html). A backup is
 # never in WAL mode, so a file in WAL mode is a database that a service may use.
-_WAL_MODE = slice(18, 20), b"\2\2"
-_VERSION = re.compile(r"(?:\(PostgreSQL\) |Distrib |from )(\d+)(?:\.(\d+))?")
-_TLS = ("ssl_ca", "ssl_cert", "ssl_key")  # options of a MariaDB URL
-_Bar = Callable[[int], object]  # takes a number of bytes
+_WAL_MODE = re.compile(rb"SQLite.{12}\x02\x02", re.DOTALL)
+_NO_TODOS = "The file has no table todos."
 
 
 @click.command()
@@ -46,17 +44,12 @@ def backup(file: Path) -> None:
     """
     file = file.resolve()
     with plain_errors():
+        tools = _tools()
         _check_target(file)
         with db.engine.connect() as connection:
             todos = _count(connection)
-            path = sqlite.file_of(db.engine.url)
-            if path is not None:
-                _copy(path, file, "Backup")
-            elif db.engine.dialect.name == "sqlite":
-                raise click.ClickException("A database in memory cannot be backed up. Use export instead.")
-            else:
-                _dump(_tools(connection), connection, file)
-            problem = _find_foreign_object(file, connection)
+        tools.dump(file)
+        problem = tools.find_foreign_object(file)
     click.echo(f"Todos: {todos} or more, {file.stat().st_size} bytes.", err=True)
     if problem:
         click.echo(f"Warning: restore will refuse {file}. {problem}", err=True)
@@ -73,20 +66,23 @@ def restore(file: Path, *, overwrite: bool) -> None:
     command stores a copy first.
     """
     with plain_errors():
+        tools = _tools()
         path = sqlite.file_of(db.engine.url)
         _check_source(file, path)
         with db.engine.connect() as connection:
-            todos = _count(connection)
-            if todos and not overwrite:
-                raise click.ClickException(
-                    f"The database contains {todos} todos. Use --overwrite to replace them."
-                )
-            is_used = _is_used(connection)
+            todos, is_used = _count(connection), _is_used(connection)
+        if todos and not overwrite:
+            raise click.ClickException(
+                f"The database contains {todos} todos. Use --overwrite to replace them."
+            )
+        tools.verify(file)
+        problem = tools.find_foreign_object(file)
+        if problem:
+            raise click.ClickException(f"{file} cannot be restored. {problem}")
         copy = schema.free_name(path or file.resolve(), "before-restore") if is_used else None
-        if path is None:
-            _restore_server(file, copy)
-        else:
-            _restore_file(file, path, copy)
+        if copy:
+            tools.dump(copy)
+        tools.load(file)
         with db.engine.connect() as connection:
             found, todos = schema.state(connection), _count(connection)
     click.echo(f"Todos: {todos}.", err=True)
@@ -96,41 +92,6 @@ def restore(file: Path, *, overwrite: bool) -> None:
         click.echo("The backup was made by a later release. Install that release.", err=True)
     elif found is not State.HEAD:
         click.echo("The backup was made by an earlier release. Run flask --app todo db upgrade.", err=True)
-
-
-def _find_foreign_object(file: Path, connection: Connection) -> str | None:
-    """Return why `file` is not a backup of this service, or None if it is a valid backup."""
-    if connection.dialect.name == "sqlite":
-        return sqlite.find_foreign_object(file, schema.released_ddl())
-    return _tools(connection).find_foreign_object(file)
-
-
-def _restore_file(file: Path, path: Path, copy: Path | None) -> None:
-    try:
-        problem = sqlite.find_foreign_object(file, schema.released_ddl())
-        sqlite.check_integrity(file)
-    except sqlite.Error as error:
-        raise click.ClickException(f"{file} is damaged ({error}). Use another backup.") from None
-    _refuse(file, problem)
-    if copy:
-        sqlite.copy(path, copy)
-    _copy(file, path, "Restore")
-
-
-def _restore_server(file: Path, copy: Path | None) -> None:
-    with db.engine.connect() as connection:
-        tools = _tools(connection)
-        tools.verify(file)
-        _refuse(file, tools.find_foreign_object(file))
-        if copy:
-            _dump(tools, connection, copy)
-    with file.open("rb") as source, _bar("Restore", file.stat().st_size) as advance:
-        tools.load(source, advance)
-
-
-def _refuse(file: Path, problem: str | None) -> None:
-    if problem:
-        raise click.ClickException(f"{file} cannot be restored. {problem}")
 
 
 def _count(connection: Connection) -> int:
@@ -148,13 +109,11 @@ def _is_used(connection: Connection) -> bool:
     )
 
 
-def _read_head(file: Path) -> bytes:
+def _read_head(file: Path) -> tuple[bytes, str | None]:
+    """Return the first bytes of a file, and the dialect whose backup the file is."""
     with file.open("rb") as source:
-        return source.read(100)
-
-
-def _dialect_of(head: bytes) -> str | None:
-    return next((name for beginning, name in _BEGINNINGS.items() if head.startswith(beginning)), None)
+        head = source.read(100)
+    return head, next((name for beginning, name in _BEGINNINGS.items() if head.startswith(beginning)), None)
 
 
 def _check_target(file: Path) -> None:
@@ -165,9 +124,8 @@ def _check_target(file: Path) -> None:
         return
     if not file.is_file():
         raise click.ClickException(f"{file} is not a regular file. Use another file.")
-    head = _read_head(file)
-    part, wal = _WAL_MODE
-    if head and (_dialect_of(head) is None or (head[part] == wal and _dialect_of(head) == "sqlite")):
+    head, dialect = _read_head(file)
+    if head and (dialect is None or _WAL_MODE.match(head)):
         raise click.ClickException(
             f"{file} exists and is not a backup. Use another file, or delete this one first."
         )
@@ -176,13 +134,11 @@ def _check_target(file: Path) -> None:
 def _check_source(file: Path, database: Path | None) -> None:
     """Raise ClickException unless `file` looks like a backup of a database of this dialect."""
     name = db.engine.dialect.name
-    if name == "sqlite" and database is None:
-        raise click.ClickException("A database in memory cannot be restored. Set a database file.")
     if not file.is_file():
         raise click.ClickException(f"{file} is not a regular file. Copy the backup to a file first.")
     if sqlite.is_part_of(file, database):
         raise click.ClickException(f"{file} is the database itself. Use a backup.")
-    found = _dialect_of(_read_head(file))
+    _, found = _read_head(file)
     if found is None:
         raise click.ClickException(f"{file} is not a backup. Use import to read todos from other files.")
     if found != name:
@@ -192,110 +148,208 @@ def _check_source(file: Path, database: Path | None) -> None:
         )
 
 
-def _dump(tools: "_Tools", connection: Connection, file: Path) -> None:
-    with replacing(file) as output:
-        with _bar("Backup", tools.size(connection)) as advance:
-            tools.dump(output, advance)
-        output.flush()
-        tools.verify(Path(output.name))
+class _Tools(Protocol):
+    """The backup tools of a database. All methods raise ClickException if a tool fails."""
+
+    def dump(self, file: Path) -> None:
+        """Write a verified backup, which replaces `file`."""
+
+    def verify(self, file: Path) -> None:
+        """Raise ClickException if the backup is damaged or incomplete."""
+
+    def find_foreign_object(self, file: Path) -> str | None:
+        """Return why `file` is not a backup of this service, or None if it is a valid backup."""
+
+    def load(self, file: Path) -> None:
+        """Replace the content of the database by the backup, completely or not at all."""
+
+
+def _tools() -> _Tools:
+    """Return the tools. Raises ClickException if a program is missing or too old for the server."""
+    path = sqlite.file_of(db.engine.url)
+    if path is not None:
+        return _Sqlite(path)
+    if db.engine.dialect.name == "sqlite":
+        raise click.ClickException("A database in memory has no backup. Use export and import instead.")
+    return _Postgresql() if db.engine.dialect.name == "postgresql" else _Mariadb()
+
+
+class _Sqlite:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def dump(self, file: Path) -> None:
+        with _progress("Backup") as progress:
+            sqlite.copy(self._path, file, progress)
+
+    def verify(self, file: Path) -> None:
+        try:
+            sqlite.check_integrity(file)
+        except sqlite.Error as error:
+            raise click.ClickException(f"{file} is damaged ({error}). Use another backup.") from None
+
+    def find_foreign_object(self, file: Path) -> str | None:
+        return sqlite.find_foreign_object(file, schema.released_ddl())
+
+    def load(self, file: Path) -> None:
+        with _progress("Restore") as progress:
+            sqlite.replace(self._path, file, progress)
 
 
 @contextmanager
-def _bar(label: str, size: int) -> Iterator[_Bar]:
-    with click.progressbar(length=size, label=label, file=sys.stderr, hidden=no_terminal()) as bar:
-        yield bar.update
-        bar.update(max(0, size - bar.pos))  # the size of a server's database was an estimate
-
-
-def _copy(source: Path, target: Path, label: str) -> None:
-    """Copy a SQLite database over another one, with a progress bar."""
-    with _bar(label, source.stat().st_size) as advance:
-        done = 0
+def _progress(label: str) -> Iterator[sqlite.Progress]:
+    """Show the progress of a copy of a SQLite file, in pages."""
+    with _bar(label, 1) as bar:
 
         def progress(_: int, remaining: int, total: int) -> None:
-            nonlocal done
-            now = (total - remaining) * source.stat().st_size // max(1, total)
-            advance(now - done)
-            done = now
+            bar.length = max(1, total)
+            bar.update(total - remaining - bar.pos)
 
-        if label == "Backup":
-            sqlite.copy(source, target, progress)
-        else:
-            sqlite.replace(target, source, progress)
+        yield progress
 
 
-class _Tools(NamedTuple):
-    """The backup programs of a database server, and the size of the database."""
-
-    size: Callable[[Connection], int]
-    dump: Callable[[BinaryIO, _Bar], None]
-    verify: Callable[[Path], None]
-    find_foreign_object: Callable[[Path], str | None]
-    load: Callable[[BinaryIO, _Bar], None]
+@contextmanager
+def _bar(label: str, length: int) -> Iterator[Any]:
+    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=no_terminal()) as bar:
+        yield bar
+        bar.update(max(0, (bar.length or 0) - bar.pos))  # the size of a server's database was an estimate
 
 
-def _tools(connection: Connection) -> _Tools:
-    """Find the programs. Raises ClickException if one is missing or too old for the server."""
-    if connection.dialect.name == "postgresql":
-        major, *_ = connection.dialect.server_version_info or (0,)
-        return _postgresql(connection.engine.url, (int(major),))
-    return _mariadb(connection.engine.url, dialects.DIALECTS["mariadb"].oldest)
+class _Server:
+    """The client programs of a database server."""
+
+    size: ClassVar[str]  # a query of the estimated size in bytes
+    environment: dict[str, str]
+    dump_command: list[str]
+
+    def dump(self, file: Path) -> None:
+        with db.engine.connect() as connection:
+            size = int(connection.exec_driver_sql(self.size).scalar_one())
+        with replacing(file) as output:
+            with _bar("Backup", size) as bar:
+                self.run(self.dump_command, output=output, advance=bar.update)
+            self.verify(Path(output.name))
+
+    def verify(self, file: Path) -> None:
+        raise NotImplementedError
+
+    def restore(self, file: Path, *command: str) -> None:
+        """Run a command that reads the backup."""
+        with file.open("rb") as source, _bar("Restore", file.stat().st_size) as bar:
+            self.run(command, source=source, advance=bar.update)
+
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        source: BinaryIO | None = None,
+        output: BinaryIO | None = None,
+        advance: Callable[[int], object] = lambda _: None,
+    ) -> None:
+        """Run a program that reads `source` or writes `output`. Raises ClickException if it fails.
+
+        Pipes make pg_restore read every byte. In a file, it would skip data, and not notice missing ones.
+        """
+        with TemporaryFile() as errors:
+            with (
+                suppress(BrokenPipeError),  # the program ended, and its error output says why
+                subprocess.Popen(
+                    command,
+                    env=os.environ | self.environment,
+                    stdin=subprocess.PIPE if source else subprocess.DEVNULL,
+                    stdout=subprocess.PIPE if output else subprocess.DEVNULL,
+                    stderr=errors,
+                ) as process,
+            ):
+                pipes: Any = (source, process.stdin) if source else (process.stdout, output)
+                while piece := pipes[0].read(_PIECE):
+                    pipes[1].write(piece)
+                    advance(len(piece))
+            if process.returncode:
+                errors.seek(0)
+                lines = errors.read().decode(errors="replace").strip().splitlines() or ["no message"]
+                raise click.ClickException(f"{Path(command[0]).name} failed: {'; '.join(lines[:3])}.")
 
 
-def _postgresql(url: URL, oldest: tuple[int, ...]) -> _Tools:
-    names = {"username": "PGUSER", "password": "PGPASSWORD", "host": "PGHOST", "port": "PGPORT"}
-    environment = {
-        **{variable: str(value) for name, variable in names.items() if (value := getattr(url, name))},
-        **{f"PG{name.replace('_', '').upper()}": str(value) for name, value in url.query.items()},
-        "PGDATABASE": url.database or "",
-    }
-    dump, restore = _find("pg_dump", oldest), _find("pg_restore", oldest)
-    plain = ("--no-owner", "--no-privileges")
-
-    def verify(file: Path) -> None:
-        with file.open("rb") as source:
-            _run([restore, "--file", os.devnull], environment, source=source)
-
-    def find_foreign_object(file: Path) -> str | None:
-        texts = []
-        for arguments in (["--list"], ["--schema-only", "--file", "-"]):
-            with TemporaryFile() as output:
-                _run([restore, *arguments, str(file.absolute())], environment, output=output)
-                output.seek(0)
-                texts.append(output.read().decode())
-        return _find_in_postgresql(*texts)
-
-    def load(source: BinaryIO, advance: _Bar) -> None:
-        how = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error")
-        _run([restore, *how, *plain, "--dbname", url.database or ""], environment, source, advance=advance)
-
-    return _Tools(
-        lambda connection: int(
-            connection.exec_driver_sql("SELECT pg_database_size(current_database())").scalar_one()
-        ),
-        lambda output, advance: _run(
-            [dump, "--format=custom", *plain], environment, output=output, advance=advance
-        ),
-        verify,
-        find_foreign_object,
-        load,
+class _Postgresql(_Server):
+    size = "SELECT pg_database_size(current_database())"
+    _PLAIN = ("--no-owner", "--no-privileges")
+    # Variables of libpq that do not have the name of their keyword.
+    _VARIABLES: ClassVar = {"dbname": "DATABASE", "connect_timeout": "CONNECT_TIMEOUT"}
+    # The entries of a backup that hold data or its structure. All others execute code, or have effects
+    # outside of the tables.
+    _PASSIVE_ENTRIES = re.compile(
+        r"(?:TABLE|TABLE DATA|SEQUENCE|SEQUENCE SET|SEQUENCE OWNED BY|DEFAULT|CONSTRAINT|CHECK CONSTRAINT"
+        r"|FK CONSTRAINT|INDEX|COMMENT|SCHEMA) "
     )
+    _OWN_ENTRIES = re.compile(r"(?:FUNCTION \S+ todos_\w+\(\)|TRIGGER \S+ todos todos_\w+) ")
+    _FUNCTION_BODY = re.compile(r"AS (\$\w*\$)(.*?)\1", re.DOTALL)
+
+    def __init__(self) -> None:
+        with db.engine.connect() as connection:
+            dialect = connection.dialect
+        major, *_ = dialect.server_version_info or (0,)
+        _, keywords = dialect.create_connect_args(db.engine.url)
+        self.environment = {
+            f"PG{self._VARIABLES.get(name, name.replace('_', '').upper())}": str(value)
+            for name, value in keywords.items()
+            if isinstance(value, str | int)
+        }
+        self.dump_command = [_find("pg_dump", (int(major),)), "--format=custom", *self._PLAIN]
+        self._restore = _find("pg_restore", (int(major),))
+
+    def verify(self, file: Path) -> None:
+        with file.open("rb") as source:
+            self.run([self._restore, "--file", os.devnull], source=source)
+
+    def find_foreign_object(self, file: Path) -> str | None:
+        lines = self._read(file, "--list").splitlines()
+        entries = [line.split(" ", 3)[3] + " " for line in lines if line and line[0] != ";"]
+        if not any(re.match(r"TABLE \S+ todos ", entry) for entry in entries):
+            return _NO_TODOS
+        for entry in entries:
+            if not self._PASSIVE_ENTRIES.match(entry) and not self._OWN_ENTRIES.match(entry):
+                return f"The entry {entry.strip()} is not part of this service."
+        for _, body in self._FUNCTION_BODY.findall(self._read(file, "--schema-only", "--file", "-")):
+            if " ".join(body.split()) not in schema.released_ddl():
+                return f"The file contains a foreign function: {' '.join(body.split())[:60]}"
+        return None
+
+    def _read(self, file: Path, *options: str) -> str:
+        with TemporaryFile() as output:
+            self.run([self._restore, *options, str(file)], output=output)
+            output.seek(0)
+            return output.read().decode()
+
+    def load(self, file: Path) -> None:
+        options = ("--clean", "--if-exists", "--single-transaction", "--exit-on-error", *self._PLAIN)
+        self.restore(file, self._restore, *options, "--dbname", db.engine.url.database or "")
 
 
-def _mariadb(url: URL, oldest: tuple[int, ...]) -> _Tools:
-    environment = {"MYSQL_PWD": url.password or ""}
-    socket = url.query.get("unix_socket")
-    where = ["--no-defaults", "--default-character-set=utf8mb4", f"--user={url.username or ''}"]
-    where += [f"--socket={socket}"] if socket else ["--protocol=tcp", f"--host={url.host or 'localhost'}"]
-    where += [f"--port={url.port}"] if url.port else []
-    where += [f"--{name.replace('_', '-')}={url.query[name]}" for name in _TLS if name in url.query]
-    dump, client = _find("mariadb-dump", oldest), _find("mariadb", oldest)
-    database = url.database or ""
-    # MariaDB commits each DDL statement. The backup is loaded into a second database, whose tables then
-    # replace the old ones in one statement.
-    loaded, replaced = f"{database}_restored", f"{database}_replaced"
+class _Mariadb(_Server):
+    size = (
+        "SELECT coalesce(sum(data_length), 0) FROM information_schema.tables WHERE table_schema = database()"
+    )
+    _TLS = ("ssl_ca", "ssl_cert", "ssl_key")  # options of the URL
+    # Each statement of mariadb-dump begins on a new line, and line ends in values are escaped.
+    _FOREIGN_STATEMENT = re.compile(rb"(?:/\*M?!\d* ?)*(?:CREATE (?!TABLE)|USE |GRANT |CALL )")
 
-    def verify(file: Path) -> None:
+    def __init__(self) -> None:
+        url, oldest = db.engine.url, dialects.DIALECTS["mariadb"].oldest
+        self.environment = {"MYSQL_PWD": url.password or ""}
+        socket = url.query.get("unix_socket")
+        server = ["--no-defaults", "--default-character-set=utf8mb4", f"--user={url.username or ''}"]
+        server += (
+            [f"--socket={socket}"] if socket else ["--protocol=tcp", f"--host={url.host or 'localhost'}"]
+        )
+        server += [f"--port={url.port}"] if url.port else []
+        server += [f"--{name.replace('_', '-')}={url.query[name]}" for name in self._TLS if name in url.query]
+        self._database = url.database or ""
+        snapshot = ("--single-transaction", "--quick", "--hex-blob", self._database)
+        self.dump_command = [_find("mariadb-dump", oldest), *server, *snapshot]
+        self._client = [_find("mariadb", oldest), *server]
+
+    def verify(self, file: Path) -> None:
         with file.open("rb") as source:
             source.seek(max(0, file.stat().st_size - 200))
             if b"\n-- Dump completed" not in source.read():
@@ -303,84 +357,35 @@ def _mariadb(url: URL, oldest: tuple[int, ...]) -> _Tools:
                     f"{file} is incomplete: its last line is missing. Use another backup."
                 )
 
-    def load(source: BinaryIO, advance: _Bar) -> None:
+    def find_foreign_object(self, file: Path) -> str | None:
+        has_todos = False
+        with file.open("rb") as lines:
+            for line in lines:
+                has_todos |= line.startswith(b"CREATE TABLE `todos`")
+                if self._FOREIGN_STATEMENT.match(line):
+                    shown = line.decode(errors="replace").strip()[:60]
+                    return f"The file contains a foreign statement: {shown}"
+        return None if has_todos else _NO_TODOS
+
+    def load(self, file: Path) -> None:
+        # MariaDB commits each DDL statement. The backup is loaded into a second database, whose tables then
+        # replace the old ones in one statement.
+        loaded, replaced = f"{self._database}_restored", f"{self._database}_replaced"
         with db.engine.connect() as connection:
             for name in (loaded, replaced):
                 connection.exec_driver_sql(f"CREATE DATABASE `{name}`")
             try:
-                _run([client, *where, loaded], environment, source, advance=advance)
-                _swap(connection, database, loaded, replaced)
+                self.restore(file, *self._client, loaded)
+                new = set(inspect(connection).get_table_names(loaded))
+                old = set(inspect(connection).get_table_names(self._database)) & (
+                    new | set(db.metadata.tables) | {schema.VERSIONS.name}
+                )
+                moves = [f"`{self._database}`.`{table}` TO `{replaced}`.`{table}`" for table in sorted(old)]
+                moves += [f"`{loaded}`.`{table}` TO `{self._database}`.`{table}`" for table in sorted(new)]
+                connection.exec_driver_sql(f"RENAME TABLE {', '.join(moves)}")
             finally:
                 for name in (loaded, replaced):
                     connection.exec_driver_sql(f"DROP DATABASE `{name}`")
-
-    return _Tools(
-        lambda connection: int(
-            connection.exec_driver_sql(
-                "SELECT coalesce(sum(data_length), 0) FROM information_schema.tables "
-                "WHERE table_schema = database()"
-            ).scalar_one()
-        ),
-        lambda output, advance: _run(
-            [dump, *where, "--single-transaction", "--quick", "--hex-blob", database],
-            environment,
-            output=output,
-            advance=advance,
-        ),
-        verify,
-        _find_in_mariadb,
-        load,
-    )
-
-
-# The entries of a PostgreSQL backup that hold data or its structure. All others execute code, or have
-# effects outside of the tables.
-_PASSIVE_ENTRIES = re.compile(
-    r"(?:TABLE|TABLE DATA|SEQUENCE|SEQUENCE SET|SEQUENCE OWNED BY|DEFAULT|CONSTRAINT|CHECK CONSTRAINT"
-    r"|FK CONSTRAINT|INDEX|COMMENT|SCHEMA) "
-)
-_OWN_ENTRIES = re.compile(r"(?:FUNCTION \S+ todos_\w+\(\)|TRIGGER \S+ todos todos_\w+) ")
-
-
-_FUNCTION_BODY = re.compile(r"AS (\$\w*\$)(.*?)\1", re.DOTALL)
-_NO_TODOS = "The file has no table todos."
-
-
-def _find_in_postgresql(entries: str, ddl: str) -> str | None:
-    found = [line.split(" ", 3)[3] + " " for line in entries.splitlines() if line and line[0] != ";"]
-    if not any(re.match(r"TABLE \S+ todos ", entry) for entry in found):
-        return _NO_TODOS
-    for entry in found:
-        if not _PASSIVE_ENTRIES.match(entry) and not _OWN_ENTRIES.match(entry):
-            return f"The entry {entry.strip()} is not part of this service."
-    for _, body in _FUNCTION_BODY.findall(ddl):
-        if " ".join(body.split()) not in schema.released_ddl():
-            return f"The file contains a foreign function: {' '.join(body.split())[:60]}"
-    return None
-
-
-# Each statement of mariadb-dump begins on a new line, and line ends in values are escaped.
-_FOREIGN_STATEMENT = re.compile(rb"(?:/\*M?!\d* ?)*(?:CREATE (?!TABLE)|USE |GRANT |CALL )")
-
-
-def _find_in_mariadb(file: Path) -> str | None:
-    has_todos = False
-    with file.open("rb") as lines:
-        for line in lines:
-            has_todos |= line.startswith(b"CREATE TABLE `todos`")
-            if _FOREIGN_STATEMENT.match(line):
-                return f"The file contains a foreign statement: {line.decode(errors='replace').strip()[:60]}"
-    return None if has_todos else _NO_TODOS
-
-
-def _swap(connection: Connection, database: str, loaded: str, replaced: str) -> None:
-    new = set(inspect(connection).get_table_names(loaded))
-    old = set(inspect(connection).get_table_names(database)) & (
-        new | set(db.metadata.tables) | {schema.VERSIONS.name}
-    )
-    moves = [f"`{database}`.`{table}` TO `{replaced}`.`{table}`" for table in sorted(old)]
-    moves += [f"`{loaded}`.`{table}` TO `{database}`.`{table}`" for table in sorted(new)]
-    connection.exec_driver_sql(f"RENAME TABLE {', '.join(moves)}")
 
 
 def _find(name: str, oldest: tuple[int, ...]) -> str:
@@ -394,11 +399,11 @@ def _find(name: str, oldest: tuple[int, ...]) -> str:
         path = shutil.which(name, path=folder)
         if path is None:
             continue
-        shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False)
-        version = _VERSION.search(shown.stdout)
+        shown = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
+        version = re.search(r"(?:\(PostgreSQL\) |Distrib |from )(\d+)(?:\.(\d+))?", shown)
         if version:
             found.append((tuple(int(part or 0) for part in version.groups()), path))
-        reason = f"{path} is {shown.stdout.strip() or 'not executable'}"
+        reason = f"{path} is {shown.strip() or 'not executable'}"
     usable = [program for program in found if program[0] >= oldest]
     if not usable:
         raise click.ClickException(
@@ -406,35 +411,3 @@ def _find(name: str, oldest: tuple[int, ...]) -> str:
             "client programs of the database server and add their folder to the PATH."
         )
     return min(usable)[1]
-
-
-def _run(
-    command: Sequence[str],
-    environment: dict[str, str],
-    source: IO[bytes] | None = None,
-    output: IO[bytes] | None = None,
-    advance: _Bar = lambda _: None,
-) -> None:
-    """Run a program between files. Raises ClickException with its error output if it fails."""
-    with (
-        TemporaryFile() as errors,
-        subprocess.Popen(
-            command,
-            env=os.environ | environment,
-            stdin=subprocess.DEVNULL if source is None else subprocess.PIPE,
-            stdout=subprocess.DEVNULL if output is None else subprocess.PIPE,
-            stderr=errors,
-        ) as process,
-    ):
-        pipes: Any = (source, process.stdin) if source else (process.stdout, output)
-        with suppress(BrokenPipeError):  # the program ended, and its error output says why
-            if source or output:
-                while piece := pipes[0].read(_PIECE):
-                    pipes[1].write(piece)
-                    advance(len(piece))
-            if process.stdin:
-                process.stdin.close()
-        if process.wait():
-            errors.seek(0)
-            lines = errors.read().decode(errors="replace").strip().splitlines() or ["no message"]
-            raise click.ClickException(f"{Path(command[0]).name} failed: {'; '.join(lines[:3])}.")
