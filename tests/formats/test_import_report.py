@@ -30,6 +30,11 @@ def test_largest_id_is_imported_and_leaves_room_for_others(app: Flask) -> None:
     assert created.get_json()["id"] == LARGEST_ID + 1
 
 
+def test_lone_surrogate_in_a_uid_is_rejected(app: Flask) -> None:
+    result = load(app, "json", '[{"title": "a", "uid": "\\ud800"}]')
+    assert (result.exit_code, "-:1: The text must not contain lone surrogates" in result.stderr) == (1, True)
+
+
 @pytest.mark.parametrize("todo_id", [LARGEST_ID + 1, 2**53 - 1, 2**63 - 1, 0, -1])
 @pytest.mark.parametrize("chosen", ["json", "csv", "ics", "todotxt", "taskwarrior"])
 def test_id_out_of_range_is_rejected(app: Flask, chosen: str, todo_id: int) -> None:

@@ -2,13 +2,13 @@
 
 import hashlib
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, TypeVar
 
 import click
 import msgspec
@@ -39,7 +39,9 @@ from todo.listing import STREAM_CHUNK, encode, read_by_id
 from todo.models import db
 from todo.models.imported_uid import IMPORTS
 from todo.query import TODOS, Listing
-from todo.schemas import ListQuery, TodoCreate, TodoEntry, decode_hook
+from todo.schemas import ListQuery, TodoEntry, decode_hook
+
+T = TypeVar("T")
 
 FORMATS: dict[str, Callable[[], Format]] = {
     "json": lambda: json.FILE,
@@ -48,23 +50,18 @@ FORMATS: dict[str, Callable[[], Format]] = {
     "todotxt": lambda: todotxt.FORMAT,
     "taskwarrior": lambda: taskwarrior.format_for(service_zone()),
 }
-Reader = Callable[[Iterable[bytes]], Iterator[Entry]]
-READERS: dict[str, Callable[[bool | None], Reader]] = {
-    "json": lambda _: lambda pieces: json.read(text.decode(pieces), is_task=False),
-    "csv": lambda day_first: lambda pieces: csv.read(text.decode(pieces), day_first=day_first),
-    "taskwarrior": lambda _: lambda pieces: json.read(text.decode(pieces), is_task=True),
-    "ics": lambda _: lambda pieces: icalendar.read(pieces, service_zone()),
-    "todotxt": lambda _: lambda pieces: todotxt.read(text.decode(pieces)),
+# The second argument is the value of --day-first.
+READERS: dict[str, Callable[[Iterable[bytes], bool | None], Iterator[Entry]]] = {
+    "json": lambda pieces, _: json.read(text.decode(pieces), is_task=False),
+    "csv": lambda pieces, day_first: csv.read(text.decode(pieces), day_first=day_first),
+    "taskwarrior": lambda pieces, _: json.read(text.decode(pieces), is_task=True),
+    "ics": lambda pieces, _: icalendar.read(pieces, service_zone()),
+    "todotxt": lambda pieces, _: todotxt.read(text.decode(pieces)),
 }
 _SUFFIXES = {
-    ".json": "json",
-    ".ndjson": "json",
-    ".jsonl": "json",
-    ".csv": "csv",
-    ".tsv": "csv",
-    ".ics": "ics",
-    ".ical": "ics",
-    ".vcs": "ics",
+    **dict.fromkeys((".json", ".ndjson", ".jsonl"), "json"),
+    **dict.fromkeys((".csv", ".tsv"), "csv"),
+    **dict.fromkeys((".ics", ".ical", ".vcs"), "ics"),
     ".txt": "todotxt",
 }
 _PIECE = 64 * 1024  # bytes
@@ -129,18 +126,23 @@ def _export(form: Format, output: BinaryIO) -> int:
     count = 0
     with database.read() as connection:
         ids = Listing(ListQuery()).read_ids(connection)
-        with click.progressbar(length=len(ids), label="Export", file=sys.stderr, hidden=no_terminal()) as bar:
-            output.write(form.head)
-            for place in range(0, len(ids), STREAM_CHUNK):
-                chunk = ids[place : place + STREAM_CHUNK]
-                todos = read_by_id(connection, chunk)
+        output.write(form.head)
+        with _progress(range(0, len(ids), STREAM_CHUNK), "Export") as places:
+            for place in places:
+                todos = read_by_id(connection, ids[place : place + STREAM_CHUNK])
                 if todos:
                     output.write((form.separator if count else b"") + encode(connection, todos, form))
                 count += len(todos)
-                bar.update(len(chunk))
-            output.write(form.tail)
-            output.flush()
+        output.write(form.tail)
+        output.flush()
     return count
+
+
+def _progress(
+    items: Iterable[T], label: str, length: int | None = None
+) -> AbstractContextManager[Iterable[T]]:
+    hidden = no_terminal() or length == 0
+    return click.progressbar(items, length, label, file=sys.stderr, hidden=hidden)
 
 
 def no_terminal() -> bool:
@@ -183,11 +185,11 @@ def import_todos(
     iCalendar, todo.txt.
     """
     name = _format(file, chosen)
-    read = READERS[name](day_first)
-    if chosen is None and name == "json":  # the members decide
-        read = lambda pieces: json.read(text.decode(pieces))
-    with plain_errors(), closing(_Staged()) as staged:
-        rejected = _stage(file, staged, read)
+    with plain_errors(), closing(_Staged()) as staged, _opened(file) as pieces:
+        # Without an explicit format, the members decide whether JSON has todos or Taskwarrior's tasks.
+        is_json = chosen is None and name == "json"
+        entries = json.read(text.decode(pieces)) if is_json else READERS[name](pieces, day_first)
+        rejected = _stage(file, entries, staged)
         if rejected and not skip_invalid:
             raise click.ClickException(
                 f"Nothing was imported, because {rejected} {'todo is' if rejected == 1 else 'todos are'} "
@@ -201,32 +203,29 @@ def import_todos(
     click.echo(f"{imported} {created}, {skipped} {duplicates} duplicates, {refused} {rejected}.")
 
 
-def _stage(file: str, staged: "_Staged", read: Reader) -> int:
-    """Validate and stage the todos of `file`, report the rest, and return the number of invalid todos."""
+def _stage(file: str, entries: Iterator[Entry], staged: "_Staged") -> int:
+    """Validate and stage todos, report the rest, and return the number of invalid todos."""
     rejected = shown = 0
-    ignored: Counter[str] = Counter()
-    first: dict[str, int] = {}
+    ignored: dict[str, list[int]] = {}  # the first line and the count
     try:
-        with _opened(file) as pieces:
-            for entry in read(pieces):
-                for name in entry.ignored:
-                    known = name if name in ignored or len(ignored) < _MAX_NAMES else "More"
-                    ignored[known] += 1
-                    first.setdefault(known, entry.line)
-                if entry.values is None:
-                    continue
-                problems = [entry.error] if entry.error else staged.add(entry.line, entry.values)
-                for problem in problems[: _MAX_PROBLEMS - shown]:
-                    _report(file, entry.line, problem)
-                    shown += 1
-                rejected += bool(problems)
+        for entry in entries:
+            for name in entry.ignored:
+                known = name if name in ignored or len(ignored) < _MAX_NAMES else "More"
+                ignored.setdefault(known, [entry.line, 0])[1] += 1
+            if entry.values is None:
+                continue
+            problems = [entry.error] if entry.error else staged.add(entry.line, entry.values)
+            for problem in problems[: _MAX_PROBLEMS - shown]:
+                _report(file, entry.line, problem)
+                shown += 1
+            rejected += bool(problems)
     except ParseError as error:
         message = f"{file}:{error.line}: {error.detail} Nothing was imported."
         raise click.ClickException(_printable(message)) from None
     if shown == _MAX_PROBLEMS:
         click.echo(f"Only the first {_MAX_PROBLEMS} problems are shown.", err=True)
-    for name, count in ignored.items():
-        _report(file, first[name], f"{name[:80]} is ignored, {count} times in the file.")
+    for name, (line, count) in ignored.items():
+        _report(file, line, f"{name[:80]} is ignored, {count} times in the file.")
     return rejected
 
 
@@ -236,32 +235,18 @@ def _report(file: str, line: int, problem: str) -> None:
 
 
 @contextmanager
-def _opened(file: str) -> Iterator[Iterator[bytes]]:
+def _opened(file: str) -> Iterator[Iterable[bytes]]:
     with click.open_file(file, "rb") as source:
         size = 0 if file == "-" else Path(file).stat().st_size
-        hidden = no_terminal() or not size
-        with click.progressbar(length=size, label="Read", file=sys.stderr, hidden=hidden) as bar:
-
-            def pieces() -> Iterator[bytes]:
-                while piece := source.read(_PIECE):
-                    bar.update(len(piece))
-                    yield piece
-
-            yield pieces()
-
-
-class _Members(TodoCreate, kw_only=True):
-    """The members of a staged todo. Times have no offset."""
-
-    deadline_at: datetime | None = None  # type: ignore[assignment]
-    created_at: datetime | None = None
-    updated_at: datetime | None = None
+        pieces = iter(partial(source.read, _PIECE), b"")
+        with _progress(pieces, "Read", -(-size // _PIECE)) as bar:
+            yield bar
 
 
 class _Row(NamedTuple):
     uid: str
     todo_id: int | None
-    members: _Members
+    todo: TodoEntry
 
 
 class _Staged:
@@ -276,7 +261,7 @@ class _Staged:
         self._connection = self._engine.connect()
         self._execute = self._connection.exec_driver_sql
         self._execute(
-            "CREATE TABLE todos (uid TEXT NOT NULL UNIQUE, todo_id INTEGER UNIQUE, members BLOB NOT NULL,"
+            "CREATE TABLE todos (uid TEXT NOT NULL UNIQUE, todo_id INTEGER UNIQUE, content BLOB NOT NULL,"
             " line INTEGER NOT NULL)"
         )
         self._execute("CREATE TABLE contents (digest BLOB PRIMARY KEY, times INTEGER NOT NULL) WITHOUT ROWID")
@@ -293,44 +278,38 @@ class _Staged:
             values |= dict(zip(("id", "created_at"), own, strict=True))
         try:
             todo = msgspec.convert(values, TodoEntry, dec_hook=decode_hook)
-            members = msgspec.json.encode(
-                {
-                    name: value.isoformat() if isinstance(value, datetime) else value
-                    for name, value in structs.asdict(todo).items()
-                    if name in _Members.__struct_fields__ and value is not UNSET
-                }
-            )
+            uid, todo_id = self._uid(todo), None if todo.id is UNSET else todo.id
+            todo.uid = todo.id = UNSET
+            uid.encode()  # raises UnicodeEncodeError, as the next line does for other members
+            content = msgspec.json.encode(todo, enc_hook=datetime.isoformat)
         except msgspec.ValidationError:
             found = islice(field_errors(TodoEntry, values, "#"), _MAX_PROBLEMS_OF_TODO)
             return [_describe(error, values) for error in found]
         except UnicodeEncodeError:
             return ["The text must not contain lone surrogates (\\ud800 to \\udfff alone)."]
-        todo_id = None if todo.id is UNSET else todo.id
         if todo_id is not None and not 1 <= todo_id <= _MAX_ID:
             return [f"id must be a whole number from 1 to {_MAX_ID} (it is {todo_id})."]
-        uid = self._uid(todo)
         insert = "INSERT OR IGNORE INTO todos VALUES (?, ?, ?, ?)"
-        if not self._execute(insert, (uid, todo_id, members, line)).rowcount:
-            query = "SELECT line, members FROM todos WHERE uid = ?"
-            other = self._execute(query, (uid,)).fetchone()
+        if not self._execute(insert, (uid, todo_id, content, line)).rowcount:
+            other = self._execute("SELECT line, content FROM todos WHERE uid = ?", (uid,)).fetchone()
             if other is None:  # another todo has the id, but not the UID
-                self._execute(insert, (uid, None, members, line))
-            elif other[1] != members:
+                self._execute(insert, (uid, None, content, line))
+            elif other.content != content:
                 return [
-                    f"The todo has the UID of the todo at line {other[0]} ({uid[:80]}), but other content."
+                    f"The todo has the UID of the todo at line {other.line} ({uid[:80]}), but other content."
                 ]
         self.count += 1
         return []
 
     def chunks(self, size: int) -> Iterator[list[_Row]]:
         """Yield the todos in the order of the file, todos with an id first."""
-        decode = msgspec.json.Decoder(_Members).decode
+        decode = msgspec.json.Decoder(TodoEntry, dec_hook=decode_hook).decode
         for which in ("NOT NULL", "NULL"):
             rows = self._execute(
-                f"SELECT uid, todo_id, members FROM todos WHERE todo_id IS {which} ORDER BY rowid"
+                f"SELECT uid, todo_id, content FROM todos WHERE todo_id IS {which} ORDER BY rowid"
             )
             while found := rows.fetchmany(size):
-                yield [_Row(uid, todo_id, decode(members)) for uid, todo_id, members in found]
+                yield [_Row(uid, todo_id, decode(content)) for uid, todo_id, content in found]
 
     def _uid(self, todo: TodoEntry) -> str:
         """Return the UID in the file, or derive a UID from the id or from the content.
@@ -399,10 +378,12 @@ def _known(connection: Connection, uids: list[str]) -> set[str]:
 
 
 def _create(connection: Connection, rows: list[_Row], now: datetime, *, as_they_were: bool) -> None:
-    values = [structs.asdict(row.members) for row in rows]
-    for todo in values:
-        todo["created_at"] = todo["created_at"] or now
-        todo["updated_at"] = (todo["updated_at"] or todo["created_at"]) if as_they_were else now
+    values = []
+    for row in rows:
+        created_at = row.todo.created_at or now
+        updated_at = (row.todo.updated_at or created_at) if as_they_were else now
+        values.append(structs.asdict(row.todo) | {"created_at": created_at, "updated_at": updated_at})
+        del values[-1]["id"], values[-1]["uid"]
     if as_they_were and rows[0].todo_id:
         ids = [row.todo_id for row in rows]
         connection.execute(insert(TODOS), [todo | {"id": key} for todo, key in zip(values, ids, strict=True)])
