@@ -1,6 +1,7 @@
 """The command line for people: `todo --help`.
 
-It uses only the standard library, so that it starts quickly and runs on any machine. Exit status:
+It uses only the standard library, and not click, so that it starts quickly and runs on any machine without
+an installation. Exit status:
 
 0  success
 1  the service refused the request, or the output cannot be written
@@ -14,21 +15,23 @@ import json
 import os
 import re
 import shutil
-import socket
 import sys
 import unicodedata
-from argparse import SUPPRESS, ArgumentParser, Namespace, RawDescriptionHelpFormatter
+from argparse import Action, ArgumentParser, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from pathlib import Path
+from socket import gaierror
 from time import sleep
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlencode, urlsplit
 
 if TYPE_CHECKING:
     from email.message import Message
 
 Json = dict[str, Any]
+T = TypeVar("T")
 
 VERSION = "1.0.0"
 TODOS = "/api/v1/todos"
@@ -74,7 +77,7 @@ class Response(NamedTuple):
     headers: "Message"
     body: bytes
 
-    def json(self, expected: type = dict, subject: str = "") -> Any:
+    def json(self, expected: type[T], subject: str = "") -> T:
         """Return the body. Raises Failure, about `subject`, for an error status or a body of another type."""
         try:
             value = json.loads(self.body)
@@ -89,24 +92,21 @@ class Response(NamedTuple):
 
 
 # The options that set a member or a parameter of the API.
-_OPTIONS = {
-    "deadline_at": "--due",
-    "description": "--description",
-    "q": "--find",
-    **{name: f"--{name}" for name in ("window", "sort", "limit")},
+_OPTIONS = {"deadline_at": "--due", "q": "--find"} | {
+    name: f"--{name}" for name in ("description", "window", "sort", "limit")
 }
 
 
-def _explain(problem: Json) -> str | None:
+def _explain(problem: Json) -> str:
     """Return the details of a problem, with the names of options instead of parameters and members."""
-    errors = [error for error in problem.get("errors") or [] if isinstance(error, dict)]
-    for error in errors:
+    details = []
+    for error in [error for error in problem.get("errors") or [] if isinstance(error, dict)] or [problem]:
         name = error.get("parameter") or str(error.get("pointer", "")).removeprefix("#/")
-        detail = str(error.get("detail", ""))
+        detail = str(error.get("detail") or "")
         if name in _OPTIONS and detail.startswith(name):
-            error["detail"] = _OPTIONS[name] + detail.removeprefix(name)
-    details = [str(error.get("detail", "")) for error in errors] or [str(problem.get("detail") or "")]
-    return _plain("; ".join(details)) or None
+            detail = _OPTIONS[name] + detail.removeprefix(name)
+        details.append(detail)
+    return _plain("; ".join(details))
 
 
 class Service:
@@ -131,8 +131,7 @@ class Service:
         """Create a todo, once, even if the response to the first attempt is lost."""
         import uuid
 
-        created: Json = self.send("POST", TODOS, todo, {"Idempotency-Key": str(uuid.uuid4())}).json()
-        return created
+        return self.send("POST", TODOS, todo, {"Idempotency-Key": str(uuid.uuid4())}).json(dict)
 
     def pages(self, parameters: Json, limit: int | None = None, path: str = TODOS) -> Iterator[list[Json]]:
         """Yield the matching todos, one page at a time."""
@@ -141,7 +140,7 @@ class Service:
         while query is not None:
             seen.add(query)
             response = self.send("GET", f"{path}?{query}")
-            page: list[Json] = response.json(list)
+            page = response.json(list)
             yield page if limit is None else page[:limit]
             limit = None if limit is None else limit - len(page)
             link = re.search(r'<([^>]*)>; *rel="?next', response.headers.get("Link") or "")
@@ -154,21 +153,18 @@ class Service:
         response = self.send("GET", f"{TODOS}/{todo_id}")
         if response.status == 404:
             raise Failure(f"Todo {todo_id} does not exist.", ABSENT)
-        return response.json(subject=f"Todo {todo_id}: "), strong_tag(response.headers["ETag"])
+        return response.json(dict, f"Todo {todo_id}: "), strong_tag(response.headers["ETag"])
 
-    def change(self, todo_id: int, members: Json) -> Json:
-        """Change a todo, unless another client changes it at the same time."""
-        return self._write("PATCH", todo_id, members)
-
-    def delete(self, todo_id: int) -> Json:
-        """Delete a todo and return it as it was."""
-        return self._write("DELETE", todo_id, None)
+    def change(self, method: str, todo_id: int, members: Json | None = None) -> Json:
+        """Change or delete a todo, unless another client changes it at the same time."""
+        _, tag = self.read(todo_id)
+        response = self.send(method, f"{TODOS}/{todo_id}", members, {"If-Match": tag})
+        return response.json(dict, f"Todo {todo_id}: ")
 
     def restore(self, todo_id: int) -> Json:
         """Restore a deleted todo. The request is safe to repeat."""
         response = self.send("POST", f"{TODOS}/{todo_id}/restore", repeatable=True)
-        todo: Json = response.json(subject=f"Todo {todo_id}: ")
-        return todo
+        return response.json(dict, f"Todo {todo_id}: ")
 
     def now(self) -> datetime:
         """Return the current local time in the zone of the service, which the calendar feed names."""
@@ -176,18 +172,12 @@ class Service:
 
         response = self.send("GET", f"{TODOS}.ics?limit=1")
         if response.status != 200:
-            response.json()
+            response.json(dict)
         name = re.search(rb"^TZID:(.*?)\r?$", response.body, re.MULTILINE)
         try:
             return datetime.now(ZoneInfo(name[1].decode()) if name else UTC).replace(tzinfo=None)
         except (ZoneInfoNotFoundError, ValueError):  # this machine does not know the zone
             return datetime.now()  # noqa: DTZ005 - the local time of this machine is the best guess
-
-    def _write(self, method: str, todo_id: int, body: Json | None) -> Json:
-        _, tag = self.read(todo_id)
-        response = self.send(method, f"{TODOS}/{todo_id}", body, {"If-Match": tag})
-        todo: Json = response.json(subject=f"Todo {todo_id}: ")
-        return todo
 
     def send(
         self,
@@ -200,6 +190,7 @@ class Service:
     ) -> Response:
         """Send a request. Retry with growing pauses if the request is safe to repeat."""
         from http.client import HTTPException
+        from ssl import SSLCertVerificationError
         from urllib.request import Request
 
         sent = self._headers | (headers or {})
@@ -217,18 +208,16 @@ class Service:
                     return response
                 asked = response.headers.get("Retry-After") or ""
             except (OSError, HTTPException) as error:
-                if not repeatable or _is_unsent(error) or attempt == ATTEMPTS:
-                    raise self._unreachable(error, repeatable) from None
+                reason = getattr(error, "reason", error)
+                is_unsent = isinstance(reason, ConnectionRefusedError | gaierror | SSLCertVerificationError)
+                if not repeatable or is_unsent or attempt == ATTEMPTS:
+                    problem = "Cannot reach" if is_unsent else "No response from"
+                    message = f"{problem} {self._url}: {getattr(reason, 'strerror', None) or reason}."
+                    if not repeatable and not is_unsent:
+                        message += " The change may have been stored. Check before you try again."
+                    raise Failure(message, UNREACHABLE) from None
             sleep(min(max(float(asked) if asked.isdecimal() else 0, 0.1 * 2**attempt), MAX_DELAY))
             attempt += 1
-
-    def _unreachable(self, error: Exception, repeatable: bool) -> Failure:
-        reason = getattr(error, "reason", error)
-        reason = getattr(reason, "strerror", None) or reason
-        if _is_unsent(error):
-            return Failure(f"Cannot reach {self._url}: {reason}.", UNREACHABLE)
-        unknown = "" if repeatable else " The change may have been stored. Check before you try again."
-        return Failure(f"No response from {self._url}: {reason}.{unknown}", UNREACHABLE)
 
 
 def _receive(request: Any) -> Response:
@@ -245,13 +234,6 @@ def _receive(request: Any) -> Response:
 
     with build_opener(EveryResponse).open(request, timeout=TIMEOUT) as response:
         return Response(response.status, response.headers, response.read())
-
-
-def _is_unsent(error: Exception) -> bool:
-    import ssl
-
-    reason = getattr(error, "reason", error)
-    return isinstance(reason, ConnectionRefusedError | socket.gaierror | ssl.SSLCertVerificationError)
 
 
 def strong_tag(tag: str | None) -> str:
@@ -347,21 +329,21 @@ def wrap(text: str, width: int) -> list[str]:
     """Break `text` into lines of at most `width` columns."""
     lines = []
     for paragraph in text.splitlines():
-        line = ""
+        lines.append("")
         for word in _plain(paragraph).split():
-            if line and count_columns(line) + 1 + count_columns(word) <= width:
-                line += f" {word}"
-                continue
-            if line:
-                lines.append(line)
-            line = ""
+            if lines[-1]:
+                fits = count_columns(f"{lines[-1]} {word}") <= width
+                lines[-1:] = [f"{lines[-1]} "] if fits else [lines[-1], ""]
             for character in word:
-                if count_columns(line + character) > width and line:
-                    lines.append(line)
-                    line = ""
-                line += character
-        lines.append(line)
+                if lines[-1] and count_columns(lines[-1] + character) > width:
+                    lines.append("")
+                lines[-1] += character
     return lines
+
+
+def _width_after(columns: int) -> int:
+    """Return the width of a text after other columns. Only terminals limit the width."""
+    return max(10, shutil.get_terminal_size().columns - columns) if _is_terminal() else 10**6
 
 
 class Table:
@@ -370,35 +352,24 @@ class Table:
     On a terminal, long texts wrap within their column. Elsewhere each todo has one line.
     """
 
-    def __init__(self, overdue_until: str = "") -> None:
+    def __init__(self, first_page: Sequence[Json], overdue_until: str) -> None:
         self._overdue_until = overdue_until
-        self._id_width = self._due_width = 0
+        self._id_width = max(2, *(len(str(todo["id"])) for todo in first_page))
+        self._due_width = max(10, *(len(format_due(todo["deadline_at"])) for todo in first_page))
+        print(_style(f"{'ID':>{self._id_width}}    {'Due':{self._due_width}}  Title", BOLD))
 
-    def print(self, todos: Sequence[Json]) -> None:
-        """Print a page."""
-        dues = [format_due(todo["deadline_at"]) for todo in todos]
-        if not self._id_width:
-            self._id_width = max(2, *(len(str(todo["id"])) for todo in todos))
-            self._due_width = max(10, *map(len, dues))
-            header = f"{'ID':>{self._id_width}}    {'Due':{self._due_width}}  Title"
-            print(_style(header, BOLD))
-        for todo, due in zip(todos, dues, strict=True):
-            self._print_row(todo, due)
-
-    def _print_row(self, todo: Json, due: str) -> None:
-        done = todo["completed"]
+    def print(self, todo: Json) -> None:
+        """Print a row."""
+        done, due = todo["completed"], format_due(todo["deadline_at"])
         is_overdue = not done and due and todo["deadline_at"] <= self._overdue_until
         mark = _style("✓", GREEN) if done else " "
-        start = f"{todo['id']:>{self._id_width}}  {mark} "
+        styled_due = _style(f"{due:{self._due_width}}", RED if is_overdue else CYAN)
         indent = self._id_width + 4 + self._due_width + 2
-        width = max(10, shutil.get_terminal_size().columns - indent) if _is_terminal() else 10**6
-        title = [_style(line, DIM if done else None) for line in wrap(todo["title"], width)]
-        description = [_style(line, DIM) for line in wrap(todo["description"] or "", width)]
-        lines = title + description if _is_terminal() else ["  ".join(title + description)]
-        due = _style(f"{due:{self._due_width}}", RED if is_overdue else CYAN)
-        print(f"{start}{due}  {lines[0]}")
-        for line in lines[1:]:
-            print(" " * indent + line)
+        title = [_style(line, DIM if done else None) for line in wrap(todo["title"], _width_after(indent))]
+        description = wrap(todo["description"] or "", _width_after(indent))
+        lines = title + [_style(line, DIM) for line in description]
+        separator = f"\n{' ' * indent}" if _is_terminal() else "  "
+        print(f"{todo['id']:>{self._id_width}}  {mark} {styled_due}  {separator.join(lines)}")
 
 
 def _print_json(value: Any) -> None:
@@ -414,7 +385,7 @@ def _print_done(verb: str, todo: Json, as_json: bool, note: str = "") -> None:
         print(f"{verb} {todo['id']}: {_plain(todo['title'])}{note}")
 
 
-def add(service: Service, options: Namespace) -> int:
+def add(service: Service, options: Namespace) -> None:
     """Add a todo."""
     todo = {"title": " ".join(options.words), "description": options.description, "completed": options.done}
     if options.due:
@@ -422,10 +393,9 @@ def add(service: Service, options: Namespace) -> int:
     created = service.create(todo)
     due = format_due(created["deadline_at"])
     _print_done("Added", created, options.json, f" (due {due})" if due else "")
-    return 0
 
 
-def list_todos(service: Service, options: Namespace) -> int:
+def list_todos(service: Service, options: Namespace) -> None:
     """List open todos by deadline."""
     parameters = {
         "completed": options.completed,
@@ -447,62 +417,56 @@ def list_todos(service: Service, options: Namespace) -> int:
         overdue_until,
         f"No {state}todos{' match' if filtered else ''}.",
     )
-    return 0
 
 
-def list_deleted(service: Service, options: Namespace) -> int:
+def list_deleted(service: Service, options: Namespace) -> None:
     """List deleted todos, latest deletion first. `todo restore` restores them."""
     pages = service.pages({}, options.limit or PAGE, f"{TODOS}/deleted")
     _print_pages(pages, options.json, "", "No deleted todos.")
-    return 0
 
 
 def _print_pages(pages: Iterator[list[Json]], as_json: bool, overdue_until: str, if_empty: str) -> None:
     if as_json:
         _print_json([todo for page in pages for todo in page])
         return
-    table = Table(overdue_until)
-    is_empty = True
-    for page in pages:
-        if page:
-            table.print(page)
-            is_empty = False
-    if is_empty:
+    table = None
+    for page in filter(None, pages):
+        table = table or Table(page, overdue_until)
+        for todo in page:
+            table.print(todo)
+    if table is None:
         print(if_empty)
 
 
-def show(service: Service, options: Namespace) -> int:
+def show(service: Service, options: Namespace) -> None:
     """Show all members of a todo."""
     todo, _ = service.read(options.id)
     if options.json:
         _print_json(todo)
-        return 0
+        return
     todo["status"] = "completed" if todo.pop("completed") else "open"
     todo["due"] = format_due(todo.pop("deadline_at"))
-    width = max(10, shutil.get_terminal_size().columns - 13) if _is_terminal() else 10**6
     for name, value in todo.items():
-        for i, line in enumerate(wrap(str(value or ""), width)):
+        for i, line in enumerate(wrap(str(value or ""), _width_after(13))):
             print(f"{'' if i else name:11}  {line}")
-    return 0
 
 
-def edit(service: Service, options: Namespace) -> int:
+def edit(service: Service, options: Namespace) -> None:
     """Change a todo. Members without an option keep their values."""
-    changes: Json = {
+    given = {
         "title": options.title,
         "description": options.description,
         "completed": options.completed,
         "deadline_at": options.due and parse_due(options.due, service.now),
     }
-    clears = {"description", "deadline_at"}
     changes = {
-        name: (value or None) if name in clears else value
-        for name, value in changes.items()
+        name: None if value == "" and name != "title" else value
+        for name, value in given.items()
         if value is not None
     }
     if not changes:
         raise Failure("Nothing to change. Use an option of todo edit --help.", USAGE)
-    todo = service.change(options.id, changes)
+    todo = service.change("PATCH", options.id, changes)
     said = {
         "title": "title",
         "description": "description" if todo["description"] else "no description",
@@ -510,7 +474,6 @@ def edit(service: Service, options: Namespace) -> int:
         "deadline_at": f"due {format_due(todo['deadline_at'])}" if todo["deadline_at"] else "no deadline",
     }
     _print_done("Changed", todo, options.json, f" ({', '.join(said[name] for name in changes)})")
-    return 0
 
 
 def _for_each(
@@ -533,12 +496,16 @@ def _for_each(
 
 def complete_todos(service: Service, options: Namespace) -> int:
     """Mark todos as completed."""
-    return _for_each("Completed", "", lambda s, i: s.change(i, {"completed": True}), service, options)
+    return _for_each(
+        "Completed", "", lambda s, i: s.change("PATCH", i, {"completed": True}), service, options
+    )
 
 
 def remove(service: Service, options: Namespace) -> int:
     """Delete todos."""
-    return _for_each("Deleted", ". Undo: todo restore {}", Service.delete, service, options)
+    return _for_each(
+        "Deleted", ". Undo: todo restore {}", lambda s, i: s.change("DELETE", i), service, options
+    )
 
 
 def restore(service: Service, options: Namespace) -> int:
@@ -547,9 +514,16 @@ def restore(service: Service, options: Namespace) -> int:
 
 
 class _Parser(ArgumentParser):
+    with_value: ClassVar[set[str]] = set()  # the options of all commands that have a value
+
     def __init__(self, prog: str | None = None, **options: Any) -> None:
         form = RawDescriptionHelpFormatter
         super().__init__(prog, allow_abbrev=False, formatter_class=form, **options)
+
+    def add_argument(self, *names: str, **options: Any) -> Action:
+        if "action" not in options:
+            self.with_value.update(name for name in names if name.startswith("-"))
+        return super().add_argument(*names, **options)
 
     def error(self, message: str) -> NoReturn:
         raise Failure(f"{message[:1].upper()}{message[1:]}. See {self.prog} --help.", USAGE)
@@ -566,8 +540,8 @@ _positive.__name__ = "positive number"  # appears in the parser's messages
 
 def _parser() -> ArgumentParser:
     """Return the parser of the command line."""
-    # Without defaults, because a command would set them over the values of options before the command.
-    common = _Parser(add_help=False, argument_default=SUPPRESS)
+    common = _Parser(add_help=False)
+    common.add_argument("--version", action="version", version=f"todo {VERSION}")
     common.add_argument("--json", action="store_true", help="print JSON, for scripts")
     common.add_argument("--url", help=f"URL of the service (default: TODOS_URL, the file, or {DEFAULT_URL})")
     common.add_argument(
@@ -580,10 +554,9 @@ def _parser() -> ArgumentParser:
         description="List and change todos on the command line. Without a command: todo list.",
         epilog=f"The file {_configuration_file()} can set url and token.\n\nExit status:\n{_EXIT_STATUSES}",
     )
-    parser.add_argument("--version", action="version", version=f"todo {VERSION}")
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
 
-    def command(name: str, work: Callable[[Service, Namespace], int]) -> ArgumentParser:
+    def command(name: str, work: Callable[[Service, Namespace], int | None]) -> ArgumentParser:
         summary = (work.__doc__ or "").partition("\n")[0]
         parser = commands.add_parser(name, parents=[common], help=summary, description=work.__doc__)
         parser.set_defaults(work=work)
@@ -643,15 +616,13 @@ def _configuration() -> dict[str, str]:
     """Return the settings of the configuration file, or no settings if the file does not exist."""
     path = _configuration_file()
     try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (OSError, ValueError) as error:
-        raise Failure(f"Cannot read {path}: {error}.", USAGE) from None
-    import tomllib
+        if not path.exists():
+            return {}
+        import tomllib
 
-    try:
-        values = tomllib.loads(text)
+        values = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise Failure(f"Cannot read {path}: {error}.", USAGE) from None
     except ValueError as error:
         raise Failure(f"{path} is not valid TOML: {error}.", USAGE) from None
     for name, value in values.items():
@@ -672,37 +643,33 @@ def _service(options: Namespace) -> Service:
     return Service(url, token or (file.get("token") if url.rstrip("/") == own.rstrip("/") else None))
 
 
-_NAMES = ("description", "due", "find", "limit", "sort", "title", "token", "url", "window")
-_WITH_VALUE = {f"--{name}" for name in _NAMES}
-
-
-def _join_values(arguments: Sequence[str]) -> list[str]:
-    """Join `--sort -title`, which argparse rejects, and the two words of `--due fri 18:00`."""
-    joined: list[str] = []
-    for argument in arguments:
-        last = joined[-1] if joined and "--" not in joined else ""
-        if last in _WITH_VALUE:
-            joined[-1] = f"{last}={argument}"
-        elif last.startswith("--due=") and _TIME.fullmatch(argument):
-            joined[-1] += f" {argument}"
-        else:
-            joined.append(argument)
-    return joined
+_OPTION = re.compile(r"--?[a-z][^\s=]*(?:=.*)?", re.IGNORECASE | re.DOTALL)
 
 
 def _parse(arguments: Sequence[str]) -> Namespace:
-    """Return the options of a command line. Without a command it is `todo list`."""
-    joined = _join_values(arguments)
-    if all(word.startswith("-") for word in joined) and not {"--help", "-h", "--version"} & {*joined}:
-        joined.insert(0, "list")
+    """Return the options of a command line. Without a command it is `todo list`.
+
+    argparse rejects `--sort -title`, and words between options. So each option is joined with its value, and
+    the words follow the options.
+    """
     parser = _parser()
-    options, rest = parser.parse_known_args(joined, Namespace(json=False, url=None, token=None))
-    # argparse reads the words of a title up to the first option only.
-    if options.command == "add" and not any(word.startswith("-") for word in rest):
-        options.words += rest
-    elif rest:
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    return options
+    options: list[str] = []
+    words: list[str] = []
+    rest = iter(arguments)
+    is_after_due = False
+    for argument in rest:
+        if is_after_due and _TIME.fullmatch(argument):  # the second word of `--due fri 18:00`
+            options[-1] += f" {argument}"
+        elif argument == "--":
+            words += rest
+        elif argument in _Parser.with_value:
+            options.append("=".join([argument, *islice(rest, 1)]))
+        else:
+            (options if _OPTION.fullmatch(argument) else words).append(argument)
+        is_after_due = argument.startswith("--due")
+    if not words and not {"-h", "--help", "--version"} & {*options}:
+        words = ["list"]
+    return parser.parse_args([*words[:1], *options, *(["--"] if words[1:] else []), *words[1:]])
 
 
 def _print_error(error: object) -> None:
@@ -725,7 +692,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             options = _parse(sys.argv[1:] if arguments is None else arguments)
-            status: int = options.work(_service(options), options)
+            status: int = options.work(_service(options), options) or 0
         finally:
             if sys.stdout:
                 sys.stdout.flush()

@@ -158,6 +158,8 @@ def test_commands_print_their_result(server: Server, run: Run) -> None:
         (("Buy", "milk"), "Buy milk"),
         (("Buy", "--due", "tomorrow", "milk"), "Buy milk"),
         (("--due", "tomorrow", "18:00", "Buy", "milk"), "Buy milk"),
+        (("--due", "tomorrow", "18:00", "9:00", "is too late"), "9:00 is too late"),
+        (("Cold:", "--done", "-5", "to", "-", "1"), "Cold: -5 to - 1"),
         (("--", "-5", "degrees", "--due"), "-5 degrees --due"),
     ],
     ids=" ".join,
