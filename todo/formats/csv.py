@@ -108,33 +108,24 @@ DIALECTS = (
 _ZONE = "timezone"
 # Column names of other programs for each member.
 _SYNONYMS = {
-    "title": ("name", "task", "summary", "subject", "content", "todo", "item"),
-    "description": ("notes", "note", "details", "comment", "comments", "body"),
-    "completed": (
-        "done",
-        "status",
-        "state",
-        "complete",
-        "finished",
-        "is completed",
-        "is complete",
-        "is done",
-    ),
-    "deadline_at": ("due", "deadline", "due at", "due date", "due on", "due time", "duedate"),
-    "created_at": ("created", "created on", "date created", "creation date"),
-    "updated_at": ("updated", "updated on", "modified", "last modified", "date modified"),
+    "title": "name, task, summary, subject, content, todo, item",
+    "description": "notes, note, details, comment, comments, body",
+    "completed": "done, status, state, complete, finished, is completed, is complete, is done",
+    "deadline_at": "due, deadline, due at, due date, due on, due time, duedate",
+    "created_at": "created, created on, date created, creation date",
+    "updated_at": "updated, updated on, modified, last modified, date modified",
 }
-_MEANINGS = {name: member for member, names in _SYNONYMS.items() for name in names}
+_MEANINGS = {name: member for member, names in _SYNONYMS.items() for name in names.split(", ")}
 
 
 class Header(NamedTuple):
-    """The columns of a file: columns of members in order of precedence, and the other columns."""
+    """The columns of a file by their keys, which are names in lower case."""
 
-    names: list[str]
-    members: list[tuple[int, str]]
-    ignored: list[int]
-    type_column: int | None
-    zone: int | None
+    keys: list[str]
+    names: dict[str, str]
+    members: dict[str, str]  # in order of precedence
+    ignored: list[str]
+    has_type: bool  # Todoist has rows that are not tasks
 
 
 def read(pieces: Iterable[str], *, day_first: bool | None = None) -> Iterator[Entry]:
@@ -209,27 +200,22 @@ def _header(line: int, cells: list[str]) -> Header:
     for key in columns:
         if keys.count(key) > 1:
             raise ParseError(line, f"The header has more than one column {key}.")
-    known = {columns[key] for key in keys if key in columns}
-    silent = frozenset({_ZONE}) if dialect is None else dialect.silent | {_ZONE}
-    ignored = [index for index, key in enumerate(keys) if key not in columns and key not in silent]
-    for index in ignored:
-        member = _meaning(keys[index])
-        if member and member not in known:
+    members = {key: member for key, member in columns.items() if key in keys}
+    silent = {_ZONE} if dialect is None else dialect.silent | {_ZONE}
+    ignored = [key for key in dict.fromkeys(keys) if key not in members and key not in silent]
+    for key in ignored:
+        member = _meaning(key)
+        if member and member not in members.values():
+            name = names[keys.index(key)][:80]
             raise ParseError(
-                line,
-                f"The column {names[index][:80]} is unknown. Rename the column to {member}, or remove it.",
+                line, f"The column {name} is unknown. Rename the column to {member}, or remove it."
             )
     if dialect is None:
         titles = ", ".join(dialect.title for dialect in DIALECTS if not dialect.sign)
         shown = ", ".join(names)[:200] or "nothing"
         raise ParseError(line, f"The first line must name the columns, one of them {titles}. It has {shown}.")
-    return Header(
-        names,
-        [(keys.index(key), member) for key, member in columns.items() if key in keys],
-        ignored,
-        keys.index("type") if "type" in silent and "type" in keys else None,
-        keys.index(_ZONE) if _ZONE in keys else None,
-    )
+    has_type = "type" in silent.intersection(keys)
+    return Header(keys, dict(zip(keys, names, strict=True)), members, ignored, has_type)
 
 
 def _meaning(key: str) -> str | None:
@@ -239,49 +225,44 @@ def _meaning(key: str) -> str | None:
 
 
 def _entry(line: int, header: Header, cells: list[str], day_first: bool | None) -> Entry:
-    def cell_at(index: int | None) -> str:
-        return "" if index is None or index >= len(cells) else cells[index]
-
-    row_type = "task" if header.type_column is None else cell_at(header.type_column).strip()
+    row = dict.fromkeys(header.keys, "")
+    for key, cell in zip(header.keys, cells, strict=False):  # Outlook and Excel omit empty cells at the end
+        row[key] += cell  # only ignored columns can have the same name
+    row_type = row["type"].strip() if header.has_type else "task"
     if row_type != "task":
         return Entry(line, None, (row_type or "row without a type",))
-    # Outlook and Excel omit empty cells at the end.
-    if any(map(str.strip, cells[len(header.names) :])):
-        error = f"The row has {len(cells)} cells, but the header has {len(header.names)}."
+    if any(map(str.strip, cells[len(header.keys) :])):
+        error = f"The row has {len(cells)} cells, but the header has {len(header.keys)}."
         return Entry(line, {}, error=error)
     values: dict[str, Any] = {}
-    ignored = [header.names[index] for index in header.ignored if cell_at(index).strip()]
+    ignored = [key for key in header.ignored if row[key].strip()]
+    error = ""
     try:
-        for index, member in header.members:
-            cell = cell_at(index)
+        for key, member in header.members.items():
+            cell = row[key]
             if member == "deadline_at" and (_RECURRING.match(cell) or (cell.strip() and member in values)):
-                ignored.append(header.names[index])
-            elif (value := _READ.get(member, _number)(cell, day_first)) is not None:
+                ignored.append(key)
+                continue
+            value = _time(cell, day_first) if member in _TIMES else _READ[member](cell)
+            if value is not None:
                 values[member] = value
-        values |= _in_zone(values, cell_at(header.zone).strip())
-    except ValueError as error:
-        return Entry(line, values, tuple(ignored), str(error))
-    return Entry(line, values, tuple(ignored))
+        values |= _in_zone(values, row.get(_ZONE, "").strip())
+    except ValueError as invalid:
+        error = str(invalid)
+    return Entry(line, values, tuple(header.names[key] for key in ignored), error)
 
 
 _RECURRING = re.compile("(?i) *(?:every|ev |after )")
-_NUMBERS = r"(?P<first>\d\d?|\d{4})(?P<mark>[./-]) ?(?P<second>\d\d?)(?P=mark) ?(?P<third>\d\d?|\d{4})\.?"
-_MONTH = r"(?P<month>[a-z]{3,9})\.?"
-_ORDINAL = r"(?P<day>\d\d?)(?:st|nd|rd|th|\.)?"
 _WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
-_NUMBERS_AND_TIME, _DAY_AND_TIME, _MONTH_AND_TIME = (
-    re.compile(
-        rf"(?:(?P<weekday>{'|'.join(_WEEKDAYS)})[a-z]*\.?,? )?{date}"
-        r"(?:(?:T|,? (?:at )?)(?P<hour>\d\d?)(?:[:.](?P<minute>\d\d)"
-        r"(?P<rest>[:.]\d\d(?:[.,]\d{1,9})?)?)?(?: ?(?P<half>[ap])\.? ?m\.?)?"
-        r"(?: ?(?P<offset>Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?)?",
-        re.ASCII | re.IGNORECASE,
-    )
-    for date in (
-        _NUMBERS,
-        rf"{_ORDINAL}[ -]{_MONTH},?[ -](?P<year>\d{{4}})",
-        rf"{_MONTH} {_ORDINAL},? (?P<year>\d{{4}})",
-    )
+_NUMBERS = r"(?:\d\d?|\d{4})(?P<mark>[./-]) ?\d\d?(?P=mark) ?(?:\d\d?|\d{4})\.?"
+_MONTH, _ORDINAL = r"[a-z]{3,9}\.?", r"\d\d?(?:st|nd|rd|th|\.)?"
+_DATE_AND_TIME = re.compile(
+    rf"(?:(?P<weekday>{'|'.join(_WEEKDAYS)})[a-z]*\.?,? )?"
+    rf"(?P<date>{_NUMBERS}|{_ORDINAL}[ -]{_MONTH},?[ -]\d{{4}}|{_MONTH} {_ORDINAL},? \d{{4}})"
+    r"(?:(?:T|,? (?:at )?)(?P<hour>\d\d?)(?:[:.](?P<minute>\d\d)"
+    r"(?P<rest>[:.]\d\d(?:[.,]\d{1,9})?)?)?(?: ?(?P<half>[ap])\.? ?m\.?)?"
+    r"(?: ?(?P<offset>Z|UTC|GMT|[+-]\d\d(?::?\d\d)?))?)?",
+    re.ASCII | re.IGNORECASE,
 )
 _YEAR_LENGTH = 4
 
@@ -296,34 +277,33 @@ def _time(cell: str, day_first: bool | None) -> str | None:
         return None
     if is_time(text):
         return text
-    found = _NUMBERS_AND_TIME.fullmatch(text)
+    found = _DATE_AND_TIME.fullmatch(text)
     if found:
-        date = _date(found, day_first)
-    elif found := _DAY_AND_TIME.fullmatch(text) or _MONTH_AND_TIME.fullmatch(text):
-        name = found["month"].casefold()
-        month = next((number for number, month in enumerate(_MONTHS, 1) if month.startswith(name)), 0)
-        date = f"{found['year']}-{month:02}-{int(found['day']):02}"
-    if found and is_time(result := date + _clock(found)):
-        weekday = (found["weekday"] or "")[:3].casefold()
-        if not weekday or weekday == _WEEKDAYS[datetime.fromisoformat(date).weekday()]:
-            return result
+        date = _date(found["date"].casefold(), day_first)
+        if is_time(result := date + _clock(found)):
+            weekday = (found["weekday"] or "")[:3].casefold()
+            if not weekday or weekday == _WEEKDAYS[datetime.fromisoformat(date).weekday()]:
+                return result
     return cell
 
 
-def _date(found: re.Match[str], day_first: bool | None) -> str:
-    first, second, third = (int(found[name]) for name in ("first", "second", "third"))
-    if len(found["first"]) == _YEAR_LENGTH:
-        return f"{first}-{second:02}-{third:02}"
-    if len(found["third"]) != _YEAR_LENGTH:
-        return ""
-    if found["mark"] == "." or first > len(_MONTHS) or first == second:
+def _date(text: str, day_first: bool | None) -> str:
+    """Return a date as ISO 8601, or an invalid date. Raises ValueError if the date is ambiguous."""
+    first, second, third = re.findall("[0-9]+|[a-z]{3,}", text)
+    if len(first) == _YEAR_LENGTH and first.isdecimal():
+        return f"{first}-{int(second):02}-{int(third):02}"
+    if first.isalpha() or second.isalpha():
+        name, day = sorted((first, second), key=str.isdecimal)
+        month = next((number for number, month in enumerate(_MONTHS, 1) if month.startswith(name)), 0)
+        return f"{third}-{month:02}-{int(day):02}"
+    if "." in text or int(first) > len(_MONTHS) or first == second:
         day_first = True
-    elif second > len(_MONTHS):
+    elif int(second) > len(_MONTHS):
         day_first = False
-    if day_first is None:
-        raise ValueError(f"{found[0]} is ambiguous. Use --day-first or --month-first.")
+    if day_first is None and len(third) == _YEAR_LENGTH:
+        raise ValueError(f"{text} is ambiguous. Use --day-first or --month-first.")
     day, month = (first, second) if day_first else (second, first)
-    return f"{found['third']}-{month:02}-{day:02}"
+    return f"{third}-{int(month):02}-{int(day):02}"
 
 
 _OFFSETS = {"UTC": "Z", "GMT": "Z"}
@@ -360,28 +340,23 @@ def _in_zone(values: dict[str, Any], zone: str) -> dict[str, Any]:
         raise ValueError(f"{deadline} is not in the years 1 to 9999 in UTC.") from None
 
 
-def _number(cell: str, _: bool | None) -> Any:
-    return int(cell) if re.fullmatch(" *-?[0-9]{1,19} *", cell) else cell if cell.strip() else None
+def _number(cell: str) -> int | str | None:
+    return int(cell) if re.fullmatch(" *-?[0-9]{1,19} *", cell) else cell.strip() or None
 
 
-def _text(cell: str, _: bool | None) -> str:
+def _text(cell: str) -> str:
     return _RESTORE.sub("", cell)
 
 
-def _description(cell: str, _: bool | None) -> str | None:
-    return _text(cell, None) or None
-
-
-def _boolean(cell: str, _: bool | None) -> Any:
+def _boolean(cell: str) -> Any:
     # A column of completion times has a time for completed todos.
     return bool(cell.strip()) and (is_time(cell.strip()) or to_boolean(cell))
 
 
-_READ: dict[str, Callable[[str, bool | None], Any]] = {
+_TIMES = {"deadline_at", "created_at", "updated_at"}
+_READ: dict[str, Callable[[str], Any]] = {
+    "id": _number,
     "title": _text,
-    "description": _description,
+    "description": lambda cell: _text(cell) or None,
     "completed": _boolean,
-    "deadline_at": _time,
-    "created_at": _time,
-    "updated_at": _time,
 }
