@@ -4,7 +4,7 @@ from functools import partial
 from operator import attrgetter
 
 import msgspec
-from flask import Blueprint, Response, request
+from flask import Blueprint, Response, request, url_for
 from msgspec.structs import asdict
 from sqlalchemy import Connection, bindparam, case, delete, insert, select, update
 
@@ -181,7 +181,7 @@ def todo_response(todo: TodoOut, *, is_new: bool = False) -> Response:
     response = Response(representation, content_type=body.JSON)
     if is_new:
         response.status_code = 201
-        response.headers["Location"] = f"{request.script_root}{request.path}/{todo.id}"
+        response.headers["Location"] = url_for("api.get_todo", todo_id=todo.id)
     return with_etag(response, entity_tag([representation]))
 
 
