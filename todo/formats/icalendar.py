@@ -173,10 +173,13 @@ _DURATION = re.compile(
 )
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _UNESCAPED = {"n": "\n", "N": "\n"}
-_OPEN = {"", "NEEDS-ACTION", "NEEDS ACTION"}
 # Of RFC 5545, and of vCalendar 1.0.
-_OPEN_BUT_MORE = {"IN-PROCESS", "ACCEPTED", "CONFIRMED", "DELEGATED", "SENT", "TENTATIVE"}
-_DONE = {"COMPLETED", "CANCELLED"}
+_STATUSES: dict[str, bool | str] = {
+    **dict.fromkeys(("", "NEEDS-ACTION", "NEEDS ACTION"), False),
+    **dict.fromkeys(("IN-PROCESS", "ACCEPTED", "CONFIRMED", "DELEGATED", "SENT", "TENTATIVE"), False),
+    **dict.fromkeys(("COMPLETED", "CANCELLED"), True),
+}
+_LOSSY_STATUSES = _STATUSES.keys() - {"", "NEEDS-ACTION", "NEEDS ACTION", "COMPLETED"}
 
 
 def read(pieces: Iterable[bytes], zone: ZoneInfo) -> Iterator[Entry]:
@@ -190,17 +193,14 @@ def read(pieces: Iterable[bytes], zone: ZoneInfo) -> Iterator[Entry]:
 
 
 class _Reader:
-    """The state at a line: the open components, and the properties of the todo so far."""
+    """The state at a line: the open components, and the todo so far."""
 
     def __init__(self, zone: ZoneInfo) -> None:
         self.open: list[str] = []
         self._zone = zone
         self._zones = time_zones.Definitions()
         self._is_first = True
-        self._start = 0
-        self._properties: dict[str, _Property] = {}
-        self._ignored: dict[str, None] = {}
-        self._error = ""
+        self._todo: _Todo | None = None
 
     def read_line(self, number: int, line: str) -> Iterator[Entry]:
         """Read a line, and yield the entry that ends with the line."""
@@ -214,16 +214,12 @@ class _Reader:
             yield from self._begin(number, value)
         elif name == "END":
             yield from self._end(value)
-        elif self._in_todo and self.open[-1] == VTODO:
-            self._add_property(number, name, line)
+        elif self._todo and self.open[-1] == VTODO:
+            self._todo.add(number, name, line)
         elif _ZONE in self.open and name:
             self._zones.add(name, _utf_8(value))
         elif self.open in ([], [_CALENDAR]) and not name:
             yield Entry(number, None, ("unreadable line",))
-
-    @property
-    def _in_todo(self) -> bool:
-        return VTODO in self.open
 
     def _begin(self, number: int, component: str) -> Iterator[Entry]:
         if component == VTODO:  # VTODOs are not nested, so the END line of the open VTODO is missing
@@ -232,42 +228,60 @@ class _Reader:
             raise ParseError(number, f"More than {_MAX_DEPTH} components are nested here.")
         self.open.append(component)
         if component == VTODO:
-            self._start, self._properties, self._ignored, self._error = number, {}, {}, ""
-        elif self._in_todo:
-            self._ignore(component)
+            self._todo = _Todo(number, self._zone, self._zones)
+        elif self._todo:
+            self._todo.ignore(component)
         elif _ZONE in self.open:
             self._zones.add("BEGIN", component)
-        elif len(self.open) == len([_CALENDAR, component]):
-            yield Entry(number, None, (_printable(component),))
+        elif self.open[1:] == [component]:
+            yield Entry(number, None, (_utf_8(component)[:80],))
 
     def _end(self, component: str) -> Iterator[Entry]:
         if _ZONE in self.open:
             self._zones.add("END", component)
         if component in self.open:
-            depth = len(self.open) - 1 - self.open[::-1].index(component)
-            yield from self._close(depth + (component == VTODO))
-            del self.open[depth:]
-            if component == VTODO:
-                yield self._entry()
-        elif self._in_todo:
-            self._error = self._error or f"END:{component[:80]} ends a component that is not open."
+            if self._todo and component == VTODO:
+                yield self._todo.entry()
+                self._todo = None
+            yield from self._close(len(self.open) - 1 - self.open[::-1].index(component))
+        elif self._todo:
+            self._todo.fail(f"END:{component[:80]} ends a component that is not open.")
 
     def _close(self, depth: int) -> Iterator[Entry]:
-        """Close the components whose END lines are missing."""
-        if VTODO in self.open[depth:]:
-            yield Entry(self._start, {}, error="The todo has no END:VTODO.")
+        """Close components, also those whose END lines are missing."""
+        if self._todo and VTODO in self.open[depth:]:
+            yield Entry(self._todo.line, {}, error="The todo has no END:VTODO.")
+            self._todo = None
         del self.open[depth:]
 
-    def _ignore(self, name: str) -> None:
-        if len(self._ignored) < _MAX_IGNORED:
-            self._ignored[_printable(name)] = None
 
-    def _add_property(self, number: int, name: str, line: str) -> None:
+class _Todo:
+    """The properties of a VTODO that begins at a line, for a service in `zone`."""
+
+    def __init__(self, line: int, zone: ZoneInfo, zones: time_zones.Definitions) -> None:
+        self.line = line
+        self._zone = zone
+        self._zones = zones
+        self._properties: dict[str, _Property] = {}
+        self._ignored: dict[str, None] = {}
+        self._error = ""
+
+    def ignore(self, name: str) -> None:
+        """Report a property or component that a todo does not have."""
+        if len(self._ignored) < _MAX_IGNORED:
+            self._ignored[_utf_8(name)[:80]] = None
+
+    def fail(self, error: str) -> None:
+        """Make the todo invalid. The first error is reported."""
+        self._error = self._error or error
+
+    def add(self, number: int, name: str, line: str) -> None:
+        """Add a property. The first of several with one name counts."""
         if name not in _READ:
             if not name:
-                self._error = self._error or f"Line {number} is not a property of a calendar."
+                self.fail(f"Line {number} is not a property of a calendar.")
             elif name not in _SILENT:
-                self._ignore(name)
+                self.ignore(name)
             return
         parameters: dict[str, str] = {}
         position = re.search("[:;]", line).start()  # type: ignore[union-attr] # a separator follows every name
@@ -275,18 +289,18 @@ class _Reader:
             parameters.setdefault(found[1].upper(), _utf_8(found[2] or "").strip('"'))
             position = found.end()
         if line[position : position + 1] != ":":
-            self._error = self._error or f"The parameters of {name} are invalid."
+            self.fail(f"The parameters of {name} are invalid.")
         elif self._properties.setdefault(name, new := _Property(parameters, line[position + 1 :])) != new:
-            self._ignore(f"second {name}")
+            self.ignore(f"second {name}")
 
-    def _entry(self) -> Entry:
+    def entry(self) -> Entry:
+        """Return the entry of the complete todo."""
         values: dict[str, Any] = {}
-        error = self._error
         try:
             self._read_values(values)
         except ValueError as invalid:
-            error = error or str(invalid)
-        return Entry(self._start, values, tuple(self._ignored), error)
+            self.fail(str(invalid))
+        return Entry(self.line, values, tuple(self._ignored), self._error)
 
     def _read_values(self, values: dict[str, Any]) -> None:
         properties = self._properties
@@ -295,16 +309,16 @@ class _Reader:
                 values[member] = self._read_text(name) if member in _TEXTS else self._read_time(name)
         if "DURATION" in properties:
             if "DTSTART" in properties and "DUE" not in properties:
-                values["deadline_at"] = self._read_time("DTSTART", self._read_duration())
+                values["deadline_at"] = self._read_time("DTSTART", *self._read_duration())
             else:
-                self._ignore("DURATION")
+                self.ignore("DURATION")
         if "DTSTART" in properties:
-            self._ignore("DTSTART")
+            self.ignore("DTSTART")
         if "UID" in properties and (todo_id := properties["UID"].parameters.get(_ID, "")).isdecimal():
             values["id"] = int(todo_id[:19])
         if "RECURRENCE-ID" in properties and "uid" in values:  # one of many with the same UID
             values["uid"] += f"/{properties['RECURRENCE-ID'].octets}"
-            self._ignore("RECURRENCE-ID")
+            self.ignore("RECURRENCE-ID")
         values["completed"] = self._read_completed()
 
     def _read_completed(self) -> bool | str:
@@ -312,17 +326,16 @@ class _Reader:
             self._properties[name].value if name in self._properties else ""
             for name in ("STATUS", "COMPLETED", "PERCENT-COMPLETE")
         )
-        if status in _DONE or (not status and (completed or percent == "100")):
-            if status == "CANCELLED":
-                self._ignore(f"STATUS:{status}")
-            return True
-        if completed:
-            self._ignore("COMPLETED")
-        if percent not in {"", "0"}:
-            self._ignore("PERCENT-COMPLETE")
-        if status in _OPEN_BUT_MORE:
-            self._ignore(f"STATUS:{status}")
-        return False if status in _OPEN | _OPEN_BUT_MORE else status
+        if not status and (completed or percent == "100"):
+            status = "COMPLETED"
+        if status in _LOSSY_STATUSES:
+            self.ignore(f"STATUS:{status}")
+        is_completed = _STATUSES.get(status, status)
+        if completed and is_completed is not True:
+            self.ignore("COMPLETED")
+        if percent not in {"", "0"} and is_completed is not True:
+            self.ignore("PERCENT-COMPLETE")
+        return is_completed
 
     def _read_text(self, name: str) -> str:
         found = self._properties[name]
@@ -330,16 +343,12 @@ class _Reader:
             text = found.text()
         except ValueError as error:
             raise ValueError(f"{name} {error}.") from None
-        if "\\" in text:
-            text = _ESCAPED.sub(lambda escape: _UNESCAPED.get(escape[1], escape[1]), text)
-        which = found.parameters.get(_CRLF)
-        if which:
-            pieces = text.split("\n")
-            for i in which.split():
-                if i.isdecimal() and int(i[:9]) < len(pieces) - 1:
-                    pieces[int(i)] += "\r"
-            text = "\n".join(pieces)
-        return text
+        text = _ESCAPED.sub(lambda escape: _UNESCAPED.get(escape[1], escape[1]), text)
+        lines = text.split("\n")
+        for i in found.parameters.get(_CRLF, "").split():
+            if i.isdecimal() and int(i[:9]) < len(lines) - 1:
+                lines[int(i)] += "\r"
+        return "\n".join(lines)
 
     def _read_duration(self) -> tuple[timedelta, timedelta]:
         """Return the days, which follow local time, and the exact rest."""
@@ -349,8 +358,8 @@ class _Reader:
         weeks, days, hours, minutes, seconds = (int(number or 0) for number in found.groups())
         return timedelta(weeks=weeks, days=days), timedelta(hours=hours, minutes=minutes, seconds=seconds)
 
-    def _read_time(self, name: str, added: tuple[timedelta, timedelta] = (timedelta(), timedelta())) -> str:
-        """Return a time as ISO 8601, in UTC if the time zone is not the zone of the service.
+    def _read_time(self, name: str, days: timedelta = timedelta(), rest: timedelta = timedelta()) -> str:
+        """Return a time plus a duration as ISO 8601, in UTC if the zone is not the zone of the service.
 
         An invalid value is returned unchanged, and the schema rejects it.
         """
@@ -368,19 +377,17 @@ class _Reader:
             raise ValueError(
                 f"The time zone {tzid[:80]} of {name} is unknown, and the file does not define it."
             )
-        is_local = zone is None or getattr(zone, "key", None) == self._zone.key
-        if is_local and name in _INSTANTS and tzid:
-            is_local = False
-        if is_local and not any(added):
+        is_own = zone is None or (getattr(zone, "key", None) == self._zone.key and name not in _INSTANTS)
+        if is_own and not days and not rest:
             return text
         try:
-            local = datetime.fromisoformat(text) + added[0]
-            if not hour and not added[1]:
+            local = datetime.fromisoformat(text) + days
+            if not hour and not rest:
                 return local.date().isoformat()
-            if is_local and not added[1]:
+            if is_own and not rest:
                 return local.isoformat()
             aware = local if local.tzinfo else local.replace(tzinfo=zone or self._zone)
-            return (aware.astimezone(UTC) + added[1]).isoformat()
+            return (aware.astimezone(UTC) + rest).isoformat()
         except (ValueError, OverflowError):
             raise ValueError(f"{name} is not a time in the years 1 to 9999.") from None
 
@@ -403,10 +410,6 @@ _SILENT = {"DTSTAMP", "SEQUENCE"}
 
 def _utf_8(octets: str) -> str:
     return octets.encode("latin-1").decode(errors="replace")
-
-
-def _printable(name: str) -> str:
-    return _utf_8(name)[:80]
 
 
 def _unfold(pieces: Iterable[str]) -> Iterator[tuple[int, str]]:
