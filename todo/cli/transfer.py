@@ -278,17 +278,18 @@ class _Staged:
             values |= dict(zip(("id", "created_at"), own, strict=True))
         try:
             todo = msgspec.convert(values, TodoEntry, dec_hook=decode_hook)
-            uid, todo_id = self._uid(todo), None if todo.id is UNSET else todo.id
+            todo_id = None if todo.id is UNSET else todo.id
+            if todo_id is not None and not 1 <= todo_id <= _MAX_ID:
+                return [f"id must be a whole number from 1 to {_MAX_ID} (it is {todo_id})."]
+            uid = self._uid(todo)
+            uid.encode()  # raises UnicodeEncodeError, as the last line does for other members
             todo.uid = todo.id = UNSET
-            uid.encode()  # raises UnicodeEncodeError, as the next line does for other members
             content = msgspec.json.encode(todo, enc_hook=datetime.isoformat)
         except msgspec.ValidationError:
             found = islice(field_errors(TodoEntry, values, "#"), _MAX_PROBLEMS_OF_TODO)
             return [_describe(error, values) for error in found]
         except UnicodeEncodeError:
             return ["The text must not contain lone surrogates (\\ud800 to \\udfff alone)."]
-        if todo_id is not None and not 1 <= todo_id <= _MAX_ID:
-            return [f"id must be a whole number from 1 to {_MAX_ID} (it is {todo_id})."]
         insert = "INSERT OR IGNORE INTO todos VALUES (?, ?, ?, ?)"
         if not self._execute(insert, (uid, todo_id, content, line)).rowcount:
             other = self._execute("SELECT line, content FROM todos WHERE uid = ?", (uid,)).fetchone()
@@ -320,17 +321,14 @@ class _Staged:
             return todo.uid
         if todo.id is not UNSET and todo.created_at is not UNSET:
             return own_uid(todo.id, format_instant(todo.created_at))
-        content = msgspec.json.encode((todo.title, todo.description, _iso(todo.deadline_at)))
+        members = todo.title, todo.description, todo.deadline_at
+        content = msgspec.json.encode(members, enc_hook=datetime.isoformat)
         digest = hashlib.blake2b(content, digest_size=16).digest()
         (times,) = self._execute(
             "INSERT INTO contents VALUES (?, 1) ON CONFLICT DO UPDATE SET times = times + 1 RETURNING times",
             (digest,),
         ).one()
         return f"{digest.hex()}-{times}@todo"
-
-
-def _iso(time: object) -> str | None:
-    return time.isoformat() if isinstance(time, datetime) else None
 
 
 def _describe(error: FieldError, values: dict[str, Any]) -> str:
@@ -380,20 +378,16 @@ def _known(connection: Connection, uids: list[str]) -> set[str]:
 def _create(connection: Connection, rows: list[_Row], now: datetime, *, as_they_were: bool) -> None:
     values = []
     for row in rows:
-        created_at = row.todo.created_at or now
-        updated_at = (row.todo.updated_at or created_at) if as_they_were else now
-        values.append(structs.asdict(row.todo) | {"created_at": created_at, "updated_at": updated_at})
-        del values[-1]["id"], values[-1]["uid"]
-    if as_they_were and rows[0].todo_id:
-        ids = [row.todo_id for row in rows]
-        connection.execute(insert(TODOS), [todo | {"id": key} for todo, key in zip(values, ids, strict=True)])
-    else:
-        statement = insert(TODOS).returning(TODOS.c.id, sort_by_parameter_order=True)
-        ids = list(connection.scalars(statement, values))
+        todo = structs.asdict(row.todo)
+        del todo["id"], todo["uid"]
+        todo["created_at"] = todo["created_at"] or now
+        todo["updated_at"] = (todo["updated_at"] or todo["created_at"]) if as_they_were else now
+        values.append(todo | ({"id": row.todo_id} if as_they_were and row.todo_id else {}))
+    statement = insert(TODOS).returning(TODOS.c.id, sort_by_parameter_order=True)
     kept = [
-        {"uid": row.uid, "todo_id": key}
-        for row, key, todo in zip(rows, ids, values, strict=True)
-        if key is None or row.uid != own_uid(key, format_instant(todo["created_at"]))
+        {"uid": row.uid, "todo_id": todo_id}
+        for row, todo_id, todo in zip(rows, connection.scalars(statement, values), values, strict=True)
+        if row.uid != own_uid(todo_id, format_instant(todo["created_at"]))
     ]
     if kept:
         # Another program can delete a todo and leave the row of its UID.
