@@ -397,26 +397,15 @@ def add(service: Service, options: Namespace) -> None:
 
 def list_todos(service: Service, options: Namespace) -> None:
     """List open todos by deadline."""
-    parameters = {
-        "completed": options.completed,
-        "window": options.window,
-        "overdue": options.overdue,
-        "q": options.find,
-        "sort": options.sort,
-    }
-    sent = {name: value for name, value in parameters.items() if value is not None}
+    given = {name: getattr(options, name) for name in ("completed", "window", "overdue", "q", "sort")}
+    sent = {name: value for name, value in given.items() if value is not None}
     overdue_until = ""
     if _has_colors() and not options.json and options.completed != "true":
         latest = next(service.pages({"overdue": "true", "sort": "-deadline_at"}, limit=1))
         overdue_until = latest[0]["deadline_at"] if latest else ""
     state = {"false": "open ", "true": "completed ", None: ""}[options.completed]
-    filtered = options.find is not None or options.window is not None or options.overdue
-    _print_pages(
-        service.pages(sent, options.limit),
-        options.json,
-        overdue_until,
-        f"No {state}todos{' match' if filtered else ''}.",
-    )
+    if_empty = f"No {state}todos{' match' if sent.keys() & {'window', 'overdue', 'q'} else ''}."
+    _print_pages(service.pages(sent, options.limit), options.json, overdue_until, if_empty)
 
 
 def list_deleted(service: Service, options: Namespace) -> None:
@@ -476,14 +465,12 @@ def edit(service: Service, options: Namespace) -> None:
     _print_done("Changed", todo, options.json, f" ({', '.join(said[name] for name in changes)})")
 
 
-def _for_each(
-    verb: str, note: str, work: Callable[[Service, int], Json], service: Service, options: Namespace
-) -> int:
+def _for_each(options: Namespace, verb: str, work: Callable[[int], Json], note: str = "") -> int:
     """Call `work` for each id. Report a failure and continue, unless the service is unreachable."""
     status = 0
     for todo_id in options.ids:
         try:
-            todo = work(service, todo_id)
+            todo = work(todo_id)
         except Failure as failure:
             if failure.status == UNREACHABLE:
                 raise
@@ -496,21 +483,19 @@ def _for_each(
 
 def complete_todos(service: Service, options: Namespace) -> int:
     """Mark todos as completed."""
-    return _for_each(
-        "Completed", "", lambda s, i: s.change("PATCH", i, {"completed": True}), service, options
-    )
+    completed = {"completed": True}
+    return _for_each(options, "Completed", lambda key: service.change("PATCH", key, completed))
 
 
 def remove(service: Service, options: Namespace) -> int:
     """Delete todos."""
-    return _for_each(
-        "Deleted", ". Undo: todo restore {}", lambda s, i: s.change("DELETE", i), service, options
-    )
+    delete = lambda key: service.change("DELETE", key)
+    return _for_each(options, "Deleted", delete, ". Undo: todo restore {}")
 
 
 def restore(service: Service, options: Namespace) -> int:
     """Restore deleted todos with their ids and times."""
-    return _for_each("Restored", "", Service.restore, service, options)
+    return _for_each(options, "Restored", service.restore)
 
 
 class _Parser(ArgumentParser):
@@ -563,20 +548,16 @@ def _parser() -> ArgumentParser:
         return parser
 
     listing = command("list", list_todos)
-    shown: Json = {"dest": "completed", "action": "store_const"}
-    listing.add_argument("--open", **shown, const="false", default="false", help="open todos only (default)")
-    listing.add_argument("--all", **shown, const=None, help="open and completed todos")
-    listing.add_argument("--done", **shown, const="true", help="completed todos only")
+    state: Json = {"dest": "completed", "action": "store_const"}
+    listing.add_argument("--open", **state, const="false", default="false", help="open todos only (default)")
+    listing.add_argument("--all", **state, const=None, help="open and completed todos")
+    listing.add_argument("--done", **state, const="true", help="completed todos only")
     listing.add_argument("--overdue", action="store_const", const="true", help="overdue todos only")
     listing.add_argument("--window", metavar="DAYS", help="todos due within this many days, or overdue")
-    listing.add_argument(
-        "--find", metavar="TEXT", help="todos with this text in the title or the description"
-    )
-    listing.add_argument(
-        "--sort",
-        default="deadline_at",
-        help="members to sort by, such as -updated_at,title (default: %(default)s)",
-    )
+    found = "todos with this text in the title or the description"
+    listing.add_argument("--find", dest="q", metavar="TEXT", help=found)
+    order = "members to sort by, such as -updated_at,title (default: %(default)s)"
+    listing.add_argument("--sort", default="deadline_at", help=order)
     listing.add_argument("--limit", type=_positive, metavar="N", help="maximum number of todos")
 
     due = f"deadline: {_DUE_FORMS}; a day alone means the end of the day"
@@ -594,7 +575,6 @@ def _parser() -> ArgumentParser:
     editing.add_argument("--title", metavar="TEXT", help="new title of the todo")
     editing.add_argument("--description", metavar="TEXT", help='description of the todo; "" removes it')
     editing.add_argument("--due", metavar="WHEN", help=f'{due}; "" removes it')
-    state: Json = {"dest": "completed", "action": "store_const"}
     editing.add_argument("--done", **state, const=True, help="mark the todo as completed")
     editing.add_argument("--open", **state, const=False, help="mark the todo as open")
 
