@@ -50,48 +50,43 @@ def _head(zone: str) -> bytes:
 
 
 def _encode(zone: str, component: str, todos: Todos, uids: Uids) -> bytes:
-    write = _vtodo if component == VTODO else _vevent
-    return "".join(write(zone, todo, uids) for todo in todos).encode()
+    return "".join(fold(line) for todo in todos for line in _lines(zone, component, todo, uids)).encode()
 
 
-def _vtodo(zone: str, todo: TodoOut, uids: Uids) -> str:
-    status = (
-        f"STATUS:COMPLETED\r\n{_instant('COMPLETED', todo.updated_at)}"
-        if todo.completed
-        else "STATUS:NEEDS-ACTION\r\n"
-    )
-    due = "" if todo.deadline_at is None else _wall_time("DUE", zone, todo.deadline_at)
-    return f"BEGIN:VTODO\r\n{_shared(todo, uids)}{status}{due}END:VTODO\r\n"
-
-
-def _vevent(zone: str, todo: TodoOut, uids: Uids) -> str:
-    if todo.deadline_at is None:
-        return ""
-    start = _wall_time("DTSTART", zone, todo.deadline_at)
-    length = "" if is_end_of_day(todo.deadline_at) else "DURATION:PT0S\r\n"
-    return f"BEGIN:VEVENT\r\n{_shared(todo, uids)}{start}{length}TRANSP:TRANSPARENT\r\nEND:VEVENT\r\n"
-
-
-def _shared(todo: TodoOut, uids: Uids) -> str:
-    """Return the common properties of VTODO and VEVENT.
+def _lines(zone: str, component: str, todo: TodoOut, uids: Uids) -> Iterator[str]:
+    """Yield the lines of a component, or nothing for a VEVENT without a deadline.
 
     DTSTAMP is the time of the last change, because the calendar has no METHOD (RFC 5545, section 3.8.7.2).
     """
-    stored_uid = uids.get(todo.id)
-    uid = _text("UID", own_uid(todo.id, todo.created_at))
-    if stored_uid is not None:
-        uid = _text(f"UID;{_ID}={todo.id}", stored_uid)
+    due, uid = todo.deadline_at, uids.get(todo.id)
+    if component == VEVENT and due is None:
+        return
     # SEQUENCE must not decrease, and the lifetime needs no column of its own.
     lifetime = datetime.fromisoformat(todo.updated_at) - datetime.fromisoformat(todo.created_at)
-    sequence = min(max(0, int(lifetime.total_seconds())), _MAX_SEQUENCE)
-    return (
-        f"{uid}{_text('SUMMARY', todo.title)}"
-        f"{'' if todo.description is None else _text('DESCRIPTION', todo.description)}"
-        f"{_instant('DTSTAMP', todo.updated_at)}"
-        f"{_instant('CREATED', todo.created_at, exact=True)}"
-        f"{_instant('LAST-MODIFIED', todo.updated_at, exact=True)}"
-        f"SEQUENCE:{sequence}\r\n"
+    updated = _basic(todo.updated_at)
+    yield f"BEGIN:{component}"
+    yield (
+        _text("UID", own_uid(todo.id, todo.created_at)) if uid is None else _text(f"UID;{_ID}={todo.id}", uid)
     )
+    yield _text("SUMMARY", todo.title)
+    if todo.description is not None:
+        yield _text("DESCRIPTION", todo.description)
+    yield f"DTSTAMP:{updated}Z"
+    yield f"CREATED{_fraction(todo.created_at)}:{_basic(todo.created_at)}Z"
+    yield f"LAST-MODIFIED{_fraction(todo.updated_at)}:{updated}Z"
+    yield f"SEQUENCE:{min(max(0, int(lifetime.total_seconds())), _MAX_SEQUENCE)}"
+    if component == VTODO:
+        yield f"STATUS:{'COMPLETED' if todo.completed else 'NEEDS-ACTION'}"
+        if todo.completed:
+            yield f"COMPLETED:{updated}Z"
+        if due is not None:
+            yield _wall_time("DUE", zone, due)
+    elif due is not None:
+        yield _wall_time("DTSTART", zone, due)
+        if not is_end_of_day(due):
+            yield "DURATION:PT0S"
+        yield "TRANSP:TRANSPARENT"
+    yield f"END:{component}"
 
 
 def _text(name: str, text: str) -> str:
@@ -101,20 +96,15 @@ def _text(name: str, text: str) -> str:
         text = text.replace("\r\n", "\n")
     for character, escaped in (("\\", "\\\\"), (";", "\\;"), (",", "\\,"), ("\n", "\\n")):
         text = text.replace(character, escaped)
-    return fold(f"{name}:{text}")
-
-
-def _instant(name: str, instant: str, *, exact: bool = False) -> str:
-    return f"{name}{_fraction(instant) if exact else ''}:{_basic(instant)}Z\r\n"
+    return f"{name}:{text}"
 
 
 def _wall_time(name: str, zone: str, time: datetime) -> str:
     text = time.isoformat()
     if is_end_of_day(time):
-        return f"{name};VALUE=DATE:{_basic(text[:10])}\r\n"
-    if zone == "UTC":
-        return _instant(name, text, exact=True)
-    return f"{name};TZID={zone}{_fraction(text)}:{_basic(text)}\r\n"
+        return f"{name};VALUE=DATE:{_basic(text[:10])}"
+    zoned, utc = ("", "Z") if zone == "UTC" else (f";TZID={zone}", "")
+    return f"{name}{zoned}{_fraction(text)}:{_basic(text)}{utc}"
 
 
 def _fraction(time: str) -> str:
