@@ -155,38 +155,38 @@ def _rows(text: Iterable[str], delimiter: str, number: int) -> Iterator[tuple[in
     space, end = " *" if delimiter == "\t" else "[ \t]*", f"(?P<end>{re.escape(delimiter)}|\\Z)"
     rest = rf'(?P<quoted>[^"]*+(?:""[^"]*+)*+)(?:"{space}|(?P<open>\Z))'
     plain = rf'(?P<plain>(?!{space}")[^{re.escape(delimiter)}]*)'
-    next_cell, next_line = re.compile(rf'(?:{space}"{rest}|{plain}){end}'), re.compile(rest + end)
-    cells: list[str] = []
-    quoted: list[str] = []  # the lines of an open cell
-    start, size = number, 0
-    for number, line in enumerate(text, number):  # noqa: B020 - continues the count
-        size += len(line)
-        if size > MAX_LINE:
-            raise ParseError(start, f"The row has more than {MAX_LINE} characters. Is a quote missing?")
-        content, position = line.rstrip("\r\n"), 0
-        if not quoted and '"' not in content:  # the fast path takes a tenth of the time
+    any_cell, open_cell = re.compile(rf'(?:{space}"{rest}|{plain}){end}'), re.compile(rest + end)
+    numbered = enumerate(text, number)
+    for start, line in numbered:
+        content = line.rstrip("\r\n")
+        if '"' not in content:  # takes a tenth of the time
             yield start, content.split(delimiter)
-            start, size = number + 1, 0
             continue
-        while found := (next_line if quoted else next_cell).match(content, position):
+        cells: list[str] = []
+        number, size, position, separator = start, len(line), 0, delimiter
+        while separator:
+            found = any_cell.match(content, position)
+            lines: list[str] = []
+            while found and found["open"] is not None:
+                lines += [found["quoted"], line[len(content) :]]
+                number, line = next(numbered, (number, ""))
+                size += len(line)
+                if not line:
+                    raise ParseError(number, "The file ends within quotes. The file may be incomplete.")
+                if size > MAX_LINE:
+                    detail = f"The row has more than {MAX_LINE} characters. Is a quote missing?"
+                    raise ParseError(start, detail)
+                content = line.rstrip("\r\n")
+                found = open_cell.match(content)
+            if not found:
+                raise ParseError(
+                    number, "A cell continues after its closing quote. Double the quotes in a cell."
+                )
             groups = found.groupdict()
-            if groups.get("plain") is not None:
-                cells.append(groups["plain"])
-            elif groups["open"] is not None:
-                quoted += [groups["quoted"], line[len(content) :]]
-                break
-            else:
-                cells.append("".join([*quoted, groups["quoted"]]).replace('""', '"'))
-                quoted = []
-            position = found.end()
-            if not groups["end"]:
-                yield start, cells
-                cells, start, size = [], number + 1, 0
-                break
-        else:
-            raise ParseError(number, "A cell continues after its closing quote. Double the quotes in a cell.")
-    if quoted:
-        raise ParseError(number, "The file ends within quotes. The file may be incomplete.")
+            cell = groups.get("plain")
+            cells.append("".join([*lines, groups["quoted"]]).replace('""', '"') if cell is None else cell)
+            position, separator = found.end(), found["end"]
+        yield start, cells
 
 
 def _header(line: int, cells: list[str]) -> Header:

@@ -88,7 +88,6 @@ class _Text:
         self._pieces = iter(pieces)
         self._buffer = ""
         self._position = 0
-        self._is_last = False
         self.line = 1
 
     def skip(self, character: str) -> bool:
@@ -139,12 +138,7 @@ class _Text:
 
     def _fill(self) -> bool:
         """Read the next piece that is not empty. Return False at the end."""
-        if self._is_last:
-            return False
-        piece = next(filter(None, self._pieces), None)
-        if piece is None:
-            self._is_last = True
-            return False
+        piece = next(filter(None, self._pieces), "")
         self._buffer = self._buffer[self._position :] + piece
         self._position = 0
-        return True
+        return bool(piece)
