@@ -44,8 +44,8 @@ def backup(file: Path) -> None:
     """
     file = file.resolve()
     with plain_errors():
-        tools = _tools()
         _check_target(file)
+        tools = _tools()
         with db.engine.connect() as connection:
             todos = _count(connection)
         tools.dump(file)
@@ -66,7 +66,6 @@ def restore(file: Path, *, overwrite: bool) -> None:
     command stores a copy first.
     """
     with plain_errors():
-        tools = _tools()
         path = sqlite.file_of(db.engine.url)
         _check_source(file, path)
         with db.engine.connect() as connection:
@@ -75,6 +74,7 @@ def restore(file: Path, *, overwrite: bool) -> None:
             raise click.ClickException(
                 f"The database contains {todos} todos. Use --overwrite to replace them."
             )
+        tools = _tools()
         tools.verify(file)
         problem = tools.find_foreign_object(file)
         if problem:
