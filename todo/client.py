@@ -331,9 +331,10 @@ def wrap(text: str, width: int) -> list[str]:
     for paragraph in text.splitlines():
         lines.append("")
         for word in _plain(paragraph).split():
-            if lines[-1]:
-                fits = count_columns(f"{lines[-1]} {word}") <= width
-                lines[-1:] = [f"{lines[-1]} "] if fits else [lines[-1], ""]
+            if lines[-1] and count_columns(f"{lines[-1]} {word}") <= width:
+                lines[-1] += " "
+            elif lines[-1]:
+                lines.append("")
             for character in word:
                 if lines[-1] and count_columns(lines[-1] + character) > width:
                     lines.append("")

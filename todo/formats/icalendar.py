@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo
 
 from todo.clock import is_end_of_day
 from todo.formats import Entry, Format, ParseError, Todos, Uids, own_uid, time_zones
-from todo.formats.text import MAX_LINE, fold, lines, octets
+from todo.formats.text import MAX_LINE, basic_format, fold, lines, octets
 from todo.schemas import TodoOut
 
 MEDIA_TYPE = "text/calendar"
@@ -63,7 +63,7 @@ def _lines(zone: str, component: str, todo: TodoOut, uids: Uids) -> Iterator[str
         return
     # SEQUENCE must not decrease, and the lifetime needs no column of its own.
     lifetime = datetime.fromisoformat(todo.updated_at) - datetime.fromisoformat(todo.created_at)
-    updated = _basic(todo.updated_at)
+    updated = basic_format(todo.updated_at)
     yield f"BEGIN:{component}"
     yield (
         _text("UID", own_uid(todo.id, todo.created_at)) if uid is None else _text(f"UID;{_ID}={todo.id}", uid)
@@ -72,7 +72,7 @@ def _lines(zone: str, component: str, todo: TodoOut, uids: Uids) -> Iterator[str
     if todo.description is not None:
         yield _text("DESCRIPTION", todo.description)
     yield f"DTSTAMP:{updated}Z"
-    yield f"CREATED{_fraction(todo.created_at)}:{_basic(todo.created_at)}Z"
+    yield f"CREATED{_fraction(todo.created_at)}:{basic_format(todo.created_at)}Z"
     yield f"LAST-MODIFIED{_fraction(todo.updated_at)}:{updated}Z"
     yield f"SEQUENCE:{min(max(0, int(lifetime.total_seconds())), _MAX_SEQUENCE)}"
     if component == VTODO:
@@ -102,18 +102,14 @@ def _text(name: str, text: str) -> str:
 def _wall_time(name: str, zone: str, time: datetime) -> str:
     text = time.isoformat()
     if is_end_of_day(time):
-        return f"{name};VALUE=DATE:{_basic(text[:10])}"
+        return f"{name};VALUE=DATE:{basic_format(text[:10])}"
     zoned, utc = ("", "Z") if zone == "UTC" else (f";TZID={zone}", "")
-    return f"{name}{zoned}{_fraction(text)}:{_basic(text)}{utc}"
+    return f"{name}{zoned}{_fraction(text)}:{basic_format(text)}{utc}"
 
 
 def _fraction(time: str) -> str:
     fraction = time[20:26].removesuffix("000000")
     return f";{_MICROSECOND}={fraction}" if fraction else ""
-
-
-def _basic(time: str) -> str:
-    return time[:19].replace("-", "").replace(":", "")
 
 
 class _Property(NamedTuple):

@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from todo.formats import Entry, Format, Todos, Uids, own_uid
+from todo.formats.text import basic_format
 from todo.schemas import TodoOut
 
 # Taskwarrior keeps unknown attributes. This one has the UID of an exported todo.
@@ -41,12 +42,12 @@ def _encode(zone: ZoneInfo, todos: Todos, uids: Uids) -> bytes:
 
 def _task(zone: ZoneInfo, todo: TodoOut, uids: Uids) -> dict[str, Any]:
     uid = uids.get(todo.id) or own_uid(todo.id, todo.created_at)
-    modified = _basic(todo.updated_at)
+    modified = f"{basic_format(todo.updated_at)}Z"
     task: dict[str, Any] = {
         "uuid": str(uuid.uuid5(uuid.NAMESPACE_URL, uid)),
         "description": todo.title,
         "status": "completed" if todo.completed else "pending",
-        "entry": _basic(todo.created_at),
+        "entry": f"{basic_format(todo.created_at)}Z",
         "modified": modified,
         UID: uid,
     }
@@ -54,15 +55,11 @@ def _task(zone: ZoneInfo, todo: TodoOut, uids: Uids) -> dict[str, Any]:
         task["end"] = modified
     if todo.deadline_at is not None:
         with suppress(OverflowError):  # in the first and last hours of the calendar
-            task["due"] = _basic(todo.deadline_at.replace(tzinfo=zone).astimezone(UTC).isoformat())
+            due = todo.deadline_at.replace(tzinfo=zone).astimezone(UTC)
+            task["due"] = f"{basic_format(due.isoformat())}Z"
     if todo.description:
         task["annotations"] = [{"entry": task["entry"], "description": todo.description}]
     return task
-
-
-def _basic(instant: str) -> str:
-    """Return an instant in ISO 8601's basic format, without fractions of a second."""
-    return instant[:19].replace("-", "").replace(":", "") + "Z"
 
 
 def is_task(value: dict[str, Any]) -> bool:

@@ -85,6 +85,11 @@ def to_boolean(value: Any) -> Any:
     return value
 
 
+def basic_format(time: str) -> str:
+    """Convert an ISO 8601 date or time to the basic format, without fractions of a second and offset."""
+    return time[:19].replace("-", "").replace(":", "")
+
+
 def fold(line: str) -> str:
     """End a line of a calendar, and fold the line (RFC 5545, section 3.1) if it is too long in UTF-8."""
     octets = line.encode()
