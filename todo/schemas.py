@@ -218,13 +218,15 @@ class TodoOut(Struct, gc=False):
 
         Raises ValueError or TypeError for a value that the constraints of the database do not allow.
         """
-        todo_id, title, description, completed, deadline_at, created_at, updated_at, *others = row
-        if isinstance(deadline_at, str):
-            deadline_at = datetime.fromisoformat(deadline_at)
-        if (type(title), type(description), type(completed), type(deadline_at)) not in _TYPES:
+        todo = cls(*row)
+        if isinstance(todo.deadline_at, str):
+            todo.deadline_at = datetime.fromisoformat(todo.deadline_at)
+        types = type(todo.title), type(todo.description), type(todo.completed), type(todo.deadline_at)
+        if types not in _TYPES:
             raise TypeError("a value has the wrong type")
-        times = deadline_at, _format_stored(created_at), _format_stored(updated_at)
-        return cls(todo_id, title, description, completed, *times, *others)
+        todo.created_at = _format_stored(todo.created_at)
+        todo.updated_at = _format_stored(todo.updated_at)
+        return todo
 
 
 # The columns of a TodoOut, in the order of its members. SQLite stores times as text. Without a conversion to
