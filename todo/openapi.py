@@ -507,15 +507,7 @@ def _problem(status: int) -> Json:
     if status == problem.ValidationFailed.code:
         detail = f"title must be {rules(TodoCreate)['title']}"
         errors = [problem.FieldError(pointer="#/title", detail=detail)]
-    example = ProblemOut(
-        type=f"/problems/{problem_type.name}",
-        title=problem_type.title,
-        status=status,
-        detail=detail,
-        error=detail,
-        errors=errors,
-        request_id="0f8fad5bd9cb469fa165",
-    )
+    example = problem_type.describe(status, detail, errors, "0f8fad5bd9cb469fa165")
     return {
         "description": f"{problem_type.title}. {problem_type.detail}",
         "headers": _headers(*PROBLEM_HEADERS.get(status, ((), ()))),

@@ -39,12 +39,37 @@ REQUEST_ID = "todo.request_id"  # key in the WSGI environment
 Headers = Sequence[tuple[str, str]]
 
 
+class FieldError(Struct, kw_only=True, omit_defaults=True):
+    """An error at a `pointer` (RFC 6901) into the body, or in a `parameter` of the query."""
+
+    pointer: str | UnsetType = UNSET
+    parameter: str | UnsetType = UNSET
+    detail: str
+
+
+class ProblemOut(Struct):
+    """The body of every error response. `error` repeats `detail`."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    error: str
+    errors: Sequence[FieldError]
+    request_id: str
+
+
 class ProblemType(NamedTuple):
     """A problem type: the last segment of its URI, its title and its default `detail`."""
 
     name: str
     title: str
     detail: str
+
+    def describe(self, status: int, detail: str, errors: Sequence[FieldError], request_id: str) -> ProblemOut:
+        """Return the body of a problem of this type."""
+        uri = f"/problems/{self.name}" if self.name else "about:blank"
+        return ProblemOut(uri, self.title, status, detail, detail, errors, request_id)
 
 
 TYPES = {
@@ -100,26 +125,6 @@ TYPES = {
     ),
     503: ProblemType("unavailable", "Unavailable", "Try again after `Retry-After` seconds."),
 }
-
-
-class FieldError(Struct, kw_only=True, omit_defaults=True):
-    """An error at a `pointer` (RFC 6901) into the body, or in a `parameter` of the query."""
-
-    pointer: str | UnsetType = UNSET
-    parameter: str | UnsetType = UNSET
-    detail: str
-
-
-class ProblemOut(Struct):
-    """The body of every error response. `error` repeats `detail`."""
-
-    type: str
-    title: str
-    status: int
-    detail: str
-    error: str
-    errors: Sequence[FieldError]
-    request_id: str
 
 
 class Problem(HTTPException):
@@ -266,15 +271,7 @@ def to_response(error: HTTPException) -> Response:
         detail = f"{method} is not allowed here. Use {', '.join(sorted(error.valid_methods or ()))}."
     elif isinstance(error, UnknownAddress):
         detail = _with_suggestion(detail)
-    body = ProblemOut(
-        type=f"/problems/{problem_type.name}" if problem_type.name else "about:blank",
-        title=problem_type.title,
-        status=status,
-        detail=detail,
-        error=detail,
-        errors=errors,
-        request_id=request.environ.get(REQUEST_ID, "-"),
-    )
+    body = problem_type.describe(status, detail, errors, request.environ.get(REQUEST_ID, "-"))
     response = Response(msgspec.json.encode(body), status, content_type=MEDIA_TYPE)
     headers = error.headers if isinstance(error, Problem) else error.get_headers(request.environ)
     response.headers.extend((name, value) for name, value in headers if name != "Content-Type")
