@@ -138,7 +138,7 @@ class GroupCommit:
                 self._driver.execute(statement)
                 return
             except sqlite3.Error as error:
-                is_busy = error.sqlite_errorcode & PRIMARY_CODE == sqlite3.SQLITE_BUSY
+                is_busy = getattr(error, "sqlite_errorcode", 0) & PRIMARY_CODE == sqlite3.SQLITE_BUSY
                 if not is_busy or time.monotonic() > deadline:
                     raise wrap(error, statement) from error
             time.sleep(PAUSE)
