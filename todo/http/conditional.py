@@ -42,29 +42,24 @@ class Precondition(NamedTuple):
     """A precondition of a write: the accepted or excluded versions of the resource."""
 
     if_match: ETags | None
-    if_none_match: ETags | None = None
+    if_none_match: ETags | None
 
     @classmethod
     def from_request(cls) -> Self | None:
-        """Parse `If-Match` and `If-None-Match` of the current request. Return None if both are missing.
-
-        Raises PreconditionRequired if the setting REQUIRE_IF_MATCH is on and `If-Match` is missing.
-        """
-        headers = request.headers
-        if_match = request.if_match if "If-Match" in headers else None
-        if_none_match = request.if_none_match if "If-None-Match" in headers else None
-        if if_match is None and current_app.config["REQUIRE_IF_MATCH"]:
-            raise PreconditionRequired
-        return None if if_match is None and if_none_match is None else cls(if_match, if_none_match)
+        """Parse `If-Match` and `If-None-Match` of the current request, as `parse` does."""
+        return cls.parse(request.headers.get("If-Match"), request.headers.get("If-None-Match"))
 
     @classmethod
-    def from_body(cls, if_match: str | None) -> Self | None:
-        """Parse the `if_match` of a batch operation, like `from_request`."""
-        if if_match is None:
-            if current_app.config["REQUIRE_IF_MATCH"]:
-                raise PreconditionRequired
+    def parse(cls, if_match: str | None, if_none_match: str | None = None) -> Self | None:
+        """Parse lists of ETags. Return None if both are missing.
+
+        Raises PreconditionRequired if the setting REQUIRE_IF_MATCH is on and `if_match` is missing.
+        """
+        if if_match is None and current_app.config["REQUIRE_IF_MATCH"]:
+            raise PreconditionRequired
+        if if_match is None and if_none_match is None:
             return None
-        return cls(parse_etags(if_match))
+        return cls(*(None if tags is None else parse_etags(tags) for tags in (if_match, if_none_match)))
 
     def check(self, tag: str | None) -> None:
         """Raise PreconditionFailed unless the condition holds for the current `tag`.

@@ -79,7 +79,7 @@ def run_operations(connection: Connection, operations: list[Operation]) -> list[
 def run_operation(connection: Connection, index: int, operation: UpdateOperation | DeleteOperation) -> Result:
     """Run one update or deletion. A problem names the operation."""
     try:
-        precondition = Precondition.from_body(operation.if_match or None)
+        precondition = Precondition.parse(operation.if_match or None)
         todo_id = to_bigint(operation.id)
         if isinstance(operation, DeleteOperation):
             return remove(connection, todo_id, precondition) or {}
