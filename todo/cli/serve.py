@@ -20,7 +20,6 @@ from typing import Any
 import click
 from flask import Flask
 from flask.cli import ScriptInfo, pass_script_info, with_appcontext
-from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError
 
 from todo import database
@@ -78,8 +77,10 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
             "127.0.0.1, or use --insecure if a proxy or firewall restricts access."
         )
     name = f"[{host}]" if ":" in host else host
-    click.echo(f"Listening on http://{name}:{port}, data in {describe_location(db.engine)}")
+    in_memory = database.in_memory(db.engine)  # in one connection, which no other thread can share
     path = sqlite.file_of(db.engine.url)
+    place = "memory, until the service ends" if in_memory else path or without_secrets(db.engine.url)
+    click.echo(f"Listening on http://{name}:{port}, data in {place}")
     if path is not None and sqlite.is_readable_by_others(path):
         click.echo(f"Warning: other users of this machine can read {path}. Run chmod 600 on it.", err=True)
     zone = machine_zone()
@@ -91,7 +92,6 @@ def serve(script: ScriptInfo, host: str | None, port: int | None, *, insecure: b
     # Workers inherit this app through fork(). A new app per worker would create a new database if the file
     # was deleted, and fail if the file is locked.
     multiprocessing.set_start_method("fork")
-    in_memory = database.in_memory(db.engine)  # in one connection, which no other thread can share
     cores = _cores()
     workers = 1 if in_memory else app.config["WORKERS"] or len(cores)
     server = Server(
@@ -263,13 +263,6 @@ def _end_with_parent() -> None:
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(KILL_TIMEOUT)
         os.kill(os.getpid(), signal.SIGKILL)
-
-
-def describe_location(engine: Engine) -> str:
-    """Return the location of the data for the start message."""
-    if database.in_memory(engine):
-        return "memory, until the service ends"
-    return str(sqlite.file_of(engine.url) or without_secrets(engine.url))
 
 
 def _resolve(host: str, port: int) -> str:
