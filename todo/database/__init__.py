@@ -4,7 +4,7 @@ import random
 import sqlite3
 import time
 import weakref
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -17,7 +17,7 @@ from sqlalchemy.pool import NullPool
 
 from todo.config import StartupError, without_secrets
 from todo.database import dialects, schema, sqlite
-from todo.database.dialects import DIALECTS
+from todo.database.dialects import DIALECTS, Dialect
 from todo.database.errors import RETRYABLE, DatabaseUnavailable, after_commit, error_code
 from todo.database.group_commit import GroupCommit
 from todo.database.schema import State
@@ -74,15 +74,18 @@ def _commit(connection: Connection) -> None:
 class _Pooled:
     """A server, or SQLite in memory. Each transaction uses a connection of SQLAlchemy's pool."""
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        dialect = DIALECTS.get(engine.dialect.name)
-        self.begin_read = dialect.begin_read if dialect else ()
+    def __init__(self, engine: Engine, dialect: Dialect | None, settings: Mapping[str, Any]) -> None:
+        self._engine = engine
+        self._dialect = dialect
+        if dialect:
+            dialects.configure_connections(engine, dialect, settings)
+        else:
+            sqlite.configure_connections(engine, None, settings["BUSY_TIMEOUT"])
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        with self.engine.connect() as connection:
-            for statement in self.begin_read:
+        with self._engine.connect() as connection:
+            for statement in self._dialect.begin_read if self._dialect else ():
                 connection.exec_driver_sql(statement)
             yield connection
 
@@ -90,8 +93,8 @@ class _Pooled:
         for attempt in count(1):
             began = time.monotonic()
             try:
-                with self.engine.connect() as connection:
-                    if self.begin_read:  # several releases can use one server
+                with self._engine.connect() as connection:
+                    if self._dialect:  # several releases can use one server
                         schema.check_version(connection)
                     result = work(connection)
                     _commit(connection)
@@ -107,13 +110,16 @@ class _Pooled:
         return None
 
     def close(self) -> None:
-        self.engine.dispose()
+        self._engine.dispose()
 
 
 class _SQLiteFile:
     """A SQLite file: a connection for each concurrent read, and one for the writes of all threads."""
 
-    def __init__(self, engine: Engine, file: sqlite.File, busy_timeout: int) -> None:
+    def __init__(self, engine: Engine, path: Path, busy_timeout: int) -> None:
+        sqlite.check_place(path, writable="mode" not in engine.url.query)
+        file = sqlite.File(path)
+        sqlite.configure_connections(engine, file, busy_timeout)
         self.group_commit = GroupCommit(engine, file, busy_timeout)
         connections = sqlite.ReadConnections(engine, file)
         data_version = sqlite.DataVersion(engine, file)
@@ -165,14 +171,11 @@ def init_app(app: Flask, *, check_schema: bool = True) -> None:
     with app.app_context():
         engine = db.engine
         path = sqlite.file_of(engine.url)
-        file = None if path is None else sqlite.File(path)
-        if path is not None:
-            sqlite.check_place(path, writable="mode" not in engine.url.query)
-        if dialect is None:
-            sqlite.configure_connections(engine, file, app.config["BUSY_TIMEOUT"])
-        else:
-            dialects.configure_connections(engine, dialect, app.config)
-        backend = _SQLiteFile(engine, file, app.config["BUSY_TIMEOUT"]) if file else _Pooled(engine)
+        backend = (
+            _Pooled(engine, dialect, app.config)
+            if path is None
+            else _SQLiteFile(engine, path, app.config["BUSY_TIMEOUT"])
+        )
         app.extensions[_EXTENSION] = backend
         weakref.finalize(app, backend.close)
         with _passing_connection(engine) as connection:
