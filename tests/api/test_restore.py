@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import delete, text, update
+from sqlalchemy import delete, insert, text, update
 
 from tests.support.api import empty_app
 from tests.support.clients import TODOS
@@ -19,6 +20,7 @@ from todo.clock import utc_now
 from todo.database import trash
 from todo.models import db
 from todo.models.deleted_todo import DeletedTodo
+from todo.models.imported_uid import IMPORTS
 from todo.models.todo import Todo
 
 pytestmark = pytest.mark.database
@@ -67,6 +69,12 @@ def delete_in_shell(client: FlaskClient, todo_id: int) -> None:
         shell.execute(text("DELETE FROM todos WHERE id = :id"), {"id": todo_id})
 
 
+def give_uid(app: Flask, todo_id: int) -> None:
+    """Give a todo the UID that it would have after an import."""
+    with app.app_context(), db.engine.begin() as shell:
+        shell.execute(insert(IMPORTS), {"uid": f"{todo_id}@example", "todo_id": todo_id})
+
+
 Delete = Callable[[FlaskClient, int], None]
 
 
@@ -89,6 +97,29 @@ def test_restore_after_delete_returns_the_same_todo(delete: Delete) -> None:
         assert todo["id"] not in [row["id"] for row in client.get(DELETED).get_json()]
 
     check()
+
+
+@pytest.mark.parametrize("delete", [delete_by_api, delete_in_batch, delete_in_shell])
+def test_import_after_a_restore_creates_no_duplicate(
+    app: Flask, client: FlaskClient, delete: Delete, tmp_path: Path
+) -> None:
+    file = tmp_path / "todos.json"
+    file.write_text('[{"title": "x", "uid": "a@example"}]')
+
+    def count_after_import() -> int:
+        assert app.test_cli_runner().invoke(args=["import", str(file)]).exit_code == 0
+        return len(client.get(TODOS).get_json())
+
+    assert count_after_import() == 1
+    (todo,) = client.get(TODOS).get_json()
+    delete(client, todo["id"])
+    assert client.post(f"{TODOS}/{todo['id']}/restore").status_code == 200
+    assert count_after_import() == 1
+    # Without the restore, the import creates the todo again, and the restored todo is another one.
+    delete(client, todo["id"])
+    assert count_after_import() == 1
+    assert client.post(f"{TODOS}/{todo['id']}/restore").status_code == 200
+    assert count_after_import() == 2
 
 
 def test_restore_of_a_todo_that_is_not_deleted_returns_it(client: FlaskClient) -> None:
@@ -138,7 +169,8 @@ def test_expired_todos_are_purged_in_bounded_steps(
 ) -> None:
     monkeypatch.setattr(trash, "PURGE_STEP", 2)
     for _ in range(5):
-        delete_by_api(client, create(client)["id"])
+        give_uid(app, todo_id := create(client)["id"])
+        delete_by_api(client, todo_id)
     with app.app_context():
         with db.engine.begin() as shell:
             shell.execute(update(DeletedTodo).values(deleted_at=utc_now() - timedelta(days=31)))
@@ -147,8 +179,8 @@ def test_expired_todos_are_purged_in_bounded_steps(
         for _ in range(4):
             trash.purge()
             with db.engine.connect() as shell:
-                left.append(len(shell.execute(DeletedTodo.__table__.select()).all()))
-    assert left == [3, 1, 0, 0]
+                left.append([len(shell.execute(t.select()).all()) for t in (DeletedTodo.__table__, IMPORTS)])
+    assert left == [[3, 3], [1, 1], [0, 0], [0, 0]]
 
 
 def test_retention_of_0_days_keeps_no_todo() -> None:
@@ -157,11 +189,13 @@ def test_retention_of_0_days_keeps_no_todo() -> None:
     app = create_app({"SQLALCHEMY_DATABASE_URI": url, "TRASH_DAYS": 0})
     client = app.test_client()
     todo = create(client)
+    give_uid(app, todo["id"])
     delete_by_api(client, todo["id"])
     assert client.get(DELETED).get_json() == []
     assert client.post(f"{TODOS}/{todo['id']}/restore").status_code == 404
     with app.app_context(), db.engine.connect() as shell:
-        assert shell.execute(DeletedTodo.__table__.select()).all() == []
+        for table in (DeletedTodo.__table__, IMPORTS):
+            assert shell.execute(table.select()).all() == []
 
 
 def test_restore_with_an_idempotency_key_is_replayed(client: FlaskClient) -> None:

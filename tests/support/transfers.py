@@ -52,7 +52,11 @@ def fill(app: Flask, todos: Sequence[Stored]) -> None:
 def content(app: Flask) -> list[Stored]:
     """Return all todos, in the order of their ids."""
     columns = [TODOS.c[name] for name in Stored._fields if name != "uid"]
-    statement = select(*columns, IMPORTS.c.uid).outerjoin_from(TODOS, IMPORTS).order_by(TODOS.c.id)
+    statement = (
+        select(*columns, IMPORTS.c.uid)
+        .outerjoin_from(TODOS, IMPORTS, IMPORTS.c.todo_id == TODOS.c.id)
+        .order_by(TODOS.c.id)
+    )
     with app.app_context(), db.engine.connect() as connection:
         return [Stored(**row) for row in connection.execute(statement).mappings()]
 

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Row, Table, bindparam, delete, insert, select
 from todo import database
 from todo.clock import utc_now
 from todo.models.deleted_todo import DeletedTodo
+from todo.models.imported_uid import IMPORTS
 from todo.models.todo import Todo
 
 LONGEST = 365_000  # days; a longer period would begin before the year 1
@@ -23,6 +24,7 @@ _MEMBERS = [column.key for column in _TODOS.columns]
 _SELECT = select(_DELETED).where(_DELETED.c.id == bindparam("todo_id")).with_for_update()
 _INSERT = insert(_DELETED)
 _REMOVE = delete(_DELETED).where(_DELETED.c.id.in_(bindparam("ids", expanding=True)))
+_REMOVE_UIDS = delete(IMPORTS).where(IMPORTS.c.todo_id.in_(bindparam("ids", expanding=True)))
 # Servers skip rows that another transaction is deleting.
 _EXPIRED = (
     select(_DELETED.c.id)
@@ -42,11 +44,18 @@ def expiry() -> datetime:
 def keep(connection: Connection, todo: Sequence[Any]) -> None:
     """Store a todo that was just deleted. Triggers do this, except on MariaDB."""
     keeps_none = current_app.config["TRASH_DAYS"] == 0
-    if keeps_none or connection.dialect.name == "mariadb":
+    if keeps_none:
+        _forget(connection, [todo[0]])
+    elif connection.dialect.name == "mariadb":
         connection.execute(_REMOVE, {"ids": [todo[0]]})
-    if not keeps_none and connection.dialect.name == "mariadb":
         row = dict(zip(_MEMBERS, todo, strict=True))
         connection.execute(_INSERT, row | {"deleted_at": utc_now()})
+
+
+def _forget(connection: Connection, ids: Sequence[int]) -> None:
+    """Delete todos, with their UIDs, so that they cannot be restored."""
+    connection.execute(_REMOVE, {"ids": ids})
+    connection.execute(_REMOVE_UIDS, {"ids": ids})
 
 
 def find(connection: Connection, todo_id: int | None) -> Row[Any] | None:
@@ -71,7 +80,7 @@ def purge() -> None:
     def work(connection: Connection) -> int:
         ids = connection.scalars(_EXPIRED, {"before": expiry(), "size": PURGE_STEP}).all()
         if ids:
-            connection.execute(_REMOVE, {"ids": ids})
+            _forget(connection, ids)
         return len(ids)
 
     if database.write(work) < PURGE_STEP:
