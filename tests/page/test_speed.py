@@ -15,7 +15,7 @@ from tests.support.sizes import size, soak_only
 pytestmark = [pytest.mark.soak, pytest.mark.browser]
 
 TRIES = 10  # the machine may be busy
-FILES = 10  # of the page, at the start
+FILES = 3  # of the page, at the start
 MAX_ROWS = 250  # in the document, for any number of todos
 USABLE_IN = 300  # milliseconds from the click on a link to the first rows
 BLOCKED = 50  # milliseconds; users notice longer delays while typing

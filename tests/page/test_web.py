@@ -10,10 +10,11 @@ from flask.testing import FlaskClient
 
 import todo
 from tests.support.api import shared_app
+from todo.views.web import MODULES
 
 PACKAGE = Path(todo.__file__).parent
 FOLDER = PACKAGE / "static" / "page"
-NAMES = sorted(path.name for path in FOLDER.iterdir())
+FILES = {"icon-192.png", "icon.svg", "page.css", "page.js"}
 MAX_SIZE = 90_000  # bytes of the page with all its files, without compression
 FOREVER = "max-age=31536000, immutable"
 TYPES = {
@@ -63,13 +64,10 @@ def html(client: FlaskClient) -> str:
 @pytest.fixture(scope="module")
 def files(client: FlaskClient, html: str) -> dict[str, str]:
     """Return the media types of all files of the page by their addresses."""
-    folder = next(address for address in Markup(html).files if address.endswith("page.css")).rpartition("/")[
-        0
+    folder = next(address for address in Markup(html).files if address.endswith("page.css"))[
+        : -len("/page.css")
     ]
-    versioned = {
-        f"{folder}/{name}": TYPES[Path(name).suffix] for name in NAMES if name != "service-worker.js"
-    }
-    return AT_THE_ROOT | versioned
+    return AT_THE_ROOT | {f"{folder}/{name}": TYPES[Path(name).suffix] for name in FILES}
 
 
 def test_every_response_has_security_headers(client: FlaskClient, files: dict[str, str]) -> None:
@@ -131,14 +129,15 @@ def test_every_file_has_its_media_type(client: FlaskClient, files: dict[str, str
 
 
 def test_file_of_another_version_or_name_is_not_found(client: FlaskClient, files: dict[str, str]) -> None:
-    address = next(path for path in files if path.endswith("main.js"))
+    address = next(path for path in files if path.endswith("page.js"))
     folder = address.rpartition("/")[0]
     for path in (
         re.sub("static/[0-9a-f]+", "static/000000000000", address),
         f"{folder}/docs.js",
         f"{folder}/service-worker.js",
         f"{folder}/..%2fdocs.js",
-        "/static/page/main.js",
+        "/static/page/page.js",
+        f"{folder}/main.js",
     ):
         assert client.get(path).status_code == 404, path
 
@@ -193,13 +192,31 @@ def test_unknown_path_is_404_in_an_accepted_media_type(
         assert "Accept" in response.headers["Vary"]
 
 
+def test_modules_import_what_they_use_from_earlier_modules() -> None:
+    """The service joins the modules, so browsers do not check the imports."""
+    exports: dict[str, str] = {}
+    for module in MODULES:
+        source = (FOLDER / f"{module}.js").read_text()
+        imports = {
+            name: other
+            for names, other in re.findall(r'^import \{ (.*) \} from "\./(\w+)\.js";$', source, re.MULTILINE)
+            for name in names.split(", ")
+        }
+        code = re.sub(r"(?s:/\*.*?\*/)|//.*|^import .*", "", source, flags=re.MULTILINE)
+        used = [name for name in exports if re.search(rf"(?<![\w.#'\"]){name}\b(?!['\":])", code)]
+        assert imports == {name: exports[name] for name in used}, module
+        found = re.findall(r"^export (?:async )?(?:class|const|function) (\w+)", source, re.MULTILINE)
+        exports |= dict.fromkeys(found, module)
+    assert len(exports) > 30
+
+
 def test_page_shows_texts_and_no_python_values(html: str) -> None:
     assert not re.search(r"built-in|&lt;|Undefined", html)
 
 
 def test_every_text_is_in_one_place_and_used() -> None:
     texts = json.loads((PACKAGE / "templates" / "texts.json").read_text())
-    sources = [(FOLDER / name).read_text() for name in NAMES if name.endswith(".js")]
+    sources = [path.read_text() for path in FOLDER.glob("*.js")]
     sources += [path.read_text() for path in sorted((PACKAGE / "templates").glob("*.html"))]
     sources.append((PACKAGE / "views" / "web.py").read_text())
     for key in texts["page"] | texts["script"]:
@@ -213,11 +230,11 @@ def test_every_text_is_in_one_place_and_used() -> None:
 def test_every_text_that_the_page_names_exists() -> None:
     texts = json.loads((PACKAGE / "templates" / "texts.json").read_text())
     templates = "".join(path.read_text() for path in (PACKAGE / "templates").glob("*.html"))
-    scripts = "".join((FOLDER / name).read_text() for name in NAMES if name.endswith(".js"))
+    scripts = "".join(path.read_text() for path in FOLDER.glob("*.js"))
     named = {"page": set(re.findall(r"\btexts\.(\w+)", templates))}
     named["script"] = set(re.findall(r'\btext\("(\w+)"', scripts))
     assert len(named["page"]) > 40
-    assert len(named["script"]) > 20
+    assert len(named["script"]) > 15
     assert {part: keys - texts[part].keys() for part, keys in named.items()} == {
         "page": set(),
         "script": set(),

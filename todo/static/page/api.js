@@ -54,7 +54,7 @@ export const token = {
 };
 
 /** A page of the list, with the cursor of the `next` one; null if it still is the one with `etag`. */
-export async function list(query, { etag = "", signal } = {}) {
+export async function listTodos(query, { etag = "", signal } = {}) {
 	const headers = etag && { "If-None-Match": etag };
 	const response = await send("GET", `?${new URLSearchParams(query)}`, { headers, signal });
 	if (response.status === 304) return null;
@@ -75,12 +75,12 @@ export async function listDeleted(query, { signal } = {}) {
 }
 
 /** How many todos match. */
-export async function count(query) {
-	return (await list({ ...query, limit: "1", total: "true" })).total;
+export async function countTodos(query) {
+	return (await listTodos({ ...query, limit: "1", total: "true" })).total;
 }
 
 /** Returns the current todo with its ETag, or null if it does not exist. */
-export async function get(id) {
+export async function getTodo(id) {
 	try {
 		return await version(send("GET", `/${id}`));
 	} catch (error) {
@@ -90,21 +90,21 @@ export async function get(id) {
 }
 
 /** @param {Members} members */
-export function create(members, key) {
+export function createTodo(members, key) {
 	return version(send("POST", "", { body: members, headers: { "Idempotency-Key": key } }));
 }
 
 /** Changes a todo if its current ETag is `etag`. @param {Members} members */
-export function change(id, members, etag) {
+export function changeTodo(id, members, etag) {
 	return version(send("PATCH", `/${id}`, { body: members, headers: { "If-Match": etag } }));
 }
 
-export async function remove(id, etag) {
+export async function deleteTodo(id, etag) {
 	await send("DELETE", `/${id}`, { headers: { "If-Match": etag } });
 }
 
 /** Restores a deleted todo. Returns null if the service no longer has the todo. */
-export async function restore(id) {
+export async function restoreTodo(id) {
 	try {
 		return await version(send("POST", `/${id}/restore`));
 	} catch (error) {
@@ -114,7 +114,7 @@ export async function restore(id) {
 }
 
 /** Runs up to 1,000 operations, all or none. */
-export async function batch(operations, key) {
+export async function runBatch(operations, key) {
 	const request = { body: { operations }, headers: { "Idempotency-Key": key } };
 	return (await send("POST", "/batch", request)).body.results;
 }

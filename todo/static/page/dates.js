@@ -45,9 +45,9 @@ function dayOf({ word, n, unit, weekday, ...found }) {
 		return wanted < 0 ? null : today((wanted - current + 7) % 7 || 7);
 	}
 	const [d, m, y] = ["d", "m", "y"].map((part) => found[`${part}1`] ?? found[`${part}2`] ?? found[`${part}3`]);
-	const number = Number(m) || indexOf(MONTHS, m) + 1;
+	const monthNumber = Number(m) || indexOf(MONTHS, m) + 1;
 	const asDate = (year) => {
-		const date = `${year}-${String(number).padStart(2, "0")}-${d.padStart(2, "0")}`;
+		const date = `${year}-${String(monthNumber).padStart(2, "0")}-${d.padStart(2, "0")}`;
 		const milliseconds = Date.parse(`${date}T00:00Z`);
 		return new Date(milliseconds || 0).toISOString().startsWith(date) ? date : null;
 	};

@@ -1,6 +1,6 @@
-/** Dialogs that are rarely needed, and loaded on demand. */
+/** The dialogs of the page. */
 
-import * as api from "./api.js";
+import { token } from "./api.js";
 import { describe, text } from "./words.js";
 
 /** @returns {Promise<string>} the value of the button that closed it, empty if it was put off */
@@ -58,18 +58,18 @@ function valuesOf({ title, description, deadline_at: deadline, completed }) {
 }
 
 /** Asks for a token. @returns {Promise<boolean>} whether one was given */
-export async function signIn() {
+export async function askForToken() {
 	let isGiven = false;
 	await ask("sign-in", (dialog) => {
-		const { token, remember } = dialog.querySelector("form").elements;
+		const { token: field, remember } = dialog.querySelector("form").elements;
 		const error = dialog.querySelector(".error");
-		error.hidden = !api.token.get();
+		error.hidden = !token.get();
 		dialog.addEventListener("submit", (event) => {
 			event.preventDefault();
-			isGiven = api.token.set(token.value.trim(), remember.checked);
+			isGiven = token.set(field.value.trim(), remember.checked);
 			error.hidden = isGiven;
 			if (isGiven) dialog.close();
-			else token.focus();
+			else field.focus();
 		});
 	});
 	return isGiven;

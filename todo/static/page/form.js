@@ -1,7 +1,7 @@
 /** The fields of a todo, in the forms that add and edit todos. */
 
 import { findDate } from "./dates.js";
-import { describe, END_OF_DAY, nextWeek, number, text, today, zone, zonesDiffer } from "./words.js";
+import { describe, END_OF_DAY, nextWeek, number, text, today } from "./words.js";
 
 const LIMITS = { title: 80, description: 120 }; // characters
 const PRESETS = { today: () => today(), tomorrow: () => today(1), nextWeek };
@@ -28,7 +28,6 @@ export class TodoForm {
 		this.error = form.querySelector(".error");
 		this.error.id = `error-${++forms}`;
 		this.announceDate = announceDate;
-		form.querySelector(".zone").textContent = zonesDiffer ? text("zone", { zone }) : "";
 		form.addEventListener("input", () => this.check());
 		form.addEventListener("submit", (event) => {
 			event.preventDefault();

@@ -6,7 +6,7 @@
 import { isComposing, TodoForm } from "./form.js";
 import { ago, describe, isOverdue, language, number, text } from "./words.js";
 
-const CHUNK = 40; // todos
+const CHUNK = 20; // todos
 const USUAL_HEIGHT = 60; // pixels, assumed for a row that was never shown
 const LINK = /\b(?:https?:\/\/|mailto:)[^\s<>"]*[^\s<>"'.,;:!?)\]}]/g;
 
@@ -277,7 +277,7 @@ export class List {
 		write(row.querySelector(".title"), title);
 		if (write(row.querySelector(".description"), description ?? "")) linkUp(row.querySelector(".description"));
 		time.dateTime = deleted ?? deadline ?? "";
-		time.lang = language;
+		time.lang = language();
 		write(time, deleted ? ago(deleted) : deadline === null ? "" : describe(deadline));
 		return row;
 	}

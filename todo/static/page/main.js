@@ -1,18 +1,19 @@
 /** The page: its state, its views and its events. */
 
-import * as api from "./api.js";
+import { countTodos, listDeleted, listTodos, mayWrite, newKey, token, Unauthorized } from "./api.js";
+import { askForToken, askForVersion, showKeys, subscribe } from "./dialogs.js";
 import { isComposing, TodoForm } from "./form.js";
 import { List } from "./list.js";
 import { draft, membersOf, Outbox } from "./outbox.js";
 import { device, session } from "./store.js";
-import { groupOf, isOverdue, number, quoted, text, wallTime } from "./words.js";
+import { isOverdue, makeGroupOf, number, quoted, text, wallTime, zonesDiffer } from "./words.js";
 
 const PAGE = 1000; // todos, the maximum of the service
 const AHEAD = 2000; // pixels below the screen, in which more is loaded
 const TYPING = 150; // milliseconds without a key before a search
 const POLL = 5000; // milliseconds, for each page of the list that is shown
-const PAUSE = 3000; // milliseconds before a read is retried; doubled with each attempt
-const LONGEST_PAUSE = 60_000;
+const READ_PAUSE = 3000; // milliseconds before a read is retried; doubled with each attempt
+const LONGEST_READ_PAUSE = 60_000;
 const TICK = 30_000; // milliseconds between updates of the shown times
 const TOAST = 10_000; // milliseconds
 const MOST_UNDOS = 50;
@@ -40,13 +41,13 @@ const searchField = $("[name=q]");
 const sortField = $("[name=sort]");
 
 const state = { view: "all", q: "", sort: "" };
-/** The list as read, with the changes that were confirmed since then, in order. @type {api.Todo[]} */
+/** The list as read, with the changes that were confirmed since then, in order. @type {Todo[]} */
 let todos = [];
-/** Pages as they were read. @type {{cursor: string | null, etag: string, todos: api.Todo[], next: string | null, total: number}[]} */
+/** Pages as they were read. @type {{cursor: string | null, etag: string, todos: Todo[], next: string | null, total: number}[]} */
 let pages = [];
 /** All todos of any view so far, shown until the service responds. */
 const known = new Map();
-/** New todos that the service rejected. @type {api.Todo[]} */
+/** New todos that the service rejected. @type {Todo[]} */
 let refused = [];
 /** The ids of drafts, and their ids in the service. */
 const ids = new Map();
@@ -90,7 +91,7 @@ const list = new List($("#list"), {
 	unsaved: ({ id }) => outbox.holds(id),
 	isReadOnly: () => isReadOnly,
 });
-const outbox = new Outbox({ confirmed, rejected, decide, matches: matchesBulk, state: showOutbox });
+const outbox = new Outbox({ confirmed, rejected, decide: askForVersion, matches: matchesBulk, state: showOutbox });
 const addForm = new TodoForm($("#add"), add, say);
 
 // Changes: each one is shown immediately.
@@ -113,7 +114,7 @@ function add(members) {
 let drafts = Date.now();
 
 function create(members) {
-	const key = api.newKey();
+	const key = newKey();
 	// Newer than all others, in the order of their ids.
 	const change = { kind: "create", id: `new-${++drafts}-${key}`, key, members };
 	applyChange(change);
@@ -252,16 +253,6 @@ function offerToRevert({ done, members }) {
 	});
 }
 
-/** Loads code that is rarely needed. */
-async function dialog(name, ...values) {
-	const dialogs = await import("./dialogs.js").catch(() => showToast(text("updated")));
-	return dialogs?.[name](...values);
-}
-
-function decide(change, theirs) {
-	return dialog("askForVersion", change, theirs);
-}
-
 function showOutbox(now, error) {
 	if (now !== "sending") {
 		if (now === "idle" && outboxState !== "idle" && !readError) announce("backAgain");
@@ -274,7 +265,7 @@ function showOutbox(now, error) {
 }
 
 async function signIn() {
-	if (!(await dialog("signIn"))) return;
+	if (!(await askForToken())) return;
 	$("#forget").hidden = false;
 	setReadOnly(false);
 	readError = null;
@@ -284,7 +275,7 @@ async function signIn() {
 }
 
 async function checkAccess() {
-	setReadOnly(!(await api.mayWrite().catch(() => true)));
+	setReadOnly(!(await mayWrite().catch(() => true)));
 }
 
 function setReadOnly(value) {
@@ -300,7 +291,7 @@ function setReadOnly(value) {
 function route() {
 	const linked = LINKED_TOKEN.exec(location.hash);
 	if (linked) {
-		api.token.set(linked[1], true);
+		token.set(linked[1], true);
 		// The address must not stay in the history.
 		history.replaceState(null, "", "#/");
 	}
@@ -320,8 +311,8 @@ function route() {
 	pages = [];
 	// Until the service responds, show the todos of other views.
 	todos = state.view === "deleted" ? [] : [...known.values()].filter(isListed).sort(compare);
-	render();
 	load();
+	render();
 }
 
 function address(name, { q, sort }) {
@@ -330,7 +321,7 @@ function address(name, { q, sort }) {
 }
 
 let reading = new AbortController();
-let pause = PAUSE;
+let pause = READ_PAUSE;
 let timer = 0;
 /** Whether a change was confirmed while the list was read. */
 let isStale = false;
@@ -345,25 +336,25 @@ async function load({ more = false } = {}) {
 		const read = await readPages(Math.max(1, pages.length + Number(more)), signal);
 		if (signal.aborted) return;
 		readError = null;
-		pause = PAUSE;
+		pause = READ_PAUSE;
 		// A list that is read while changes are sent is out of date, and may contain a new todo twice.
 		isStale = outbox.answered !== before || outbox.isCreating;
 		if (isStale && !outbox.isCreating) return load({ more });
-		if (!isStale && read.some((page, i) => page !== pages[i])) showPages(read);
 		if (!document.hidden) timer = setTimeout(load, POLL * read.length);
+		if (!isStale && read.some((page, i) => page !== pages[i])) return showPages(read);
 	} catch (error) {
 		if (signal.aborted) return;
 		readError = error;
-		if (!(error instanceof api.Unauthorized)) {
+		if (!(error instanceof Unauthorized)) {
 			timer = setTimeout(load, Math.max(pause, (error.retryAfter ?? 0) * 1000), { more });
-			pause = Math.min(pause * 2, LONGEST_PAUSE);
+			pause = Math.min(pause * 2, LONGEST_READ_PAUSE);
 		}
 	}
 	render();
 }
 
 async function readPages(wanted, signal) {
-	if (state.view === "deleted") return [await api.listDeleted({ limit: PAGE }, { signal })];
+	if (state.view === "deleted") return [await listDeleted({ limit: PAGE }, { signal })];
 	const query = { ...view().query, sort: order(), limit: PAGE };
 	if (state.q) query.q = state.q;
 	const read = [];
@@ -371,7 +362,7 @@ async function readPages(wanted, signal) {
 		const page = pages[read.length];
 		const etag = page?.cursor === cursor ? page.etag : "";
 		const asked = cursor ? { ...query, cursor } : { ...query, total: true };
-		const fresh = await api.list(asked, { etag, signal });
+		const fresh = await listTodos(asked, { etag, signal });
 		read.push(fresh ? { ...fresh, cursor } : page);
 	}
 	return read;
@@ -403,7 +394,7 @@ function showPages(read) {
 async function recount() {
 	if (isAllHere() || !pages.length) return;
 	const before = outbox.answered;
-	const found = await Promise.all(Object.values(VIEWS).map(({ query }) => api.count(query))).catch(() => null);
+	const found = await Promise.all(Object.values(VIEWS).map(({ query }) => countTodos(query))).catch(() => null);
 	// Changes in the meantime are counted when they are confirmed.
 	if (!found || outbox.answered !== before) return;
 	counted = Object.fromEntries(Object.keys(VIEWS).map((name, i) => [name, found[i]]));
@@ -474,6 +465,7 @@ function countOf(all) {
 function groupsOf(shown, counts) {
 	const { view: name, sort, q } = state;
 	const hasDays = sort === "" && ["all", "active", "week"].includes(name);
+	const groupOf = makeGroupOf();
 	const groups = new Map();
 	const groupFor = (key) => {
 		if (!groups.has(key)) groups.set(key, { key, label: text(key), todos: [] });
@@ -542,11 +534,11 @@ function say(sentence) {
 /** Shows the current problem, and the possible actions. */
 function showBanner() {
 	const kept = outbox.size ? text("kept", { n: outbox.size }) : "";
-	const unauthorized = [outboxState === "signedOut" && outboxError, readError].find((error) => error instanceof api.Unauthorized);
+	const unauthorized = [outboxState === "signedOut" && outboxError, readError].find((error) => error instanceof Unauthorized);
 	let message = "";
 	let act = null;
 	if (unauthorized) {
-		message = `${text(api.token.get() ? "tokenRefused" : "tokenNeeded")} ${kept}`;
+		message = `${text(token.get() ? "tokenRefused" : "tokenNeeded")} ${kept}`;
 		act = button(text("signIn"), signIn);
 	} else if (outboxState === "undecided") {
 		message = text("undecided");
@@ -643,11 +635,11 @@ $("#menu").onbeforetoggle = () => placeMenu($("#menu"), $("#menu-button"));
 $("#menu").onclick = ({ target }) => target.closest("button, a") && $("#menu").hidePopover();
 $("#complete-all").onclick = () => bulkUpdate({ completed: true }, false);
 $("#clear").onclick = () => bulkUpdate(null, true);
-$("#show-keys").onclick = () => dialog("showKeys");
-if ($("#subscribe")) $("#subscribe").onclick = () => dialog("subscribe");
-$("#forget").hidden = !api.token.get();
+$("#show-keys").onclick = showKeys;
+if ($("#subscribe")) $("#subscribe").onclick = subscribe;
+$("#forget").hidden = !token.get();
 $("#forget").onclick = () => {
-	api.token.forget();
+	token.forget();
 	location.reload();
 };
 
@@ -696,7 +688,7 @@ const KEYS = {
 		searchField.select();
 	},
 	n: () => addForm.fields[0].focus(),
-	"?": () => dialog("showKeys"),
+	"?": showKeys,
 	ArrowDown: () => list.step(1),
 	ArrowUp: () => list.step(-1),
 };
@@ -723,8 +715,8 @@ document.addEventListener("keydown", (event) => {
 $(".skip").onclick = () => $("#list").focus();
 
 function loadMoreIfSeen() {
-	const { top } = $("#more").getBoundingClientRect();
-	if (!$("#more").hidden && top < innerHeight + AHEAD) load({ more: true });
+	const more = $("#more");
+	if (!more.hidden && more.getBoundingClientRect().top < innerHeight + AHEAD) load({ more: true });
 }
 
 new IntersectionObserver(loadMoreIfSeen, { rootMargin: `${AHEAD}px` }).observe($("#more"));
@@ -741,14 +733,15 @@ setInterval(() => {
 	recount();
 }, TICK);
 
-const saved = session.get(DRAFT)?.add;
-if (saved) addForm.values = saved;
 $("#failed").remove();
 $("#app").hidden = false;
-if (matchMedia("(hover: hover)").matches) addForm.fields[0].focus();
 route();
+document.body.classList.toggle("abroad", zonesDiffer());
+const saved = session.get(DRAFT)?.add;
+if (saved) addForm.values = saved;
+if (matchMedia("(hover: hover)").matches) addForm.fields[0].focus();
 if (outbox.size) outbox.run();
-if (api.token.get()) checkAccess();
+if (token.get()) checkAccess();
 
 const { worker } = document.documentElement.dataset;
 const policy = window.trustedTypes?.createPolicy("worker", { createScriptURL: () => worker });

@@ -17,7 +17,7 @@
  *   todos that match its query. Without members, it deletes them.
  */
 
-import * as api from "./api.js";
+import { changeTodo, createTodo, deleteTodo, getTodo, listTodos, newKey, Problem, restoreTodo, runBatch, Unauthorized, Unavailable } from "./api.js";
 import { device } from "./store.js";
 
 const STORED = "todo.outbox.";
@@ -35,15 +35,15 @@ class Undecided extends Error {}
 export class Outbox {
 	/** @type {Change[]} */
 	#queue = [];
-	#name = STORED + api.newKey();
+	#name = STORED + newKey();
 	/** The ETags of todos that were read or written individually. */
 	#etags = new Map();
 	#pause = FIRST_PAUSE;
 	#timer = 0;
 	#send = {
 		create: (change) => this.#create(change),
-		change: (change) => this.#write(change, (etag) => api.change(change.id, change.members, etag)),
-		remove: (change) => this.#write(change, (etag) => api.remove(change.id, etag)),
+		change: (change) => this.#write(change, (etag) => changeTodo(change.id, change.members, etag)),
+		remove: (change) => this.#write(change, (etag) => deleteTodo(change.id, etag)),
 		restore: (change) => this.#restore(change),
 		bulk: (change) => this.#bulk(change),
 		batch: (change) => this.#batch(change),
@@ -130,8 +130,8 @@ export class Outbox {
 		} catch (error) {
 			this.isSending = false;
 			if (error instanceof Undecided) this.handlers.state("undecided");
-			else if (error instanceof api.Unauthorized) this.handlers.state("signedOut");
-			else if (error instanceof api.Unavailable) {
+			else if (error instanceof Unauthorized) this.handlers.state("signedOut");
+			else if (error instanceof Unavailable) {
 				this.handlers.state("waiting", error);
 				this.#timer = setTimeout(() => this.run(), Math.max(this.#pause, error.retryAfter) * 1000);
 				this.#pause = Math.min(this.#pause * 2, LONGEST_PAUSE);
@@ -145,7 +145,7 @@ export class Outbox {
 		this.handlers.state("sending");
 		let problem;
 		const todo = await this.#send[change.kind](change).catch((error) => {
-			if (!(error instanceof api.Problem)) throw error;
+			if (!(error instanceof Problem)) throw error;
 			problem = error;
 		});
 		this.#queue.shift();
@@ -156,7 +156,7 @@ export class Outbox {
 	}
 
 	async #create(change) {
-		const { todo, etag } = await api.create(change.members, change.key);
+		const { todo, etag } = await createTodo(change.members, change.key);
 		this.#etags.set(todo.id, etag);
 		for (const later of this.#queue.slice(1)) if (later.id === change.id) later.id = todo.id;
 		return todo;
@@ -173,7 +173,7 @@ export class Outbox {
 		for (let tries = 1; ; tries++) {
 			let etag = this.#etags.get(change.id);
 			if (!etag) {
-				const current = await api.get(change.id);
+				const current = await getTodo(change.id);
 				const theirs = current?.todo;
 				if (change.members ? theirs && isLike(theirs, change.members) : !theirs) return theirs;
 				if (isConflict(change, theirs)) {
@@ -182,7 +182,7 @@ export class Outbox {
 					if (choice === "theirs") return theirs;
 				}
 				if (!theirs) {
-					const restored = await api.restore(change.id);
+					const restored = await restoreTodo(change.id);
 					if (!restored) return this.#createAgain(change, { ...change.base, ...change.members });
 					this.#etags.set(change.id, restored.etag);
 					change.base = restored.todo;
@@ -194,7 +194,7 @@ export class Outbox {
 			}
 			this.#etags.delete(change.id);
 			// A proxy may have changed the tag: without progress, the pause grows.
-			if (etag === refused?.etag || tries > TRIES) throw new api.Unavailable(refused.message);
+			if (etag === refused?.etag || tries > TRIES) throw new Unavailable(refused.message);
 			try {
 				const written = await write(etag);
 				this.#etags.set(change.id, written?.etag);
@@ -207,7 +207,7 @@ export class Outbox {
 	}
 
 	async #restore(change) {
-		const restored = await api.restore(change.id);
+		const restored = await restoreTodo(change.id);
 		if (!restored) return this.#createAgain(change, change.todo);
 		this.#etags.set(change.id, restored.etag);
 		return restored.todo;
@@ -215,7 +215,7 @@ export class Outbox {
 
 	/** Creates a new todo to replace a todo that cannot be restored. */
 	#createAgain(change, todo) {
-		Object.assign(change, { kind: "create", members: membersOf(todo), key: api.newKey() });
+		Object.assign(change, { kind: "create", members: membersOf(todo), key: newKey() });
 		this.#save();
 		return this.#create(change);
 	}
@@ -226,7 +226,7 @@ export class Outbox {
 		for (;;) {
 			if (!change.operations) {
 				const seen = new Set(change.done.map(({ id }) => id));
-				const { todos } = await api.list({ ...change.query, limit: BATCH });
+				const { todos } = await listTodos({ ...change.query, limit: BATCH });
 				// A todo that is found again was changed back by another client, or comes from a cache.
 				change.todos = todos.filter(({ id }) => !seen.has(id));
 				if (!change.todos.length) return;
@@ -247,10 +247,10 @@ export class Outbox {
 	async #batch(change) {
 		const { operations, todos = [] } = change;
 		while (operations.length) {
-			change.key ??= api.newKey();
+			change.key ??= newKey();
 			this.#save();
 			try {
-				const results = await api.batch(operations, change.key);
+				const results = await runBatch(operations, change.key);
 				delete change.key;
 				return results;
 			} catch (error) {
@@ -270,7 +270,7 @@ export class Outbox {
 		const lost = (change.lost ??= []);
 		while (todos.length) {
 			const some = todos.slice(0, AT_ONCE);
-			const results = await Promise.all(some.map(({ id }) => api.restore(id)));
+			const results = await Promise.all(some.map(({ id }) => restoreTodo(id)));
 			todos.splice(0, some.length);
 			lost.push(...some.filter((_, i) => !results[i]));
 			// The service keeps no deleted todos.
@@ -283,7 +283,7 @@ export class Outbox {
 	/** Takes over the changes of closed windows. Returns false if there are none. */
 	#adopt() {
 		const size = this.size;
-		for (const name of device.keys().filter((key) => key.startsWith(STORED) && key !== this.#name)) {
+		for (const name of device.names.filter((key) => key.startsWith(STORED) && key !== this.#name)) {
 			const { alive = 0, queue = [] } = device.get(name) ?? {};
 			if (Date.now() - alive < GONE) continue;
 			device.remove(name);

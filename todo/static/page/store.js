@@ -6,21 +6,20 @@ class Store {
 
 	constructor(name) {
 		try {
-			const area = window[name];
-			area.setItem("todo", "");
-			area.removeItem("todo");
-			this.#area = area;
+			this.#area = window[name];
 		} catch {
-			// Site data is blocked, or the storage is full.
+			// Site data is blocked.
 		}
 	}
 
+	/** Whether no value is in memory only. */
 	get isPersistent() {
-		return this.#area !== null;
+		return !this.#memory.size;
 	}
 
-	keys() {
-		return this.#area ? Object.keys(this.#area) : [...this.#memory.keys()];
+	/** The names of the stored values, those of other windows included. */
+	get names() {
+		return Object.keys(this.#area ?? {});
 	}
 
 	/** Returns null if the value is missing or damaged. */
@@ -38,6 +37,7 @@ class Store {
 		try {
 			this.#area.setItem(name, text);
 		} catch {
+			// The storage is blocked or full.
 			this.#memory.set(name, text);
 		}
 	}
