@@ -366,6 +366,16 @@ def test_phone_has_one_menu_for_each_todo(site: Site) -> None:
     site.expect_saved({"completed": True})
 
 
+def test_deadline_begins_on_the_line_of_its_label_on_a_phone(site: Site) -> None:
+    site.given({"title": "Buy milk", "deadline_at": "2099-12-31T18:00"})
+    page = site.open(**PHONE | {"viewport": {"width": 320, "height": 740}}, locale="en-US")
+    expect(row(page, "Buy milk").locator("time")).to_have_text("Dec 31, 2099, 6:00 PM")
+    lines = page.locator("#list :is(.due, time)").evaluate_all(
+        "parts => parts.map(part => part.getClientRects()[0].top)"
+    )
+    assert lines[0] == lines[1]
+
+
 def test_first_todo_is_in_the_upper_third_of_a_phone(site: Site) -> None:
     given_some(site)
     page = site.open(**PHONE)
