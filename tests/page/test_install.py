@@ -13,7 +13,7 @@ def open_installed(site: Site) -> Page:
     page = site.open(service_workers="allow")
     page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     page.reload()
-    page.wait_for_function("navigator.serviceWorker.controller !== null")
+    assert page.evaluate("navigator.serviceWorker.controller !== null")
     return page
 
 
