@@ -98,8 +98,8 @@ export function isOverdue(todo) {
 /** Returns a function that returns the current group of a todo. */
 export function makeGroupOf() {
 	const { firstDay } = new Intl.Locale(language()).getWeekInfo?.() ?? { firstDay: 1 };
-	const nextWeek = today(7 - ((weekdayOf(today()) - firstDay + 7) % 7));
-	const ends = { overdue: wallTime(), today: today(1), tomorrow: today(2), thisWeek: nextWeek };
+	const daysLeft = 7 - ((weekdayOf(today()) - firstDay + 7) % 7);
+	const ends = { overdue: wallTime(), today: today(1), tomorrow: today(2), thisWeek: today(daysLeft) };
 	const keys = Object.keys(ends);
 	return ({ completed, deadline_at: deadline }) => {
 		if (completed) return "completed";
