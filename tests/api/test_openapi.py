@@ -23,7 +23,7 @@ from todo.views.web import VERSION
 TODOS = "/api/v1/todos"
 TODO = "/api/v1/todos/{todo_id}"
 BATCH = "/api/v1/todos/batch"
-NAMES = {"todo_id": "1", "asset": "docs.js", "problem": "validation", "version": VERSION, "file": "main.js"}
+NAMES = {"todo_id": "1", "asset": "docs.js", "problem": "validation", "version": VERSION, "file": "page.js"}
 BODIES: dict[tuple[str, str], Any] = {
     ("post", TODOS): {"title": "x"},
     ("put", TODO): {"title": "x"},
