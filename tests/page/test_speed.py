@@ -18,6 +18,7 @@ TRIES = 10  # the machine may be busy
 FILES = 3  # of the page, at the start
 MAX_ROWS = 250  # in the document, for any number of todos
 USABLE_IN = 300  # milliseconds from the click on a link to the first rows
+STARTS = 5  # on a slow machine, times as long as the browser needs for a page without a script
 BLOCKED = 50  # milliseconds; users notice longer delays while typing
 TODOS = size(5_000, 100_000)
 FIRST_ROW = """
@@ -64,13 +65,18 @@ def test_page_with_1_000_todos_sends_one_request_to_the_api(thousand: Site) -> N
 def test_page_with_1_000_todos_is_usable_in_time(thousand: Site) -> None:
     thousand.open()  # the server has filled its caches
     times: list[float] = []
-    while len(times) < TRIES and min(times, default=USABLE_IN) >= USABLE_IN:
+    starts: list[float] = []
+    limit = 0.0
+    while len(times) < TRIES and min(times, default=limit) >= limit:
+        page = thousand.open("/unknown", color_scheme="light")
+        starts.append(page.evaluate("performance.getEntriesByType('navigation')[0].domInteractive"))
+        limit = max(USABLE_IN, STARTS * min(starts))
         page = thousand.open("about:blank", url="about:blank", color_scheme="light")
         page.add_init_script(FIRST_ROW)
         page.goto(thousand.server.url)
         expect(row(page, "Todo 999")).to_be_visible()
         times.append(page.evaluate("usable"))
-    assert min(times) < USABLE_IN, times
+    assert min(times) < limit, (times, starts)
 
 
 @pytest.fixture
