@@ -35,7 +35,10 @@ const timeOfDay = once(() => formatter({ hour: "numeric", minute: "2-digit" }));
 /** Returns a function that creates a value when the value is first needed. */
 function once(create) {
 	let value;
-	return () => (value ??= create());
+	return () => {
+		if (value === undefined) value = create();
+		return value;
+	};
 }
 
 /** The language of times. */
