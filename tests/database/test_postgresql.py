@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from flask import Flask
 from sqlalchemy import Connection, create_engine, select
+from sqlalchemy.exc import OperationalError
 from sqlalchemy.pool import NullPool
 
 from tests.support.api import TODOS, empty_app
@@ -24,7 +25,7 @@ pytestmark = [
 
 @pytest.fixture
 def impatient() -> Iterator[Flask]:
-    app = empty_app(STATEMENT_TIMEOUT=1000, POOL_SIZE=1)
+    app = empty_app(STATEMENT_TIMEOUT=1000, CONNECT_TIMEOUT=1000, POOL_SIZE=1)
     yield app
     app.extensions["todo.database"].close()
 
@@ -42,18 +43,33 @@ def backend(app: Flask) -> int:
         return int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
 
 
-def test_connection_that_hangs_is_replaced_in_time(impatient: Flask) -> None:
-    client = impatient.test_client()
-    pid = backend(impatient)
+def test_idle_connection_that_hangs_is_replaced_before_the_statement_timeout() -> None:
+    app = empty_app(CONNECT_TIMEOUT=1000, POOL_SIZE=1)
+    client = app.test_client()
+    pid = backend(app)
     os.kill(pid, signal.SIGSTOP)
     try:
         began = time.monotonic()
         assert client.get(f"{TODOS}/1").status_code == 404
-        # The statement timeout, 2 seconds of grace, and a reserve for a busy machine.
-        assert time.monotonic() - began < 6
-        assert backend(impatient) != pid
+        assert time.monotonic() - began < app.config["STATEMENT_TIMEOUT"] / 1000
+        assert backend(app) != pid
     finally:
         os.kill(pid, signal.SIGCONT)
+        app.extensions["todo.database"].close()
+
+
+def test_statement_that_hangs_fails_in_time(impatient: Flask) -> None:
+    pid = backend(impatient)
+    with impatient.app_context(), database.read() as connection:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            began = time.monotonic()
+            with pytest.raises(OperationalError):
+                connection.scalars(select(Todo)).all()
+            # The statement timeout, 2 seconds of grace, and a reserve for a busy machine.
+            assert 1 < time.monotonic() - began < 10
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
 
 def test_connection_to_a_demoted_primary_is_dropped(

@@ -17,11 +17,14 @@ class BoundedConnection(psycopg.Connection[Any]):
     """
 
     response_timeout: float | None = None  # seconds
+    ping_timeout: float | None = None
 
     def wait(self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None) -> RV:
-        """Wait for a response. Raises OperationalError after `response_timeout` and closes the connection."""
+        """Wait for a response. Raises OperationalError after the timeout and closes the connection."""
+        # SQLAlchemy pings the server before it uses an idle connection, and only pings are in this mode.
+        own_timeout = self.ping_timeout if self.autocommit else self.response_timeout
         try:
-            return super().wait(gen, interval, timeout or self.response_timeout)
+            return super().wait(gen, interval, timeout or own_timeout)
         except psycopg.OperationalError:
             if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                 self.close()
@@ -47,6 +50,7 @@ def configure_connections(engine: Engine, settings: Mapping[str, Any], response_
     def connect(_: object, __: object, arguments: list[Any], options: dict[str, Any]) -> Any:
         connection = BoundedConnection.connect(*arguments, **options)
         connection.response_timeout = response_timeout
+        connection.ping_timeout = settings["CONNECT_TIMEOUT"] / 1000
         return connection
 
     @event.listens_for(engine, "connect")
