@@ -70,7 +70,7 @@ def delete_in_shell(client: FlaskClient, todo_id: int) -> None:
 
 
 def give_uid(app: Flask, todo_id: int) -> None:
-    """Give a todo the UID that it would have after an import."""
+    """Store a UID for a todo, as an import does."""
     with app.app_context(), db.engine.begin() as shell:
         shell.execute(insert(IMPORTS), {"uid": f"{todo_id}@example", "todo_id": todo_id})
 

@@ -258,7 +258,7 @@ class _Todo:
             self._ignored[_utf_8(name)[:80]] = None
 
     def fail(self, error: str) -> None:
-        """Make the todo invalid. The first error is reported."""
+        """Mark the todo as invalid. Only the first error is reported."""
         self._error = self._error or error
 
     def add(self, number: int, name: str, line: str) -> None:

@@ -1,8 +1,8 @@
 """Time zones in files: names of zones, and VTIMEZONEs (RFC 5545, section 3.6.5).
 
-The library `icalendar` reads a VTIMEZONE, and `dateutil` its rules. Our own code writes one, because the
-library writes one RDATE with many values, of which several calendars use only the first. It also expands the
-rules, because the library expands them to 2038 only.
+The library `icalendar` parses a VTIMEZONE, and `dateutil` parses its rules. This module expands the rules,
+because `icalendar` stops in 2038. It also writes VTIMEZONEs, because `icalendar` writes one RDATE with many
+values, and several calendars read only the first value.
 """
 
 import re
