@@ -51,7 +51,8 @@ def test_idle_connection_that_hangs_is_replaced_before_the_statement_timeout() -
     try:
         began = time.monotonic()
         assert client.get(f"{TODOS}/1").status_code == 404
-        assert time.monotonic() - began < app.config["STATEMENT_TIMEOUT"] / 1000
+        # The timeout of the ping, and a reserve for a busy machine. The statement timeout is 10 seconds.
+        assert time.monotonic() - began < 6
         assert backend(app) != pid
     finally:
         os.kill(pid, signal.SIGCONT)
@@ -67,7 +68,7 @@ def test_statement_that_hangs_fails_in_time(impatient: Flask) -> None:
             with pytest.raises(OperationalError):
                 connection.scalars(select(Todo)).all()
             # The statement timeout, 2 seconds of grace, and a reserve for a busy machine.
-            assert 1 < time.monotonic() - began < 10
+            assert 1 < time.monotonic() - began < 6
         finally:
             os.kill(pid, signal.SIGCONT)
 

@@ -107,7 +107,7 @@ def _log(environ: "WSGIEnvironment", _: str, status: int, duration: float, *, as
     values = (
         timestamp(),
         _quoted(environ.get("REMOTE_ADDR") or "-"),
-        environ["REQUEST_METHOD"][:MAX_METHOD],
+        _quoted(environ["REQUEST_METHOD"])[:MAX_METHOD],
         _quoted(environ["PATH_INFO"]),
         status,
         round(duration * 1000, 3),
