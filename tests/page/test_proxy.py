@@ -7,7 +7,7 @@ import pytest
 from playwright.sync_api import Route, expect
 
 from tests.support.nginx import nginx
-from tests.support.page import Site, before_next, expect_shown, retitle, row
+from tests.support.page import Site, before_next, expect_shown, retitle, row, try_now
 from tests.support.server import Server
 
 pytestmark = pytest.mark.browser
@@ -76,5 +76,5 @@ def test_repeatedly_refused_write_is_retried_with_pauses(site: Site) -> None:
     expect(page.get_by_role("button", name="Try now")).to_be_visible()
     assert requests == ["GET", "PATCH", "GET"]
     page.unroute(re.compile(r"/todos/\d+$"))
-    page.get_by_role("button", name="Try now").click()
+    try_now(page)
     site.expect_saved({"completed": True})

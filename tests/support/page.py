@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from itertools import zip_longest
 from threading import Thread
@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from flask import Flask
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Route, expect
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Error, Locator, Page, Route, expect
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.support.server import Server
@@ -149,6 +149,12 @@ def unfold(page: Page) -> None:
 
 def conflict(page: Page) -> Locator:
     return page.get_by_role("dialog", name="This was changed elsewhere")
+
+
+def try_now(page: Page) -> None:
+    """Click "Try now", unless the page has retried already."""
+    with suppress(Error):
+        page.get_by_role("button", name="Try now").click(timeout=1000)
 
 
 def wall_time(**distance: float) -> str:
