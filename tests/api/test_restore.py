@@ -1,6 +1,7 @@
 """Deleted todos can be listed and restored after a deletion by the API or a shell."""
 
 import os
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -138,6 +139,7 @@ def test_deleted_todos_are_listed_latest_deletion_first(client: FlaskClient) -> 
     for number in (1, 0, 2):
         delete_by_api(client, todos[number]["id"])
         delete_by_api(client, todos[number]["id"])  # a second deletion changes nothing
+        time.sleep(0.002)  # SQLite stores the time of a deletion in milliseconds
     listed = client.get(DELETED).get_json()
     assert [row["title"] for row in listed] == ["2", "0", "1"]
     for row in listed:

@@ -24,7 +24,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """Run the service."""
-    with Server(TODO_BUSY_TIMEOUT="100") as running:
+    with Server() as running:
         yield running
 
 

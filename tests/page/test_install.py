@@ -44,7 +44,7 @@ def test_installed_page_starts_offline_and_saves_later(site: Site) -> None:
     expect_shown(page, "Call Ann")
     page.context.set_offline(False)
     expect_shown(page, "Call Ann", "Buy milk")
-    expect(page.locator("#banner")).to_be_hidden(timeout=15_000)
+    expect(page.locator("#banner")).to_be_hidden()
     titles = [todo["title"] for todo in site.saved()]
     assert titles == ["Buy milk", "Call Ann"]
 

@@ -151,10 +151,20 @@ def conflict(page: Page) -> Locator:
     return page.get_by_role("dialog", name="This was changed elsewhere")
 
 
+# A click by Playwright waits until the button stays at its place, and a retry may remove it meanwhile.
+CLICK_TRY_NOW = """() => {
+  const buttons = [...document.querySelectorAll("#banner button")];
+  const button = buttons.find(({ textContent }) => textContent === "Try now");
+  button?.click();
+  return Boolean(button);
+}"""
+
+
 def try_now(page: Page) -> None:
-    """Click "Try now", unless the page has retried already."""
-    with suppress(Error):
-        page.get_by_role("button", name="Try now").click(timeout=1000)
+    """Click "Try now" until the button is gone, when there is no fault any more."""
+    while page.evaluate(CLICK_TRY_NOW):
+        with suppress(Error):
+            page.get_by_role("button", name="Try now").wait_for(state="hidden", timeout=1000)
 
 
 def wall_time(**distance: float) -> str:

@@ -335,6 +335,7 @@ async function load({ more = false } = {}) {
 	try {
 		const read = await readPages(Math.max(1, pages.length + Number(more)), signal);
 		if (signal.aborted) return;
+		if (readError && outboxState === "idle") announce("backAgain");
 		readError = null;
 		pause = READ_PAUSE;
 		// A list that is read while changes are sent is out of date, and may contain a new todo twice.
@@ -346,7 +347,7 @@ async function load({ more = false } = {}) {
 		if (signal.aborted) return;
 		readError = error;
 		if (!(error instanceof Unauthorized)) {
-			timer = setTimeout(load, Math.max(pause, (error.retryAfter ?? 0) * 1000), { more });
+			if (!document.hidden) timer = setTimeout(load, Math.max(pause, (error.retryAfter ?? 0) * 1000), { more });
 			pause = Math.min(pause * 2, LONGEST_READ_PAUSE);
 		}
 	}
@@ -395,8 +396,9 @@ async function recount() {
 	if (isAllHere() || !pages.length) return;
 	const before = outbox.answered;
 	const found = await Promise.all(Object.values(VIEWS).map(({ query }) => countTodos(query))).catch(() => null);
-	// Changes in the meantime are counted when they are confirmed.
-	if (!found || outbox.answered !== before) return;
+	if (!found) return;
+	// Changes that are confirmed in the meantime adjust the last counts, if there are any.
+	if (outbox.answered !== before) return counted ? null : recount();
 	counted = Object.fromEntries(Object.keys(VIEWS).map((name, i) => [name, found[i]]));
 	render();
 }
