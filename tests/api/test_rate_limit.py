@@ -5,6 +5,7 @@ import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from flask import Flask
@@ -14,6 +15,7 @@ from tests.support.cases import label
 from tests.support.server import PATIENCE, free_port, wait_until
 from todo import create_app
 from todo.config import StartupError
+from todo.http import rate_limit
 
 
 class RateLimitTest(ApiTest):
@@ -82,6 +84,7 @@ class TestLimit(RateLimitTest):
 class TestRedis(RateLimitTest):
     def setup_method(self) -> None:
         super().setup_method()
+        self.stack.enter_context(patch.object(rate_limit, "STORAGE_TIMEOUT", PATIENCE))
         self.folder = Path(self.stack.enter_context(TemporaryDirectory()))
         self.port = free_port()
         self.settings = {

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import ROOT, Server
+from tests.support.server import PATIENCE, ROOT, Server
 from tests.support.sizes import size
 
 pytestmark = [pytest.mark.soak, pytest.mark.server]
@@ -31,6 +31,7 @@ def run(server: Server, *options: str) -> tuple[int, str]:
             "--config-file=tests/support/schemathesis.toml",
             "--no-color",
             "run",
+            f"--request-timeout={PATIENCE}",
             f"{server.url}/api/v1/openapi.json",
             *options,
         ],

@@ -25,7 +25,7 @@ import pytest
 
 from tests.support.clients import TODOS
 from tests.support.programs import can_trace
-from tests.support.server import COMMAND, ROOT, answers, environment, free_port, request, wait_until
+from tests.support.server import COMMAND, PATIENT, ROOT, answers, environment, free_port, request, wait_until
 from tests.support.sizes import size
 from todo import create_app
 
@@ -175,6 +175,7 @@ def record(folder: Path) -> tuple[Disk, list[str], list[Change]]:
         TODO_PORT=str(port),
         TODO_WORKERS="2",
         TODO_LOG_FORMAT="off",
+        **PATIENT,
     )
     with (folder / "output").open("wb") as output:
         server = subprocess.Popen(
@@ -185,8 +186,11 @@ def record(folder: Path) -> tuple[Disk, list[str], list[Change]]:
         stopped = Event()
         with ThreadPoolExecutor(CLIENTS) as pool:
             clients = [pool.submit(change_until, stopped, port, client) for client in range(CLIENTS)]
-            time.sleep(SECONDS)
-            stopped.set()
+            try:
+                time.sleep(SECONDS)
+                wait_until(lambda: (folder / "trace").read_bytes().count(b"\n") > 4 * IMAGES)
+            finally:
+                stopped.set()
         changes = [change for client in clients for change in client.result()]
     finally:
         os.killpg(server.pid, signal.SIGKILL)

@@ -321,7 +321,7 @@ LARGE = {
 @pytest.mark.parametrize("make", LARGE.values(), ids=LARGE)
 def test_time_grows_with_the_size_of_the_file(make: Any) -> None:
     _seconds(make, 100)  # imports modules and fills caches
+    pairs = [(_seconds(make, 1000), _seconds(make, 4000)) for _ in range(3)]
+    small, large = map(min, zip(*pairs, strict=True))
     # For four times the input, less than ten times as long. Quadratic work would take 16 times as long.
-    assert min(_seconds(make, 4000) for _ in range(3)) < 10 * max(
-        min(_seconds(make, 1000) for _ in range(3)), 0.005
-    )
+    assert large < 10 * max(small, 0.005)

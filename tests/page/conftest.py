@@ -7,7 +7,7 @@ from playwright.sync_api import Browser, expect
 
 from tests.support.browser import CHROMIUM, NONE, chromium
 from tests.support.page import TIMEOUT, Site
-from tests.support.server import Server
+from tests.support.server import PATIENT, Server
 
 expect.set_options(timeout=TIMEOUT)
 
@@ -24,7 +24,7 @@ def browser() -> Iterator[Browser]:
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """Run the service."""
-    with Server() as running:
+    with Server(**PATIENT) as running:
         yield running
 
 

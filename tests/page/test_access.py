@@ -398,7 +398,7 @@ def test_first_todo_is_in_the_upper_third_of_a_phone(site: Site) -> None:
 def test_print_shows_the_todos_and_no_controls(site: Site) -> None:
     site.given(*[f"Todo {number}" for number in range(100)])
     page = site.open()
-    expect(row(page, "Todo 79")).to_be_visible()  # below the rows that are there at once
+    expect(row(page, "Todo 79")).to_be_visible()  # below the rows of the first rendering
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     expect(page.locator("#list .title:visible")).to_have_count(100)

@@ -115,7 +115,7 @@ def test_document_stays_small(crowded: Page) -> None:
 
 
 def test_typing_a_new_todo_does_not_change_the_list(crowded: Page) -> None:
-    expect(crowded.get_by_role("listitem").nth(20)).to_be_visible()  # below the rows that are there at once
+    expect(crowded.get_by_role("listitem").nth(20)).to_be_visible()  # below the rows of the first rendering
     crowded.evaluate(COUNT_MUTATIONS)
     type_a_todo(crowded)
     expect(crowded.locator("#add .chip")).to_be_visible()

@@ -17,7 +17,7 @@ from werkzeug.http import parse_options_header
 
 from tests.support.cases import label
 from tests.support.clients import at_once
-from tests.support.server import PATIENCE, Answer, Server
+from tests.support.server import PATIENCE, PATIENT, Answer, Server
 from tests.support.sizes import size
 
 pytestmark = [pytest.mark.database, pytest.mark.soak, pytest.mark.server]
@@ -87,7 +87,7 @@ def creation(seed: int) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with Server(TODO_WORKERS="2") as running:
+    with Server(TODO_WORKERS="2", **PATIENT) as running:
         yield running
 
 

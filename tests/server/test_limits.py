@@ -130,7 +130,11 @@ class TestLimits(Prepared):
         for connection in slow:
             connection.sendall(head)
         times = times_beside(slow, self.server.port, byte)
+        for connection in slow:
+            connection.close()
         if SLOW_SECONDS:
+            time.sleep(1)  # the service closes the connections too
+            usual = max(usual, time_of_a_request(self.server.port))  # other programs may slow it down
             assert statistics.median(times) < 2 * usual
 
     def memory(self) -> int:
@@ -153,6 +157,10 @@ class TestBehindNginx(Prepared):
         for connection in slow[::2]:  # the other clients have not even sent their headers
             connection.sendall(BODY_TO_COME)
         times = times_beside(slow, port)
+        for connection in slow:
+            connection.close()
+        time.sleep(1)
+        usual = max(usual, time_of_a_request(port))
         assert statistics.median(times) < 2 * usual
 
 

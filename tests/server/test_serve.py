@@ -18,7 +18,17 @@ from click.testing import CliRunner
 from flask.cli import cli
 
 from tests.support.cases import Prepared
-from tests.support.server import COMMAND, PATIENCE, ROOT, Server, answers, environment, free_port, wait_until
+from tests.support.server import (
+    COMMAND,
+    PATIENCE,
+    PATIENT,
+    ROOT,
+    Server,
+    answers,
+    environment,
+    free_port,
+    wait_until,
+)
 from todo import create_app
 from todo.cli.serve import STOP_SIGNALS, stop_on_signal
 from todo.config import StartupError
@@ -158,13 +168,13 @@ class TestStop:
 
     def test_stop_finishes_requests_in_progress(self) -> None:
         with (
-            Server(TODO_WORKERS="1") as server,
+            Server(TODO_WORKERS="1", **PATIENT) as server,
             ThreadPoolExecutor(2) as threads,
             closing(sqlite3.connect(server.database, isolation_level=None)) as lock,
         ):
             lock.execute("BEGIN IMMEDIATE")
             answer = threads.submit(server.request, "POST", "/api/v1/todos", {"title": "x"})
-            time.sleep(0.3)
+            time.sleep(1)  # the service accepts the request
             status = threads.submit(server.stop)
             time.sleep(0.1)
             assert not answer.done()

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import suppress
 from pathlib import Path
 from unittest.mock import patch
 
@@ -171,7 +172,10 @@ def test_http2_is_served_only_if_it_is_set(setting: str, is_served: bool) -> Non
 
 
 def metrics_folder(server: Server) -> Path:
-    files = [file.readlink() for file in Path(f"/proc/{server.pid}/fd").iterdir()]
+    files = []
+    for file in Path(f"/proc/{server.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed in the meantime
+            files.append(file.readlink())
     (lock,) = [file for file in files if "/todo-metrics-" in str(file)]
     return lock.parent
 
@@ -181,8 +185,8 @@ def metrics_folder(server: Server) -> Path:
 def test_metrics_of_a_killed_server_are_removed_at_the_next_start() -> None:
     with Server(TODO_WORKERS="1") as other, Server(TODO_WORKERS="1") as server:
         left = metrics_folder(server)
-        server.kill()
         assert left.exists()
+        server.kill()
         server.start()
         assert not left.exists()
         assert metrics_folder(other).exists()
@@ -200,12 +204,12 @@ def test_repeatedly_dying_worker_waits_while_other_workers_serve() -> None:
         for _ in range(3):
             wait_until(lambda: len(server.workers) == 2)
             (other,) = set(server.workers) - {healthy}
+            began = time.monotonic()
             os.kill(other, signal.SIGKILL)
             wait_until(lambda dead=other: dead not in server.workers)  # type: ignore[misc]
-        began = time.monotonic()
         wait_until(lambda: "It starts again in 2 s." in server.output)
         wait_until(lambda: server.listening == 2)
-        assert time.monotonic() - began > 1
+        assert time.monotonic() - began >= 2
         assert healthy in server.workers
         assert server.request("GET", "/api/v1/health").status == 200
         assert server.stop() == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server import PATIENCE, Server
+from tests.support.server import PATIENCE, Server, wait_until
 from tests.support.sizes import size
 
 pytestmark = [pytest.mark.soak, pytest.mark.server]
@@ -39,7 +39,8 @@ def server() -> Iterator[Server]:
                 f"{numbers} INSERT INTO todos (title, description) SELECT ?, ? FROM numbers",
                 (TODOS, TITLE, DESCRIPTION),
             )
-        for _ in range(5 * WORKERS):
+        wait_until(lambda: running.listening == WORKERS)
+        for _ in range(20 * WORKERS):
             running.request("GET", f"{PATH}?limit=1000")
         yield running
 
@@ -83,7 +84,7 @@ class TestStreaming:
 
     def test_disconnected_readers_free_their_resources(self) -> None:
         readings = [self.sockets()]
-        while readings[-5:] != readings[-1:] * 5:  # until the connections of earlier requests are closed
+        while readings[-20:] != readings[-1:] * 20:  # until the connections of earlier requests are closed
             time.sleep(0.05)
             readings.append(self.sockets())
         idle = readings[-1]

@@ -10,6 +10,7 @@ from werkzeug.test import TestResponse
 
 from tests.support import database_server
 from tests.support.cases import Prepared
+from tests.support.server import PATIENCE
 from todo import create_app, database
 
 TODOS = "/api/v1/todos"
@@ -22,7 +23,8 @@ def empty_app(**settings: Any) -> Flask:
     url = os.environ.get("TEST_DATABASE_URL", "sqlite:///:memory:")
     if "TEST_DATABASE_URL" in os.environ:
         database_server.empty(url)
-    return create_app({"SQLALCHEMY_DATABASE_URI": url, "TESTING": True, **settings})
+    patient = {"CONNECT_TIMEOUT": PATIENCE * 1000}
+    return create_app({"SQLALCHEMY_DATABASE_URI": url, "TESTING": True, **patient, **settings})
 
 
 def shared_app(**settings: Any) -> Flask:

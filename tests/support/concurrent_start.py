@@ -4,6 +4,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing.synchronize import Barrier
 
 from tests.support.forks import FORKS
+from tests.support.server import PATIENCE
 from tests.support.sizes import size
 from todo import create_app
 
@@ -29,7 +30,8 @@ def _meet_at(barrier: Barrier) -> None:
 def _start_each(urls: list[str]) -> int:
     created = 0
     for url in urls:
-        _barrier.wait(30)
-        app = create_app({"SQLALCHEMY_DATABASE_URI": url})
+        _barrier.wait(PATIENCE)
+        patient = dict.fromkeys(("BUSY_TIMEOUT", "CONNECT_TIMEOUT"), PATIENCE * 1000)
+        app = create_app({"SQLALCHEMY_DATABASE_URI": url, **patient})
         created += app.test_client().post("/api/v1/todos", json={"title": "x"}).status_code == 201
     return created

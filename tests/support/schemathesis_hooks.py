@@ -34,6 +34,6 @@ def _cursor(case: schemathesis.Case[Any]) -> str | None:
     """Request the first page of a list, and return the cursor of the next page, or None."""
     first_page = case.as_transport_kwargs()["params"] | {"limit": 1}
     del first_page["cursor"]
-    response = requests.get(case.operation.base_url + case.path, params=first_page, timeout=10)
+    response = requests.get(case.operation.base_url + case.path, params=first_page, timeout=60)
     link = re.search("<(.*)>", response.headers.get("Link", ""))
     return parse_qs(urlsplit(link[1]).query)["cursor"][0] if link else None

@@ -2,13 +2,14 @@
 
 import faulthandler
 import json
-import multiprocessing
+import multiprocessing.connection
 import os
 import secrets
 import signal
 import socket
 import sys
 import tempfile
+import threading
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -28,6 +29,12 @@ from tests.support.forks import FORKS
 ROOT = Path(__file__).parent.parent.parent
 COMMAND = (sys.executable, "-m", "flask", "--app", "todo", "serve")
 PATIENCE = 60  # seconds, for actions that take a few seconds on an idle machine
+# Settings with which no write fails because the machine stands still for some seconds.
+PATIENT = {f"TODO_{name}_TIMEOUT": str(PATIENCE * 1000) for name in ("BUSY", "STATEMENT", "CONNECT")}
+
+# Each start also reads the exit statuses of the processes of other threads.
+_children = threading.Lock()
+_ports: set[int] = set()
 
 
 class Answer(NamedTuple):
@@ -68,12 +75,15 @@ def answers(port: int) -> bool:
 
 
 def free_port() -> int:
-    """Return a port of the loopback interface that no process uses.
+    """Return a port of the loopback interface that no process uses, and each port only once.
 
     The port is random, because several processes search at the same time. It is below the ports of clients.
     """
     while True:
         port = 10_000 + secrets.randbelow(22_768)
+        if port in _ports:
+            continue
+        _ports.add(port)
         with suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             return port
@@ -91,7 +101,8 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def environment(**changes: str) -> dict[str, str]:
     """Return the environment of the tests without the settings of the service, with `changes`."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("TODO_")}
-    return inherited | changes
+    # In another zone, the service prints a line about deadlines.
+    return inherited | {"TZ": "UTC"} | changes
 
 
 def _serve(log: Path, variables: dict[str, str]) -> None:
@@ -155,12 +166,13 @@ class Server:
     def start(self) -> None:
         """Start the processes and wait until they respond."""
         self.process = FORKS.Process(target=_serve, args=(self._log, self.environment))
-        self.process.start()
+        with _children:
+            self.process.start()
         deadline = time.monotonic() + PATIENCE
         while True:
             if answers(self.port):
                 return
-            if not self.process.is_alive() or time.monotonic() > deadline:
+            if not self._is_alive() or time.monotonic() > deadline:
                 self.kill()
                 raise AssertionError(f"The server does not answer: {self.output}")
             time.sleep(0.01)
@@ -175,12 +187,17 @@ class Server:
 
         Raises TimeoutError after a timeout.
         """
-        self.process.join(PATIENCE)
-        if self.process.exitcode is None:
+        if not multiprocessing.connection.wait([self.process.sentinel], PATIENCE):
             os.kill(self.pid, signal.SIGUSR1)
             time.sleep(1)
             raise TimeoutError(f"The server does not end: {self.output}")
-        return self.process.exitcode
+        with _children:
+            self.process.join()
+            return self.process.exitcode or 0
+
+    def _is_alive(self) -> bool:
+        with _children:
+            return self.process.is_alive()
 
     def kill(self) -> None:
         """Kill all processes at the same moment, as a power cut would."""

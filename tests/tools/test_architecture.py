@@ -34,7 +34,7 @@ def test_imports_point_one_way() -> None:
     ],
 )
 def test_import_that_breaks_a_layer_is_found(module: str, line: str, tmp_path: Path) -> None:
-    shutil.copytree(PROJECT / "todo", tmp_path / "todo")
+    shutil.copytree(PROJECT / "todo", tmp_path / "todo", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(PROJECT / "pyproject.toml", tmp_path)
     with (tmp_path / "todo" / module).open("a") as file:
         file.write(f"\n\ndef _late() -> None:\n    {line or 'pass'}\n")

@@ -34,7 +34,7 @@ class TestEndpoints(Prepared):
             env=environment(no_proxy="*"),
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=4 * PATIENCE,
             check=False,
         )
         if "ENOTCACHED" in process.stderr:

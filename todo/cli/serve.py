@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
 import threading
 import time
@@ -242,13 +243,17 @@ def _pin_to_core(folder: Path, cores: Iterable[int]) -> None:
 def _end_on_sigterm() -> None:
     """Wait for SIGTERM, then call the server's handler, which ends the worker after its requests.
 
-    The server can lose a signal before it listens, and two signals at once stop it halfway. Ctrl-C and
-    service managers signal all processes, and then the main process signals its workers.
+    The server can lose a signal before it listens, and two signals at once stop it halfway. Service managers
+    signal all processes, and the main process reports a failure if a worker ends before it says so.
     """
     inherited = signal.getsignal(signal.SIGTERM)
-    signal.sigwait({signal.SIGTERM})
-    # The main process reports a failure if a worker ends before the main process handles the signal.
-    time.sleep(0.1)
+    if sys.platform == "linux":
+        sender = signal.sigwaitinfo({signal.SIGTERM}).si_pid
+        if sender not in {os.getpid(), os.getppid()}:
+            signal.sigtimedwait({signal.SIGTERM}, KILL_TIMEOUT / 2)
+    else:
+        signal.sigwait({signal.SIGTERM})
+        time.sleep(0.1)
     while (handler := signal.getsignal(signal.SIGTERM)) is inherited:
         time.sleep(0.01)
     if callable(handler):
