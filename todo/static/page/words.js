@@ -119,7 +119,7 @@ export function describe(wall) {
 	let words = (wall.startsWith(today().slice(0, 5)) ? thisYear : anyYear)().format(date);
 	if (Math.abs(days) <= 1) words = relative().format(days, "day");
 	else if (days > 0 && days < 7) words = weekday().format(date);
-	return time.startsWith(END_OF_DAY) ? words : `${words}, ${timeOfDay().format(date)}`;
+	return time.startsWith(END_OF_DAY) ? words : `${words}, ${timeOfDay().format(date).replaceAll(" ", "\u00a0")}`;
 }
 
 /** How long ago an instant was, in words. */
