@@ -360,6 +360,7 @@ def test_failed_reads_are_repeated_with_growing_pauses(site: Site) -> None:
     page.unroute("**/api/**")
     page.get_by_role("button", name="Try now").click()
     expect(page.get_by_text(UNREACHABLE)).to_be_hidden()
+    expect(page.get_by_role("status").filter(has_text="everything is saved")).to_have_count(1)
 
 
 def test_html_page_of_a_proxy_is_an_error(site: Site) -> None:

@@ -1,13 +1,15 @@
 """The page in normal use."""
 
+import re
 import time
 from typing import Any
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.support.page import (
     TIMEOUT,
+    UNREACHABLE,
     Site,
     add,
     choose,
@@ -491,6 +493,21 @@ def test_number_of_open_todos_is_in_the_title_of_the_tab(site: Site) -> None:
     expect(page).to_have_title("(1) Completed · Todos")
 
 
+def test_counts_that_a_change_overtakes_are_requested_again(site: Site) -> None:
+    site.given("Buy milk", {"title": "Done", "completed": True})
+    page = site.open("about:blank", url="about:blank")
+    counts: list[Route] = []
+    page.route(re.compile("limit=1&"), lambda route: counts.append(route))
+    page.goto(f"{site.server.url}/#/completed")
+    expect_shown(page, "Done")
+    add(page, "Call Ann")
+    # The page removes a confirmed change from its storage.
+    while page.evaluate("JSON.stringify(localStorage).includes('Call Ann')") or len(counts) < len(VIEWS):
+        page.wait_for_timeout(20)
+    page.unroute(re.compile("limit=1&"))  # continues the requests
+    expect(page).to_have_title("(2) Completed · Todos")
+
+
 def test_empty_views_show_a_message(site: Site) -> None:
     page = site.open()
     expect(page.get_by_text("Nothing to do. Type above and press Enter.")).to_be_visible()
@@ -623,22 +640,43 @@ def test_unchanged_list_is_polled_with_not_modified(site: Site) -> None:
         page.clock.run_for(6000)
 
 
+HIDE = """
+Object.defineProperty(document, "hidden", { value: true, configurable: true });
+document.dispatchEvent(new Event("visibilitychange"));
+"""
+
+
+def requests_in_a_minute(page: Page) -> list[str]:
+    """Return the URLs that the page requests from the API in a minute of its clock."""
+    urls: list[str] = []
+    page.on("request", lambda request: urls.append(request.url))
+    page.clock.run_for(60_000)
+    return [url for url in urls if "/api/" in url]  # Chromium may request the icon at any time
+
+
 def test_hidden_page_does_not_poll(site: Site) -> None:
     site.given("Buy milk")
     page = site.open("about:blank", url="about:blank")
     page.clock.install()
     page.goto(site.server.url)
     expect_shown(page, "Buy milk")
-    page.evaluate(
-        "Object.defineProperty(document, 'hidden', { value: true, configurable: true });"
-        "document.dispatchEvent(new Event('visibilitychange'))"
-    )
-    requests: list[str] = []
-    page.on("request", lambda request: requests.append(request.url))
-    page.clock.run_for(60_000)
-    assert [url for url in requests if "/api/" in url] == []  # Chromium may request the icon at any time
+    page.evaluate(HIDE)
+    assert requests_in_a_minute(page) == []
     with page.expect_response(lambda response: response.status == 304):
         page.evaluate("delete document.hidden; document.dispatchEvent(new Event('visibilitychange'))")
+
+
+def test_hidden_page_does_not_retry(site: Site) -> None:
+    site.given("Buy milk")
+    page = site.open("about:blank", url="about:blank")
+    page.clock.install()
+    page.goto(site.server.url)
+    expect_shown(page, "Buy milk")
+    page.route("**/api/**", lambda route: route.abort())
+    page.evaluate(HIDE)
+    page.evaluate("dispatchEvent(new Event('online'))")
+    expect(page.get_by_text(UNREACHABLE)).to_be_visible()
+    assert requests_in_a_minute(page) == []
 
 
 # Many at once

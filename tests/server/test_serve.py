@@ -166,6 +166,16 @@ class TestStop:
                 assert ended.seconds < 9
                 assert (ended.status, ended.lines, ended.listens, ended.files) == (0, 1, False, ["db.sqlite"])
 
+    @pytest.mark.skipif(not LINUX, reason="only Linux tells who sent a signal")
+    def test_worker_waits_for_a_main_process_that_is_slow(self) -> None:
+        with Server(TODO_WORKERS="2") as server:
+            wait_until(lambda: server.listening == 2)
+            os.kill(server.pid, signal.SIGSTOP)
+            os.killpg(server.pid, signal.SIGTERM)
+            time.sleep(0.5)
+            os.kill(server.pid, signal.SIGCONT)
+            assert (server.wait(), server.output.count("\n")) == (0, 1)
+
     def test_stop_finishes_requests_in_progress(self) -> None:
         with (
             Server(TODO_WORKERS="1", **PATIENT) as server,
