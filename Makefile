@@ -53,7 +53,7 @@ clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .bench_cache bench/node/node_modules
 
 $(VENV)/pipenv:
-	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, and $(PYTHON) is ' + sys.version.split()[0] + '. Install one and run make PYTHON=/path/to/it.')"
+	@$(PYTHON) -c "import sys; sys.exit(sys.version_info < (3, 11) and 'Python 3.11 or newer is needed, but $(PYTHON) is ' + sys.version.split()[0] + '. Install a newer Python and run make PYTHON=/path/to/python3.')"
 	@echo "Installing the locked packages into $(VENV), once..." && $(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/pip install -q --disable-pip-version-check pipenv && touch $@
 

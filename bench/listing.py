@@ -30,7 +30,7 @@ from todo.query import TODOS, Listing
 from todo.schemas import ListQuery
 
 LIMIT = 100
-LATE = 150  # todos behind the start of a late page
+LATE = 150  # todos after the start of a late page
 SPAN = timedelta(days=730)  # before now for all times, and also after now for deadlines (see bench.data)
 FEW = 120  # matches, on any number of todos
 SLOW = 0.5  # seconds for the repetitions of one request

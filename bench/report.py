@@ -52,7 +52,7 @@ So this page measures each read twice. A **repeated read** comes from the cache,
 (`TODO_RESPONSE_CACHE`). It shows the speed that clients see. A **first read** is measured with the cache off
 (`TODO_RESPONSE_CACHE=0`). It compares the code.
 
-`make bench` writes this page and its charts. It needs wrk and Node.js. To measure a part of it, use for
+`make bench` writes this page and its charts. It needs wrk and Node.js. To measure only a part, run for
 example
 
     make bench BENCH="--peers flask,express --operations get_one --seconds 2 --rounds 1"

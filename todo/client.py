@@ -44,7 +44,7 @@ MAX_DELAY = 10.0  # seconds between two attempts
 REFUSED, USAGE, ABSENT, CHANGED, UNREACHABLE, INTERRUPTED = 1, 2, 3, 4, 5, 130
 _EXIT_STATUS = {404: ABSENT, 412: CHANGED}
 _BUSY = {409, 429, 502, 503, 504}
-# The service sends these before it changes anything. After a proxy's 502 or 504 the change may be stored.
+# Usually nothing was changed. If the change was stored, `If-Match` prevents a second one.
 _NOTHING_DONE = {409, 429, 503}
 
 WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
@@ -121,7 +121,7 @@ class Service:
         if not valid or not re.fullmatch("[!-~]+", url):
             raise Failure(f"Invalid URL {_plain(url)}. Use a URL such as {DEFAULT_URL}.", USAGE)
         if token and not re.fullmatch("[!-~]+", token):
-            raise Failure("Invalid token. A token has no spaces and no special characters.", USAGE)
+            raise Failure("Invalid token. Use visible ASCII characters without spaces.", USAGE)
         self._url = url.rstrip("/")
         self._headers = {"Accept": "application/json"}
         if token:
@@ -455,7 +455,7 @@ def edit(service: Service, options: Namespace) -> None:
         if value is not None
     }
     if not changes:
-        raise Failure("Nothing to change. Use an option of todo edit --help.", USAGE)
+        raise Failure("Nothing to change. See todo edit --help for the options.", USAGE)
     todo = service.change("PATCH", options.id, changes)
     said = {
         "title": "title",
@@ -529,16 +529,19 @@ def _parser() -> ArgumentParser:
     common = _Parser(add_help=False)
     common.add_argument("--version", action="version", version=f"todo {VERSION}")
     common.add_argument("--json", action="store_true", help="print JSON, for scripts")
-    common.add_argument("--url", help=f"URL of the service (default: TODOS_URL, the file, or {DEFAULT_URL})")
     common.add_argument(
-        "--token", help="token, if the service requires one (default: TODOS_TOKEN, or the file)"
+        "--url", help=f"URL of the service (default: TODOS_URL, the configuration file, or {DEFAULT_URL})"
+    )
+    common.add_argument(
+        "--token", help="token, if the service requires one (default: TODOS_TOKEN, or the configuration file)"
     )
 
     parser = _Parser(
         "todo",
         parents=[common],
         description="List and change todos on the command line. Without a command: todo list.",
-        epilog=f"The file {_configuration_file()} can set url and token.\n\nExit status:\n{_EXIT_STATUSES}",
+        epilog=f"The configuration file {_configuration_file()} can set url and token.\n\n"
+        f"Exit status:\n{_EXIT_STATUSES}",
     )
     commands = parser.add_subparsers(title="commands", dest="command", metavar="COMMAND")
 

@@ -50,7 +50,7 @@ SETTINGS = (
     Setting("POOL_SIZE", 15, "Maximum number of database connections per worker."),
     Setting("RESPONSE_CACHE", 32, "Size of the response cache of each worker, in MiB. 0 turns it off."),
     Setting(
-        "TRASH_DAYS", 30, "Number of days in which a deleted todo can be restored. 0 turns restoring off."
+        "TRASH_DAYS", 30, "Number of days for which a deleted todo can be restored. 0 turns restoring off."
     ),
     Setting("REQUIRE_IF_MATCH", False, "Require `If-Match` on PUT, PATCH and DELETE."),
     Setting("REQUIRE_TOKEN", False, "Require a token from clients (`flask --app todo token create NAME`)."),
@@ -71,7 +71,7 @@ SETTINGS = (
         "RATE_LIMIT_STORAGE",
         "",
         "URL of the Redis server in which all workers count requests together: `redis://host:6379`. "
-        "Without it each worker counts alone.",
+        "Without it each worker counts separately.",
     ),
     Setting("HOST", "127.0.0.1", "Address on which `serve` listens."),
     Setting("PORT", 6400, "Port on which `serve` listens."),

@@ -74,7 +74,7 @@ def respond(query: ListQuery, form: Format, *, tag_streams: bool = False) -> Res
 
 
 def read_page(connection: Connection, listing: Listing, size: int) -> list[TodoOut]:
-    """Read the first `size` todos behind the cursor, without unreadable ones."""
+    """Read the first `size` todos after the cursor, without unreadable ones."""
     try:
         return list(map(TodoOut.from_row, listing.read_page(connection, size)))
     except unreadable.ERRORS as error:

@@ -193,7 +193,7 @@ REQUEST_HEADERS: dict[str, Json] = {
 RESPONSE_HEADERS: dict[str, Json] = {
     "Allow": {"description": "The methods of this route.", "schema": _TEXT},
     "ETag": {
-        "description": "The version of the response. A list has an ETag only with `limit`.",
+        "description": "The version of the response. `GET /api/v1/todos` has an ETag only with `limit`.",
         "schema": {"type": "string", "pattern": '^(W/)?"[0-9a-f]+"$'},
     },
     "Idempotency-Replayed": {
@@ -236,7 +236,7 @@ PROBLEM_HEADERS: dict[int, tuple[tuple[str, ...], tuple[str, ...]]] = {
 }
 TAGS = {
     "Todos": "Read and write todos.",
-    "Service": "Health, readiness, metrics and this description.",
+    "Service": "Health, readiness, metrics and this document.",
     "HTTP": "HEAD responds as GET does, without the body. OPTIONS lists the methods.",
     "Pages": "The page for people, this documentation, and their files.",
 }
@@ -271,8 +271,8 @@ of the next page. Use this URL unchanged. No todo is skipped or repeated while o
 ## Errors
 
 Every error response is a problem (RFC 9457, `application/problem+json`). `detail` says what to do. `errors`
-names every invalid member (`pointer`) or parameter (`parameter`). `request_id` finds the request in the log.
-`type` is one of:
+names every invalid member (`pointer`) or parameter (`parameter`). `request_id` identifies the request in the
+server log. `type` is one of:
 
 | Type | Status | What to do |
 | --- | --- | --- |
@@ -292,7 +292,7 @@ openapi.before_request(parameters.refuse)
 @openapi.get("/openapi.json")
 @auth.public
 def get_description() -> Response:
-    """Get this description."""
+    """Return the OpenAPI document."""
     server = msgspec.json.encode(request.root_url.rstrip("/"))
     document = current_app.extensions["todo.openapi"]().replace(_SERVER, server)
     return with_etag(Response(document, content_type=JSON), entity_tag([document]))

@@ -87,7 +87,7 @@ class TodoUpdate(Struct, forbid_unknown_fields=True, kw_only=True):
         return {name: value for name, value in structs.asdict(self).items() if value is not UNSET}
 
 
-Id = Annotated[int, member("Chosen by the server, and never used again.", "the id of a todo, a whole number")]
+Id = Annotated[int, member("Assigned by the server, and never reused.", "the id of a todo, a whole number")]
 IfMatch = Annotated[
     str,
     member(
@@ -343,11 +343,10 @@ class Sort(tuple[tuple[str, bool], ...]):
 
 _FLAG = "true or false"
 _WALL_TIME = (
-    "a time such as 2027-01-31T18:00:00, or 2027-01-31 for its midnight (the + of an offset is written %2B)"
+    "a time such as 2027-01-31T18:00:00, or 2027-01-31 for midnight at its start "
+    "(write the + of an offset as %2B)"
 )
-_INSTANT = (
-    "a time such as 2027-01-31T18:00:00Z, in UTC if it has no offset (the + of an offset is written %2B)"
-)
+_INSTANT = "a time such as 2027-01-31T18:00:00Z, in UTC if it has no offset (write the + of an offset as %2B)"
 OnlyCompleted = Annotated[bool, member("Only completed todos (`true`) or only open ones (`false`).", _FLAG)]
 OnlyOverdue = Annotated[bool, member("Only overdue todos (`true`), or all other todos (`false`).", _FLAG)]
 Window = Annotated[
@@ -380,8 +379,8 @@ SortBy = Annotated[
     member(
         "The members to sort by, such as `-deadline_at,title`. `-` means descending. The default is `id`. "
         "Null values are last in both directions.",
-        f"a comma-separated list of members ({', '.join(_MEMBERS)}), each with - before it for descending "
-        "order: -deadline_at,title",
+        f"a comma-separated list of members ({', '.join(_MEMBERS)}), each with an optional - for "
+        "descending order, such as -deadline_at,title",
     ),
 ]
 Limit = Annotated[

@@ -298,7 +298,7 @@ class TestBody(ApiTest):
             ("an array", "must be a JSON object"),
             ("a trailing comma", "line 1 column"),
             ("NaN", "NaN is not"),
-            ("Latin-1", "must be UTF-8, and its byte 12 is not"),
+            ("Latin-1", "must be UTF-8, but byte 12 is invalid"),
             ("a lone surrogate", "surrogates"),
             ("a lone surrogate as a name twice", "surrogates"),
             ("an integer of 5,000 digits", "digits"),

@@ -329,15 +329,15 @@ def test_table_of_the_sqlite_shell_is_imported_unchanged(tmp_path: Path, options
 
 
 FORMULAS = {
-    "behind a semicolon": ("a;=1+1", "a;'=1+1"),
-    "behind a semicolon and a space": ("a; =1+1", "a;' =1+1"),
-    "behind a tab": ("a\t@SUM(A1)", "a\t'@SUM(A1)"),
-    "behind a newline": ("a\n-1", "a\n'-1"),
-    "behind a carriage return": ("a\r\n+1", "a\r\n'+1"),
-    "behind a comma": ("a,=1", "a,'=1"),
-    "behind a bar": ("a|=1", "a|'=1"),
+    "after a semicolon": ("a;=1+1", "a;'=1+1"),
+    "after a semicolon and a space": ("a; =1+1", "a;' =1+1"),
+    "after a tab": ("a\t@SUM(A1)", "a\t'@SUM(A1)"),
+    "after a newline": ("a\n-1", "a\n'-1"),
+    "after a carriage return": ("a\r\n+1", "a\r\n'+1"),
+    "after a comma": ("a,=1", "a,'=1"),
+    "after a bar": ("a|=1", "a|'=1"),
     "in every cell": ("=1;=2;=3", "'=1;'=2;'=3"),
-    "behind spaces": ("  =1", "'  =1"),
+    "after spaces": ("  =1", "'  =1"),
     "no formula": ("a; b=c - d", "a; b=c - d"),
 }
 

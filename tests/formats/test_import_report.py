@@ -75,7 +75,7 @@ def test_todos_with_the_same_uid_are_reported(app: Flask, chosen: str, file: tup
     text, first, second = file
     result = load(app, chosen, text.format("b"))
     assert result.exit_code == 1
-    assert f"-:{second}: The todo has the UID of the todo at line {first} (" in result.stderr
+    assert f"-:{second}: The todo has the same UID as the todo at line {first} (" in result.stderr
     assert content(app) == []
     assert load(app, chosen, text.format("b"), "--skip-invalid").stdout == (
         "Imported 1, skipped 0 duplicates, rejected 1.\n"

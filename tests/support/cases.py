@@ -17,7 +17,7 @@ def label(value: object) -> str | None:
 
 
 class Prepared:
-    """A test class with a stack of what each test must close."""
+    """A test class with a stack of resources to close after each test."""
 
     @cached_property
     def stack(self) -> ExitStack:

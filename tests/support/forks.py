@@ -1,4 +1,4 @@
-"""Processes that are forked from a process with the imported service, because imports are most of a start."""
+"""Processes forked from a process that has imported the service, because imports take most of the start."""
 
 import multiprocessing
 

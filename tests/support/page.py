@@ -161,7 +161,7 @@ CLICK_TRY_NOW = """() => {
 
 
 def try_now(page: Page) -> None:
-    """Click "Try now" until the button is gone, when there is no fault any more."""
+    """Click "Try now" until the button is gone, after the fault has ended."""
     while page.evaluate(CLICK_TRY_NOW):
         with suppress(Error):
             page.get_by_role("button", name="Try now").wait_for(state="hidden", timeout=1000)

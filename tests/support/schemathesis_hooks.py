@@ -16,7 +16,7 @@ def before_call(
     case: schemathesis.Case[Any],
     kwargs: dict[str, Any],
 ) -> None:
-    """Replace the cursor by a cursor of the service for the same query. No other cursor is valid."""
+    """Replace the cursor with a cursor of the service for the same query. No other cursor is valid."""
     if case.path not in LISTS or "cursor" not in case.query or not _is_valid(case):
         return
     cursor = _cursor(case)

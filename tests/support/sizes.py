@@ -12,7 +12,7 @@ soak_only = pytest.mark.skipif(not SOAK, reason="run pytest -m soak --hypothesis
 
 
 def size(quick: Value, soak: Value) -> Value:
-    """Return `soak` in the profile `soak`, a number a fifth of the way to it in `ci`, otherwise `quick`."""
+    """Return the value of the profile: `soak`, `quick`, or in `ci` a number a fifth of the way between."""
     if PROFILE == "ci" and isinstance(quick, int | float):
         return cast("Value", type(quick)(quick + (cast("float", soak) - quick) / 5))
     return soak if SOAK else quick

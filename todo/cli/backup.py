@@ -161,7 +161,7 @@ class _Tools(Protocol):
         """Return why `file` is not a backup of this service, or None if it is a valid backup."""
 
     def load(self, file: Path) -> None:
-        """Replace the content of the database by the backup, completely or not at all."""
+        """Replace the content of the database with the backup, completely or not at all."""
 
 
 def _tools() -> _Tools:
@@ -248,7 +248,7 @@ class _Server:
     ) -> None:
         """Run a program that reads `source` or writes `output`. Raises ClickException if it fails.
 
-        Pipes make pg_restore read every byte. In a file, it would skip data, and not notice missing ones.
+        A pipe makes pg_restore read every byte. In a file, pg_restore would skip data and miss gaps.
         """
         with TemporaryFile() as errors:
             with (

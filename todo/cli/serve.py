@@ -47,8 +47,8 @@ MAX_RESTART_DELAY = 30
 
 
 @click.command()
-@click.option("--host", help="Address to listen on, instead of the setting HOST.")
-@click.option("--port", type=int, help="Port to listen on, instead of the setting PORT.")
+@click.option("--host", help="Address to listen on, instead of TODO_HOST.")
+@click.option("--port", type=int, help="Port to listen on, instead of TODO_PORT.")
 @click.option("--insecure", is_flag=True, help="Allow unauthenticated access from other machines.")
 @pass_script_info
 @with_appcontext
@@ -244,7 +244,7 @@ def _end_on_sigterm() -> None:
     """Wait for SIGTERM, then call the server's handler, which ends the worker after its requests.
 
     The server can lose a signal before it listens, and two signals at once stop it halfway. Service managers
-    signal all processes, and the main process reports a failure if a worker ends before it says so.
+    signal all processes, and the main process reports a failure if a worker ends before it stops the worker.
     """
     inherited = signal.getsignal(signal.SIGTERM)
     if sys.platform == "linux":

@@ -21,7 +21,7 @@ def _short_name(_: click.Context, __: click.Parameter, name: str) -> str:
 
 @click.group()
 def token() -> None:
-    """Create, list and revoke access tokens (see the setting REQUIRE_TOKEN)."""
+    """Create, list and revoke access tokens (see TODO_REQUIRE_TOKEN)."""
 
 
 @token.command("create")
@@ -68,7 +68,7 @@ def create_token(name: str, expires: int | None, *, read_only: bool, feed: bool,
 @token.command("list")
 @with_appcontext
 def list_tokens() -> None:
-    """List the tokens with their permissions, and when each was created, last used, and expires."""
+    """List the tokens with their access, and their times of creation, last use and expiry."""
     rows: list[tuple[str, ...]] = [("NAME", "ACCESS", "CREATED", "LAST USED", "EXPIRES")]
     for known in db.session.scalars(select(Token).order_by(Token.name)):
         access = "feed" if known.feed else "read" if known.read_only else "read, write"

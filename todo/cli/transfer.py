@@ -110,7 +110,7 @@ def plain_errors() -> Iterator[None]:
 @click.argument("file", default="-")
 @with_appcontext
 def export_todos(chosen: str | None, file: str) -> None:
-    """Write a consistent copy of all todos to FILE or the standard output."""
+    """Write a consistent copy of all todos to FILE or standard output."""
     form = FORMATS["json" if file == "-" and not chosen else _format(file, chosen)]()
     with plain_errors():
         if file == "-":
@@ -167,8 +167,8 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 @click.option(
     "--format", "chosen", type=click.Choice(list(READERS)), help="Default: the file extension decides."
 )
-@click.option("--dry-run", is_flag=True, help="Report the result without any change.")
-@click.option("--skip-invalid", is_flag=True, help="Import the valid todos of a file with invalid ones.")
+@click.option("--dry-run", is_flag=True, help="Report the result without changing anything.")
+@click.option("--skip-invalid", is_flag=True, help="Import the valid todos even if others are invalid.")
 @click.option(
     "--day-first/--month-first",
     default=None,
@@ -179,9 +179,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 def import_todos(
     chosen: str | None, file: str, *, dry_run: bool, skip_invalid: bool, day_first: bool | None
 ) -> None:
-    """Import the todos of FILE (- for the standard input), all or none. Duplicates are skipped.
+    """Import the todos in FILE (- for standard input), all or none. Duplicates are skipped.
 
-    Formats: JSON and NDJSON (also of Taskwarrior), CSV (also of Todoist, Outlook, Asana and Trello),
+    Formats: JSON and NDJSON (also from Taskwarrior), CSV (also from Todoist, Outlook, Asana and Trello),
     iCalendar, todo.txt.
     """
     name = _format(file, chosen)
@@ -225,7 +225,7 @@ def _stage(file: str, entries: Iterator[Entry], staged: "_Staged") -> int:
     if shown == _MAX_PROBLEMS:
         click.echo(f"Only the first {_MAX_PROBLEMS} problems are shown.", err=True)
     for name, (line, count) in ignored.items():
-        _report(file, line, f"{name[:80]} is ignored, {count} times in the file.")
+        _report(file, line, f"{name[:80]} is ignored ({count} times in the file).")
     return rejected
 
 
@@ -296,9 +296,8 @@ class _Staged:
             if other is None:  # another todo has the id, but not the UID
                 self._execute(insert, (uid, None, content, line))
             elif other.content != content:
-                return [
-                    f"The todo has the UID of the todo at line {other.line} ({uid[:80]}), but other content."
-                ]
+                same = f"The todo has the same UID as the todo at line {other.line} ({uid[:80]})"
+                return [f"{same}, but different content."]
         self.count += 1
         return []
 

@@ -1,4 +1,4 @@
-"""The constraints and triggers of `todos`, which a new database gets. Migrations have their texts."""
+"""The constraints and triggers of `todos` for new databases. `todo.migrations` contains their texts."""
 
 from sqlalchemy import DDL, CheckConstraint, Table, event
 

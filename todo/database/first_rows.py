@@ -15,9 +15,9 @@ from todo.models.todo import Todo
 
 Condition = ColumnElement[bool]
 
-# This many rows are searched in the sort order. If too few of them match, all matches are read by the index
-# with the fewest rows, and sorted. If they are independent of the sort order, these are few too. A search
-# takes 10 to 20 ms, so a condition with few rows skips it.
+# Search this many rows in the sort order. If too few match, read all matches by the index with the fewest
+# rows, and sort them. They are few too, unless they depend on the sort order. The search takes 10 to 20 ms,
+# so it is skipped if an index finds few rows.
 SEARCHED_ROWS = 4_000
 FEW_ROWS = 1_000
 COUNTED_ROWS = 100_000  # of each index, to compare two; counting them takes 3 ms
@@ -79,7 +79,7 @@ class FirstRows:
 
 
 def contradict(one: Condition, other: Condition) -> bool:
-    """Return True if two conditions of a column that is null or Boolean cannot both be true."""
+    """Return True if two conditions on one column exclude each other: two Booleans, or null and a value."""
     column = _column(one)
     if column is None or column is not _column(other) or one.compare(other):
         return False

@@ -213,7 +213,9 @@ def _header(line: int, cells: list[str]) -> Header:
     if dialect is None:
         titles = ", ".join(dialect.title for dialect in DIALECTS if not dialect.sign)
         shown = ", ".join(names)[:200] or "nothing"
-        raise ParseError(line, f"The first line must name the columns, one of them {titles}. It has {shown}.")
+        raise ParseError(
+            line, f"The first line must be a header with one of the columns {titles}. It has {shown}."
+        )
     has_type = "type" in silent.intersection(keys)
     return Header(keys, dict(zip(keys, names, strict=True)), members, ignored, has_type)
 

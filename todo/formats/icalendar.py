@@ -1,7 +1,7 @@
 """iCalendar (RFC 5545): todos as VTODOs, or their deadlines as VEVENTs.
 
-This module writes and reads lines, one component at a time. The library `icalendar` takes a millisecond
-for each todo, and holds the whole calendar in memory.
+This module writes and reads lines, one component at a time. The library `icalendar` takes 0.3 ms for
+each todo, and holds the whole calendar in memory.
 
 A parameter of a property stores the values that the property cannot store. So these values disappear when
 another program changes the property.

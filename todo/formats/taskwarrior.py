@@ -31,7 +31,7 @@ def format_for(zone: ZoneInfo) -> Format:
         b"[\n",
         b",\n",
         b"\n]\n",
-        limitations="Taskwarrior stores no fractions of a second, and no local times that do not exist.",
+        limitations="Taskwarrior drops fractions of a second, and moves times that a clock change skips.",
         has_uid=True,
     )
 

@@ -43,7 +43,7 @@ def decode(pieces: Iterable[bytes]) -> Iterator[str]:
         except UnicodeDecodeError as error:
             number = line + bytes(error.object[: error.start]).count(b"\n")
             raise ParseError(
-                number, f"The file must be UTF-8, and this line is not: {error.reason}. Save it as UTF-8."
+                number, f"The file must be UTF-8, but this line is not: {error.reason}. Save it as UTF-8."
             ) from None
         line += piece.count(b"\n")
     try:

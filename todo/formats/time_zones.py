@@ -24,7 +24,7 @@ _STEP = 7 * 24 * 3600  # seconds; no zone has changed twice within a week since 
 _BEFORE_ALL = datetime.fromisoformat("1601-01-01")  # as Outlook writes it
 _WEEK = 7
 
-# Bounds of what a file can define.
+# Limits of the definitions in a file.
 _MAX_CHARACTERS = 1024 * 1024
 _MAX_RULES = 200
 # The Gregorian calendar repeats after 400 years, so rules are expanded until then.
@@ -56,7 +56,7 @@ def _of_database(name: str) -> ZoneInfo | None:
 
 
 class _Onset(NamedTuple):
-    """A change of the clock: `local` is the onset by the clock before the change."""
+    """A clock change: `local` is the onset by the clock before the change."""
 
     local: datetime
     offset_from: timedelta
@@ -252,6 +252,6 @@ def _expand(observance: Any) -> Iterator[datetime]:
         until = to_datetime(rule.get("UNTIL", [_END])[0])
         if until.tzinfo:
             until = (until + observance.TZOFFSETFROM).replace(tzinfo=None)
-        if "COUNT" not in rule:  # dateutil allows one of both
+        if "COUNT" not in rule:  # dateutil allows only one of the two
             rule["UNTIL"] = [min(until, _END)]
         yield from rrulestr(rule.to_ical().decode(), dtstart=start)

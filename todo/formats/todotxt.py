@@ -40,7 +40,7 @@ FORMAT = Format(
 
 
 def _find_due(text: str) -> re.Match[str] | None:
-    """Find the last `due:` that a time or nothing follows. Any other `due:` is part of the title."""
+    """Find the last `due:` before a time or before nothing. Any other `due:` is part of the title."""
     return next((due for due in reversed([*_DUE.finditer(text)]) if not due[1] or is_time(due[1])), None)
 
 

@@ -1,1 +1,1 @@
-"""HTTP mechanisms, one per file. None of them depends on todos."""
+"""HTTP mechanisms, one per file."""

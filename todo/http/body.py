@@ -60,10 +60,10 @@ def parse(body: bytes) -> Any:
     try:
         text = body.decode()
     except UnicodeDecodeError as error:
-        _fail(f"The body must be UTF-8, and its byte {error.start} is not")
+        _fail(f"The body must be UTF-8, but byte {error.start} is invalid")
     text = text.removeprefix("\ufeff")  # RFC 8259, section 8.1
     if not text.strip():
-        _fail('The body must be a JSON object, such as {"title": "Buy milk"}, and it is empty')
+        _fail('The body must be a JSON object, such as {"title": "Buy milk"}, but it is empty')
     try:
         value = DECODER.decode(text)
         if "\\u" in text:
@@ -164,7 +164,7 @@ def _mark_repeated(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _no_constant(name: str) -> NoReturn:
-    _fail(f"The body must be JSON, and {name} is not")
+    _fail(f"The body must be JSON, but {name} is not valid JSON")
 
 
 def _number(text: str) -> int | float:

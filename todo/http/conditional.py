@@ -1,6 +1,6 @@
 """Entity tags and preconditions (RFC 9110, sections 8.8.3 and 13).
 
-A tag is a hash of the representation, so every change of the representation changes the tag.
+A tag is a hash of the representation, so every change to the representation changes the tag.
 """
 
 import hashlib

@@ -9,7 +9,7 @@ def to_bigint(number: int) -> int | None:
 
 
 class IdConverter(BaseConverter):
-    """An integer in decimal, without a sign or leading zeros."""
+    """A decimal integer without a plus sign or leading zeros."""
 
     regex = "0|-?[1-9][0-9]*"
 

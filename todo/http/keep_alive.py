@@ -81,7 +81,7 @@ def _receive() -> None:
     if length is not None and len(content) < length:
         if _last_ended[0] > began:
             raise RequestTimeout
-        detail = f"The body has {len(content)} bytes instead of the {length} of its Content-Length"
+        detail = f"The body has {len(content)} bytes, but its Content-Length is {length}"
         raise ValidationFailed(FieldError(detail=detail, pointer="#"))
     environ["wsgi.input"] = BytesIO(content)
     environ[_RECEIVED] = True

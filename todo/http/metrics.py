@@ -73,7 +73,7 @@ class _Requests:
         )
         self.in_use = Gauge(
             "database_pool_connections_in_use",
-            "Open connections to the database.",
+            "Database connections that are in use.",
             registry=_registry(),
             multiprocess_mode="livesum",
         )

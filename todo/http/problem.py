@@ -242,7 +242,7 @@ class TooManyRequests(Problem):
 
 
 class Unavailable(Problem):
-    """The database is unavailable, and nothing was changed."""
+    """The service cannot handle the request now, for example because its database is unavailable."""
 
     code = 503
     headers = (("Retry-After", str(RETRY_AFTER)),)

@@ -1,4 +1,4 @@
-"""A rate limit per client: per token if the request has a valid token, otherwise per address.
+"""A rate limit per client: per token if tokens are required, otherwise per address.
 
 Without a storage each worker counts separately. With a storage all workers count together. While the
 storage is unreachable, each worker counts separately.

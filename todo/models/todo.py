@@ -19,7 +19,7 @@ class Todo(db.Model):  # type: ignore[name-defined, misc]
 
     __tablename__ = "todos"
     __table_args__ = (
-        # One index per sort order (every index ends with `id`, the tie breaker), and one for `overdue`.
+        # One index per sort order (on SQLite and MariaDB, every index ends with `id`), and one for `overdue`.
         Index(None, "title"),
         Index(None, "completed", "id"),
         Index(None, "completed", "deadline_at"),

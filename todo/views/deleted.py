@@ -56,6 +56,6 @@ def bring_back(connection: Connection, todo_id: int | None) -> TodoOut:
     row = trash.find(connection, todo_id)  # locked, so that only one request inserts the todo
     if connection.execute(SELECT, {"todo_id": todo_id}).first() is None:
         if row is None:
-            raise NotFound("This deleted todo does not exist. It may have been deleted too long ago.")
+            raise NotFound("No deleted todo has this id. It may have been deleted too long ago.")
         trash.take_back(connection, row)
     return find(connection, todo_id)

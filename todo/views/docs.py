@@ -38,14 +38,14 @@ docs = Blueprint("docs", __name__)
 @docs.get("/docs")
 @auth.public
 def show_docs() -> Response:
-    """Show this description as a page with a form to try every operation."""
+    """Show the OpenAPI document as a page with a form to try every operation."""
     return _send(PAGE)
 
 
 @docs.get(f"/docs/<any({', '.join(map(repr, ASSETS))}):asset>")
 @auth.public
 def get_asset(asset: str) -> Response:
-    """Get a file of the page."""
+    """Get a file of the documentation page."""
     return _send(asset)
 
 

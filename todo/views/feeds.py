@@ -17,7 +17,7 @@ feeds = Blueprint("feeds", __name__, url_prefix="/api/v1")
 
 EventComponent = Annotated[
     Literal["event"],
-    member("Deadlines as events, for calendars that show no tasks.", "event, or not sent"),
+    member("Deadlines as events, for calendars that show no tasks.", "event, or omitted"),
 ]
 FeedToken = Annotated[
     str,

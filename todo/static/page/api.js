@@ -40,7 +40,7 @@ export class Unavailable extends Error {
 /** The token that requests carry. */
 export const token = {
 	get: () => session.get(TOKEN) ?? device.get(TOKEN),
-	/** Returns false for a text that no token is. */
+	/** Returns false if the text cannot be a token. */
 	set(value, isRemembered) {
 		if (!/^[\x21-\x7e]+$/.test(value)) return false;
 		token.forget();
@@ -53,7 +53,7 @@ export const token = {
 	},
 };
 
-/** A page of the list, with the cursor of the `next` one; null if it still is the one with `etag`. */
+/** A page of the list, with the cursor of the `next` one; null if its ETag is still `etag`. */
 export async function listTodos(query, { etag = "", signal } = {}) {
 	const headers = etag && { "If-None-Match": etag };
 	const response = await send("GET", `?${new URLSearchParams(query)}`, { headers, signal });

@@ -444,7 +444,7 @@ function withPending() {
 		const pending = !here.has(todo.id) && outbox.withPending(todo);
 		if (pending && isListed(pending)) moved.push(pending);
 	}
-	// Few are put among others in the service's order; many are sorted faster.
+	// Inserting keeps the order of the service. Many todos are sorted faster.
 	if (moved.length > MANY) return [...result, ...moved].sort(compare);
 	for (const todo of moved) insert(result, todo);
 	return result;
