@@ -86,7 +86,8 @@ class Response(NamedTuple):
         if isinstance(value, expected) and 200 <= self.status < 300:
             return value
         detail = _explain(value) if isinstance(value, dict) and self.status >= 400 else None
-        status = UNREACHABLE if self.status in _BUSY else _EXIT_STATUS.get(self.status, REFUSED)
+        refused = _EXIT_STATUS.get(self.status, REFUSED) if subject else REFUSED
+        status = UNREACHABLE if self.status in _BUSY else refused
         message = detail or f"Unexpected response {self.status}. Check that a todo service runs at the URL."
         raise Failure(subject + message, status)
 
@@ -118,6 +119,8 @@ class Service:
             valid = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
         except ValueError:
             valid = False
+        if valid and parts.username is not None:
+            raise Failure("The URL must not contain a user or a password. Use --token.", USAGE)
         if not valid or not re.fullmatch("[!-~]+", url):
             raise Failure(f"Invalid URL {_plain(url)}. Use a URL such as {DEFAULT_URL}.", USAGE)
         if token and not re.fullmatch("[!-~]+", token):

@@ -38,7 +38,7 @@ _TIME = (
 )
 _TIME_PATTERN = f"^{_DAY}(?:[Tt ]{_TIME})?$"
 _MATCH = re.compile(_TIME_PATTERN).fullmatch
-_DATE_LENGTH, _HOUR_END = len("2027-01-31"), len("20270131 18")
+DATE_LENGTH, _HOUR_END = len("2027-01-31"), len("20270131 18")
 LAST = datetime(9999, 12, 31, 23, 59, 59, 999_999)  # noqa: DTZ001 - local time
 _END_OF_DAY = timedelta(hours=23, minutes=59, seconds=59)
 
@@ -109,7 +109,7 @@ class _SentTime(datetime):
             raise ValueError("not a time")
         time = cls.fromisoformat(to_iso(value))
         if time.tzinfo is None:
-            return time + cls.date_alone if len(value) <= _DATE_LENGTH else time
+            return time + cls.date_alone if len(value) <= DATE_LENGTH else time
         try:
             return time.astimezone(cls._zone()).replace(tzinfo=None)
         except OverflowError:

@@ -142,7 +142,7 @@ def configure(app: Flask, overrides: Mapping[str, Any]) -> None:
             isinstance(value, str) and value != value.strip()
         ):  # the message omits the value, because it may be a secret
             raise StartupError(f"{name} has white space at its start or end. Remove it from {PREFIX}{name}.")
-    app.config["SQLALCHEMY_DATABASE_URI"] = _expand_home(app.config["SQLALCHEMY_DATABASE_URI"])
+    app.config["SQLALCHEMY_DATABASE_URI"] = _expand(app.config["SQLALCHEMY_DATABASE_URI"])
     app.extensions["todo.ignored_variables"] = sorted(ignored)
     app.extensions["todo.zone"] = _zone(app.config["TIMEZONE"])
 
@@ -157,7 +157,7 @@ def machine_zone() -> str | None:
     name = os.environ.get("TZ", "").removeprefix(":")
     if not name and ZONE_LINK.is_symlink():
         name = str(ZONE_LINK.resolve()).partition("zoneinfo/")[2]
-    return name if name in _zone_names() else None
+    return name if name in zone_names() else None
 
 
 def _parse(variable: str, text: str, setting: Setting) -> str | int | bool:
@@ -172,13 +172,17 @@ def _parse(variable: str, text: str, setting: Setting) -> str | int | bool:
     return int(text)
 
 
-def _expand_home(uri: Any) -> Any:
-    found = re.fullmatch(r"(sqlite[^:]*:///)(~[^?]*)(.*)", uri) if isinstance(uri, str) else None
-    return uri if found is None else f"{found[1]}{os.path.expanduser(found[2])}{found[3]}"  # noqa: PTH111
+def _expand(uri: Any) -> Any:
+    """Expand `~` and variables such as `$HOME` in the path of a SQLite file."""
+    found = re.fullmatch(r"(sqlite[^:]*:///)([^?]*)(.*)", uri) if isinstance(uri, str) else None
+    if found is None:
+        return uri
+    path = os.path.expandvars(os.path.expanduser(found[2]))  # noqa: PTH111
+    return f"{found[1]}{path}{found[3]}"
 
 
 def _zone(name: str) -> ZoneInfo:
-    if name not in _zone_names():
+    if name not in zone_names():
         raise StartupError(
             f"TIMEZONE is {name[:80]!r}. Set {PREFIX}TIMEZONE to a name of the tz database, "
             "such as Europe/Berlin."
@@ -186,6 +190,6 @@ def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
-def _zone_names() -> set[str]:
+def zone_names() -> set[str]:
     """Return the names of the tz database, without aliases such as `posix/Europe/Berlin`."""
     return {*(resources.files("tzdata") / "zones").read_text().split()} - {"Factory"}

@@ -108,6 +108,18 @@ def test_misspelt_path_is_404_with_suggestion(client: FlaskClient, path: str, su
     assert detail_of(client.get(path), 404).endswith(f"Did you mean {suggestion}?")
 
 
+@pytest.mark.parametrize("path", [TODOS, "/api/v1/health", "/"])
+def test_request_for_websockets_is_answered_as_usual(client: FlaskClient, path: str) -> None:
+    headers = {"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
+    assert client.get(path, headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("coding", ["identity", "Identity", " identity ", ""])
+def test_content_encoding_without_an_effect_is_accepted(client: FlaskClient, coding: str) -> None:
+    response = client.post(TODOS, json={"title": "x"}, headers={"Content-Encoding": coding})
+    assert response.status_code == 201
+
+
 def test_path_with_two_slashes_at_its_start_is_404(client: FlaskClient) -> None:
     response = client.get("/", environ_overrides={"PATH_INFO": f"/{TODOS}"})
     assert detail_of(response, 404).endswith(f"Did you mean {TODOS}?")

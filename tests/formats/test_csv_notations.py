@@ -154,6 +154,32 @@ TABLES: dict[str, tuple[str, list[Entry]]] = {
     "Excel fills rows with empty cells": ("title\r\na,,\r\n", [Entry(2, A)]),
     "Excel keeps blank rows": ("title,completed\n,\n\n  ,\na,1\n", [Entry(5, A | {"completed": True})]),
     "blank rows before the header": ("\n \ntitle\na\n", [Entry(4, A)]),
+    "an empty row of a spreadsheet before the header": (
+        ',,\n"",""\ntitle,id\na,1\n',
+        [Entry(4, A | {"id": 1})],
+    ),
+    "Outlook without Status": (
+        "Subject,% Complete,Date Completed\na,100%,\nb,50 %,\na,,12/20/2026\nb,,\n",
+        [
+            Entry(2, A | {"completed": True}),
+            Entry(3, B | {"completed": False}),
+            Entry(4, A | {"completed": True}),
+            Entry(5, B),
+        ],
+    ),
+    "Outlook with Status": (
+        "Subject,Status,% Complete\na,Completed,100%\nb,In Progress,100%\n",
+        [Entry(2, A | {"completed": True}), Entry(3, B | {"completed": False})],
+    ),
+    "Asana, saved by Excel": (
+        "Task ID,Name,Completed At\n1,a,20.12.2026 18:00\n2,b,\n",
+        [Entry(2, A | {"completed": True}), Entry(3, B)],
+    ),
+    "a zone in a column with a space": (
+        "title,deadline_at,Time Zone\na,2027-01-31 18:00,Asia/Kolkata\n",
+        [Entry(2, A | {"deadline_at": "2027-01-31T12:30:00+00:00"})],
+    ),
+    "a column about a person": ("title,Created By\na,Ann\n", [Entry(2, A, ("Created By",))]),
     "Excel's sep=": ("sep=;\r\ntitle;id\r\na;1\r\n", [Entry(3, A | {"id": 1})]),
     "Excel's sep= with a bar": ("SEP=|\ntitle|id\na|1\n", [Entry(3, A | {"id": 1})]),
     "a delimiter within quotes": (
@@ -214,7 +240,7 @@ TABLES: dict[str, tuple[str, list[Entry]]] = {
             Entry(
                 2,
                 A
-                | {"description": "Two litres", "completed": False, "deadline_at": "2027-01-31"}
+                | {"description": "Two litres", "deadline_at": "2027-01-31"}
                 | {"created_at": "2026-12-01", "updated_at": "2026-12-02"},
                 ("Assignee",),
             ),
@@ -251,12 +277,16 @@ TABLES: dict[str, tuple[str, list[Entry]]] = {
 
 @pytest.mark.parametrize(("table", "expected"), TABLES.values(), ids=TABLES)
 def test_table_is_read(table: str, expected: list[Entry]) -> None:
-    expected = [
-        entry._replace(values={"completed": False} | (entry.values or {})) if "Status" in table else entry
-        for entry in expected
-    ]
     assert list(read([table])) == expected
     assert list(read(iter(table))) == expected
+
+
+def test_lines_of_excel_for_the_macintosh_are_read() -> None:
+    pieces = "title,completed\ra,1\r", "b,0\r"
+    assert list(read(pieces)) == [
+        Entry(2, A | {"completed": True}),
+        Entry(3, B | {"completed": False}),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -68,7 +68,7 @@ DEADLINES = {
         ["DUE;TZID=/freeassociation.sourceforge.net/Europe/Berlin:20270701T120000"],
         "2027-07-01T12:00:00",
     ),
-    "an IANA name behind a slash": (
+    "an IANA name after a slash": (
         ["DUE;TZID=/Europe/Berlin:20270701T120000"],
         "2027-07-01T12:00:00",
     ),
@@ -87,6 +87,18 @@ DEADLINES = {
     "a Windows name (Outlook)": (
         ["DUE;TZID=Eastern Standard Time:20270701T180000"],
         "2027-07-01T22:00:00+00:00",
+    ),
+    "the extended format in another zone": (
+        ["DUE;TZID=America/New_York:2027-01-31T18:00:00.5"],
+        "2027-01-31T23:00:00.500000+00:00",
+    ),
+    "no seconds, in another zone": (
+        ["DUE;TZID=America/New_York:20270131T1800"],
+        "2027-01-31T23:00:00+00:00",
+    ),
+    "the extended format with DURATION": (
+        ["DTSTART:2027-01-31T18:00:00Z", "DURATION:PT2H"],
+        "2027-01-31T20:00:00+00:00",
     ),
     "a quoted TZID": (['DUE;TZID="Asia/Kolkata":20270131T180000'], "2027-01-31T12:30:00+00:00"),
     "a TZID within another parameter": (
@@ -249,6 +261,35 @@ END:VTIMEZONE"""
 def test_zone_of_the_file_is_used(local: str, utc: str) -> None:
     (entry,) = read_lines(*ZONE.split("\n"), "BEGIN:VTODO", f"DUE;TZID=Office:{local}", "END:VTODO")
     assert (entry.values or {})["deadline_at"] == utc
+
+
+NAMES = {
+    "a name of the tz database without a slash": ("EST", "EST"),
+    "an escaped comma (Outlook)": (r"(UTC-05:00) Boston\, New York", '"(UTC-05:00) Boston, New York"'),
+    "an escaped comma in both": (r"Boston\, New York", r'"Boston\, New York"'),
+    "quotes in the definition": ('"Office"', '"Office"'),
+}
+
+
+@pytest.mark.parametrize(("defined", "used"), NAMES.values(), ids=NAMES)
+def test_zone_of_the_file_is_found_by_its_name(defined: str, used: str) -> None:
+    zone = ZONE.replace("TZID:Office", f"TZID:{defined}")
+    lines = "BEGIN:VTODO", f"DUE;TZID={used}:20270701T180000", "END:VTODO"
+    (entry,) = read_lines(*zone.split("\n"), *lines)
+    assert (entry.values or {})["deadline_at"] == "2027-07-01T22:00:00+00:00"
+
+
+@pytest.mark.parametrize("name", ["localtime", "/etc/localtime", "posixrules", "right/Europe/Berlin"])
+def test_zone_of_the_machine_is_unknown(name: str) -> None:
+    entry = read_todo(f"DUE;TZID={name}:20270131T180000")
+    assert entry.error == f"The time zone {name} of DUE is unknown, and the file does not define it."
+
+
+def test_zone_of_an_old_calendar_is_reported() -> None:
+    assert read_lines("TZ:-05", "BEGIN:VTODO", "SUMMARY:good", "END:VTODO") == [
+        Entry(2, None, ("TZ",)),
+        GOOD._replace(line=3),
+    ]
 
 
 RULES = {

@@ -165,6 +165,15 @@ def test_unknown_task_status_is_rejected(app: Flask, status: str) -> None:
     assert (result.exit_code, "completed must be true or false" in result.stderr) == (1, True)
 
 
+@pytest.mark.parametrize(
+    "notes", ['[{"entry": "20270131T180000Z"}]', '["a note"]', "[null]", '[{"description": 1}]']
+)
+def test_annotation_without_a_description_is_rejected(app: Flask, notes: str) -> None:
+    task = f'{{"description": "a", "uuid": "{UUID}", "status": "pending", "annotations": {notes}}}'
+    result = load(app, "taskwarrior", f"[{task}]")
+    assert (result.exit_code, "annotations must be a list" in result.stderr) == (1, True)
+
+
 FILES = {
     "todos.jsonl": '{"title": "a"}\n{"title": "b"}\n',
     "todos.ndjson": '{"title": "a"}\n{"title": "b"}\n',

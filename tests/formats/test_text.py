@@ -122,7 +122,7 @@ class TestTodotxt:
             ("xylophone lesson", {"title": "xylophone lesson"}, ()),
             ("X 2027-01-31 Call", {"title": "X 2027-01-31 Call"}, ()),
             ("Call due:2027-02-01 pri:A", {"title": "Call pri:A", "deadline_at": "2027-02-01"}, ()),
-            ("due:2027-02-01T18:00 Call", {"title": " Call", "deadline_at": "2027-02-01T18:00"}, ()),
+            ("due:2027-02-01T18:00 Call", {"title": "Call", "deadline_at": "2027-02-01T18:00"}, ()),
             ("Call due:soon", {"title": "Call due:soon"}, ()),
             ("a due:2027-01-01 due:", {"title": "a due:2027-01-01", "deadline_at": None}, ()),
             ("a uid:a%20b", {"title": "a", "uid": "a b"}, ()),

@@ -72,6 +72,8 @@ def test_home_folder_in_database_url_is_expanded() -> None:
         ("sqlite:///~/todo.sqlite", f"sqlite:///{home}/todo.sqlite"),
         ("sqlite+pysqlite:///~/a/b.sqlite?timeout=1", f"sqlite+pysqlite:///{home}/a/b.sqlite?timeout=1"),
         ("sqlite:///a~/b.sqlite", "sqlite:///a~/b.sqlite"),
+        ("sqlite:///$HOME/todo.sqlite", f"sqlite:///{home}/todo.sqlite"),
+        ("sqlite:///${HOME}/$ABSENT/b.sqlite", f"sqlite:///{home}/$ABSENT/b.sqlite"),
         ("postgresql://host/~", "postgresql://host/~"),
     ):
         found = configured(TODO_SQLALCHEMY_DATABASE_URI=uri).config["SQLALCHEMY_DATABASE_URI"]

@@ -320,6 +320,7 @@ def test_printed_due_is_accepted(server: Server, run: Run, deadline_at: str) -> 
         (2, "invalid choice: 'finish'", ("finish", "1")),
         (2, "Invalid URL", ("--url", "ftp://127.0.0.1")),
         (2, "Invalid URL", ("--url", "http://127.0.0.1:port")),
+        (2, "must not contain a user or a password", ("--url", "http://user:pw@127.0.0.1")),
         (2, "Invalid token", ("list", "--token", "a b")),
         (3, "Todo 999999 does not exist", ("done", "999999")),
         (3, "Todo 999999 does not exist", ("edit", "999999", "--open")),
@@ -619,6 +620,11 @@ class TestRestore:
         with answering(lambda request, _: reply(request, 404, {"detail": "It never existed."})) as (url, _):
             result = run(url, "restore", "7")
         assert result == (client.ABSENT, "", "Error: Todo 7: It never existed.\n")
+
+    def test_wrong_path_in_the_url_is_no_absent_todo(self, run: Run) -> None:
+        with answering(lambda request, _: reply(request, 404, {"detail": "Check the path."})) as (url, _):
+            assert run(url, "list") == (client.REFUSED, "", "Error: Check the path.\n")
+            assert run(url, "add", "Buy milk") == (client.REFUSED, "", "Error: Check the path.\n")
 
     def test_deleted_todos_are_listed(self, run: Run) -> None:
         deleted = TODO | {"deleted_at": "2027-01-31T18:00:00.000000Z"}

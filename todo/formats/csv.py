@@ -79,8 +79,14 @@ DIALECTS = (
     # Outlook, which also contains the tasks of Microsoft To Do
     Dialect(
         "subject",
-        {"notes": "description", "due date": "deadline_at", "status": "completed"},
-        frozenset({"% complete", "date completed", "reminder on/off"}),
+        {
+            "notes": "description",
+            "due date": "deadline_at",
+            "status": "completed",
+            "% complete": "completed",
+            "date completed": "completed",
+        },
+        frozenset({"reminder on/off"}),
     ),
     Dialect(  # Asana
         "name",
@@ -134,7 +140,7 @@ def read(pieces: Iterable[str], *, day_first: bool | None = None) -> Iterator[En
     `day_first` is the order of day and month in dates such as 1/2/2027. Without it, such dates are invalid.
     """
     numbered = enumerate(lines(pieces), 1)
-    filled = (pair for pair in numbered if pair[1].strip())
+    filled = (pair for pair in numbered if pair[1].strip(' \t\r\n",;|'))
     number, first = next(filled, (1, ""))
     chosen = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)  # Excel
     if chosen:
@@ -195,6 +201,7 @@ def _header(line: int, cells: list[str]) -> Header:
         raise ParseError(line, f"The header has more than {_MAX_COLUMNS} columns.")
     # `deadline_at`, `Deadline at` and `deadlineAt` are one name.
     keys = [re.sub("[ _-]+|(?<=[a-z])(?=[A-Z])", " ", name).casefold() for name in names]
+    keys = [_ZONE if key == "time zone" else key for key in keys]
     dialect = next((each for each in DIALECTS if {each.title, each.sign or each.title} <= {*keys}), None)
     columns = {} if dialect is None else {dialect.title: "title", **dialect.members}
     for key in columns:
@@ -222,6 +229,8 @@ def _header(line: int, cells: list[str]) -> Header:
 
 def _meaning(key: str) -> str | None:
     """Return the probable member of a column."""
+    if key.endswith(" by"):  # a person
+        return None
     near = get_close_matches(key[:40].replace(" ", "_"), MEMBERS, 1, 0.8)
     return _MEANINGS.get(key) or next(iter(near), None)
 
@@ -244,6 +253,8 @@ def _entry(line: int, header: Header, cells: list[str], day_first: bool | None) 
             cell = row[key]
             if member == "deadline_at" and (_RECURRING.match(cell) or (cell.strip() and member in values)):
                 ignored.append(key)
+                continue
+            if member == "completed" and (member in values or not cell.strip()):
                 continue
             value = _time(cell, day_first) if member in _TIMES else _READ[member](cell)
             if value is not None:
@@ -351,8 +362,11 @@ def _text(cell: str) -> str:
 
 
 def _boolean(cell: str) -> Any:
+    text = cell.strip()
+    if progress := re.fullmatch("([0-9]{1,3}) ?%", text):
+        return progress[1] == "100"
     # A column of completion times has a time for completed todos.
-    return bool(cell.strip()) and (is_time(cell.strip()) or to_boolean(cell))
+    return is_time(text) or bool(_DATE_AND_TIME.fullmatch(text)) or to_boolean(cell)
 
 
 _TIMES = {"deadline_at", "created_at", "updated_at"}

@@ -15,7 +15,7 @@ from functools import cache, partial
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
-from todo.clock import is_end_of_day
+from todo.clock import DATE_LENGTH, is_end_of_day, is_time, to_iso
 from todo.formats import Entry, Format, ParseError, Todos, Uids, own_uid, time_zones
 from todo.formats.text import MAX_LINE, basic_format, fold, lines, octets
 from todo.schemas import TodoOut
@@ -204,8 +204,8 @@ class _Reader:
             self._todo.add(number, name, line)
         elif _ZONE in self.open and name:
             self._zones.add(name, _utf_8(value))
-        elif self.open in ([], [_CALENDAR]) and not name:
-            yield Entry(number, None, ("unreadable line",))
+        elif self.open in ([], [_CALENDAR]) and name in {"", "TZ"}:  # TZ is an offset, in vCalendar 1.0
+            yield Entry(number, None, (name or "unreadable line",))
 
     def _begin(self, number: int, component: str) -> Iterator[Entry]:
         if component == VTODO:  # VTODOs are not nested, so the END line of the open VTODO is missing
@@ -350,13 +350,16 @@ class _Todo:
         An invalid value is returned unchanged, and the schema rejects it.
         """
         found = self._properties[name]
-        time = _TIME.fullmatch(found.value)
-        if time is None:
+        if time := _TIME.fullmatch(found.value):
+            year, month, day, hour, minute, second, utc = time.groups()
+            fraction = found.parameters.get(_MICROSECOND, "")
+            fraction = f".{fraction:0>6}" if fraction else ""
+            text = f"{year}-{month}-{day}" + (f"T{hour}:{minute}:{second}{fraction}{utc}" if hour else "")
+        elif is_time(found.value):  # another form of ISO 8601
+            text = to_iso(found.value)
+            hour, utc = len(text) > DATE_LENGTH, datetime.fromisoformat(text).tzinfo
+        else:
             return _utf_8(found.octets)
-        year, month, day, hour, minute, second, utc = time.groups()
-        fraction = found.parameters.get(_MICROSECOND, "")
-        fraction = f".{fraction:0>6}" if fraction else ""
-        text = f"{year}-{month}-{day}" + (f"T{hour}:{minute}:{second}{fraction}{utc}" if hour else "")
         tzid = found.parameters.get("TZID", "") if hour and not utc else ""
         zone = self._zones.find(tzid) if tzid else None
         if tzid and zone is None:

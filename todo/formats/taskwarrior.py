@@ -69,17 +69,21 @@ def is_task(value: dict[str, Any]) -> bool:
 
 def entry(line: int, task: dict[str, Any]) -> Entry:
     """Convert a task to an entry."""
-    status = str(task.get("status", "pending"))
-    if status in _NO_TODO:
-        return Entry(line, None, (f"{status} task",))
+    status = task.get("status", "pending")
+    name = status if isinstance(status, str) else ""
+    if name in _NO_TODO:
+        return Entry(line, None, (f"{name} task",))
     values = {member: task[name] for name, member in _MEMBERS.items() if name in task}
-    values["completed"] = _STATUSES.get(status, status)
+    values["completed"] = _STATUSES.get(name, status)
     if UID in task or "uuid" in task:
         values["uid"] = task.get(UID) or task.get("uuid")
     ignored = [name for name in task if name not in _MEMBERS and name not in _SILENT]
     notes = task.get("annotations")
     if isinstance(notes, list):
         texts = [note.get("description") if isinstance(note, dict) else None for note in notes]
-        values["description"] = "\n".join(map(str, texts))
+        strings = [text for text in texts if isinstance(text, str)]
+        if len(strings) < len(texts):
+            return Entry(line, {}, error="annotations must be a list of objects with one description each.")
+        values["description"] = "\n".join(strings)
         ignored.remove("annotations")
     return Entry(line, values, tuple(ignored))

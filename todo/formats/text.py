@@ -63,11 +63,15 @@ def octets(pieces: Iterable[bytes]) -> Iterator[str]:
 def lines(pieces: Iterable[str]) -> Iterator[str]:
     """Divide text at each newline, which stays at the end of its line.
 
-    Raises ParseError for a line of more than MAX_LINE characters.
+    Excel's CSV for the Macintosh has carriage returns instead. Raises ParseError for a line of more than
+    MAX_LINE characters.
     """
     rest = ""
     number = 1
+    newline = ""
     for piece in pieces:
+        newline = newline or ("\r" if "\r" in piece[:-1] and "\n" not in piece else "\n")
+        piece = piece.replace(newline, "\n")
         *complete, rest = (rest + piece).split("\n")
         for line in complete:
             yield line + "\n"

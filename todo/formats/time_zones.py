@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
+from todo.config import zone_names
 from todo.formats.text import fold
 
 DAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
@@ -49,10 +50,8 @@ def find(name: str) -> tzinfo | None:
 
 @cache
 def _of_database(name: str) -> ZoneInfo | None:
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        return None
+    # Names such as `localtime` depend on the machine.
+    return ZoneInfo(name) if name in zone_names() else None
 
 
 class _Onset(NamedTuple):
@@ -199,7 +198,7 @@ class Definitions:
         if (name, value) == ("BEGIN", "VTIMEZONE"):
             self._lines = []
         elif name == "TZID":
-            self._name = value.strip()
+            self._name = _unescape(value.strip().strip('"'))
         self._lines.append(f"{name}:{value}\r\n")
         if (name, value) == ("END", "VTIMEZONE"):
             self._defined[self._name] = "".join(self._lines)
@@ -207,14 +206,16 @@ class Definitions:
     def find(self, name: str) -> tzinfo | None:
         """Return the zone of a TZID, or None if nothing defines it.
 
-        The tz database takes precedence, because it is more complete than a file. A name such as
-        `/freeassociation.sourceforge.net/Europe/Berlin` ends with a name of the tz database.
+        The tz database takes precedence for names with a slash, because it is more complete than a file.
+        A name such as `/freeassociation.sourceforge.net/Europe/Berlin` ends with a name of the tz database.
         """
+        name = _unescape(name)
         if name not in self._found:
             parts = name.split("/") if name.startswith("/") else []
             ends = ["/".join(parts[-length:]) for length in (3, 2) if len(parts) > length]
             found = next(filter(None, map(_of_database, [name, *ends])), None)
-            self._found[name] = found or self._define(name) or find(parts[-1] if parts else name)
+            defined = None if found and "/" in name else self._define(name)
+            self._found[name] = defined or found or find(parts[-1] if parts else name)
         return self._found[name]
 
     def _define(self, name: str) -> tzinfo | None:
@@ -233,6 +234,11 @@ class Definitions:
             return DefinedZone(sorted(changes))
         except (IndexError, TypeError, ValueError, OverflowError):
             return None
+
+
+def _unescape(name: str) -> str:
+    """Remove the backslashes before commas and other special characters of a name."""
+    return re.sub(r"\\(.)", r"\1", name)
 
 
 def _expand(observance: Any) -> Iterator[datetime]:

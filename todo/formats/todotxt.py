@@ -66,6 +66,7 @@ def _entry(number: int, line: str) -> Entry:
     due = _find_due(text)
     if due:
         values["deadline_at"] = due[1] or None
-        text = text[: due.start()] + text[due.end() :]
+        before, after = text[: due.start()], text[due.end() :]
+        text = before + after if before else after.removeprefix(" ")
     values["title"] = text
     return Entry(number, values, ("priority",) if priority else ())

@@ -42,7 +42,7 @@ def read(struct_type: type[S], max_bytes: int = MAX_BYTES, media_types: tuple[st
     """
     if request.mimetype not in media_types:
         raise UnsupportedMediaType(f"Send JSON, with `Content-Type: {' or '.join(media_types)}`.")
-    if request.headers.get("Content-Encoding", "identity") != "identity":
+    if request.headers.get("Content-Encoding", "").strip().lower() not in {"", "identity"}:
         raise UnsupportedMediaType("Send the body without a `Content-Encoding`.")
     content = request.get_data()
     if len(content) > max_bytes:

@@ -37,6 +37,7 @@ class Middleware:
     def __call__(self, environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         """Respond from the cache or by the application."""
         began = time.perf_counter()
+        environ.pop("HTTP_UPGRADE", None)  # Werkzeug would look for a route for WebSockets
         sent_id = environ.get("HTTP_X_REQUEST_ID", "")
         is_valid = sent_id and re.fullmatch(request_id.PATTERN, sent_id)
         environ[REQUEST_ID] = sent_id if is_valid else f"{getrandbits(128):032x}"
