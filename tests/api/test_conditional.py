@@ -59,7 +59,7 @@ class TestConditional(SharedAppTest):
         assert response.status_code == 201, response.get_data()
         return response.headers["Location"], response.headers["ETag"]
 
-    def test_etag_is_strong_and_of_the_representation(self) -> None:
+    def test_etag_is_strong_and_depends_on_the_representation(self) -> None:
         url, tag = self.create()
         assert re.search(STRONG_TAG, tag)
         assert [tag, tag] == [self.client.get(url).headers["ETag"] for _ in range(2)]

@@ -263,7 +263,7 @@ def test_deleted_file_is_503_and_a_replaced_file_is_read(service: Service, tmp_p
     assert service.get(f"{TODOS}/1").get_json()["title"] != "restored"
 
 
-def test_file_that_changed_while_it_was_away_is_read_again(service: Service, tmp_path: Path) -> None:
+def test_file_that_changed_while_moved_away_is_read_again(service: Service, tmp_path: Path) -> None:
     service.get(f"{TODOS}/1")
     aside = tmp_path / "aside"
     aside.mkdir()

@@ -143,7 +143,7 @@ def test_end_of_day_is_exported_as_a_day(app: Flask) -> None:
 
 
 @pytest.mark.parametrize("status", ['"status": "pending"', '"status": "waiting"', '"x": 1'])
-def test_explicit_taskwarrior_decides_without_uuid(app: Flask, status: str) -> None:
+def test_taskwarrior_format_reads_tasks_without_uuid(app: Flask, status: str) -> None:
     data = f'[{{"description": "Buy milk", "due": "20270131T180000Z", {status}}}]'
     assert load(app, "taskwarrior", data).stdout == "Imported 1, skipped 0 duplicates, rejected 0.\n"
     assert load(app, "taskwarrior", data).stdout == "Imported 0, skipped 1 duplicates, rejected 0.\n"
@@ -151,7 +151,7 @@ def test_explicit_taskwarrior_decides_without_uuid(app: Flask, status: str) -> N
     assert (todo.title, todo.deadline_at) == ("Buy milk", datetime(2027, 1, 31, 19))
 
 
-def test_explicit_json_decides_about_tasks(app: Flask, tmp_path: Path) -> None:
+def test_json_format_rejects_tasks(app: Flask, tmp_path: Path) -> None:
     data = f'[{{"description": "a", "uuid": "{UUID}", "status": "pending"}}]'
     assert "uuid is not a known member" in load(app, "json", data).stderr
     path = tmp_path / "tasks.json"
@@ -186,7 +186,7 @@ FILES = {
 
 
 @pytest.mark.parametrize(("name", "data"), FILES.items(), ids=FILES)
-def test_file_extension_decides(app: Flask, tmp_path: Path, name: str, data: str) -> None:
+def test_file_extension_selects_the_format(app: Flask, tmp_path: Path, name: str, data: str) -> None:
     (tmp_path / name).write_text(data)
     assert run(app, "import", tmp_path / name).exit_code == 0
     assert [todo.title for todo in content(app)] == ["a", "b"]

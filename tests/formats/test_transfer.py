@@ -188,7 +188,7 @@ class TestImport(TransferTest):
         assert result.stdout == "Would import 1, skip 0 duplicates, reject 0.\n"
         assert content(self.app) == []
 
-    def test_equal_todos_are_all_imported_once(self) -> None:
+    def test_equal_todos_are_all_imported_and_not_again(self) -> None:
         for text, taken, here in (("a\na\nb\n", 3, 0), ("a\na\nb\n", 0, 3), ("b\nx a\na\na\n", 1, 3)):
             result = self.take("a.txt", text)
             assert f"Imported {taken}, skipped {here} duplicates, rejected 0.\n" == result.stdout
@@ -232,7 +232,7 @@ class TestImport(TransferTest):
             assert abs(utc_now() - todo.updated_at) < timedelta(minutes=5)
 
     @pytest.mark.parametrize("chosen", ["json", "csv", "ics", "todotxt", "taskwarrior"])
-    def test_import_of_the_own_export_creates_nothing(self, chosen: str) -> None:
+    def test_import_of_own_export_creates_nothing(self, chosen: str) -> None:
         fill(self.app, [Stored(1, "a"), Stored(2, "b", uid="kept")])
         before = content(self.app)
         exported = run(self.app, "export", "--format", chosen).stdout_bytes

@@ -25,7 +25,7 @@ class TestDocs(SharedAppTest):
 @pytest.mark.skipif(not CHROMIUM, reason=NONE)
 @pytest.mark.browser
 class TestDocsInABrowser:
-    def test_docs_try_operations_without_another_host(self) -> None:
+    def test_docs_run_operations_without_contacting_another_host(self) -> None:
         with Server() as server, chromium() as browser:
             page = browser.new_page()
             hosts: set[str | None] = set()
@@ -40,7 +40,7 @@ class TestDocsInABrowser:
             assert {urlsplit(server.url).netloc} == hosts - {""}
             assert faults == []
 
-    def test_docs_show_the_operations_of_the_api_alone(self) -> None:
+    def test_docs_show_only_operations_of_the_api(self) -> None:
         with Server() as server, chromium() as browser:
             page = browser.new_page()
             page.goto(f"{server.url}/docs")

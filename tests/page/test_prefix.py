@@ -58,7 +58,7 @@ def test_links_of_the_api_begin_with_the_prefix(port: int, root: str) -> None:
 
 @pytest.mark.server
 @pytest.mark.parametrize("root", ["", "/todo"])
-def test_web_client_of_the_course_creates_and_completes_a_todo(port: int, root: str) -> None:
+def test_reference_web_client_creates_and_completes_a_todo(port: int, root: str) -> None:
     """The browser client of the course that the reference design comes from sends exactly these bodies."""
     body = {
         "title": "Prepare the exam",

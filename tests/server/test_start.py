@@ -163,7 +163,7 @@ PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0
 
 @pytest.mark.server
 @pytest.mark.parametrize(("setting", "is_served"), [("false", False), ("true", True)])
-def test_http2_is_served_only_if_it_is_set(setting: str, is_served: bool) -> None:
+def test_http2_is_served_only_if_enabled(setting: str, is_served: bool) -> None:
     with (
         Server(TODO_WORKERS="1", TODO_HTTP2=setting) as server,
         socket.create_connection(("127.0.0.1", server.port), PATIENCE) as connection,

@@ -740,7 +740,7 @@ class TestFailingService:
             assert run(url, "list").stdout.splitlines()[1] == " 1                [31mred  a  b"
 
     @pytest.mark.parametrize("body", [b"<html>", b"{}", b'"todos"'], ids=repr)
-    def test_other_service_is_an_error(self, run: Run, body: bytes) -> None:
+    def test_response_of_another_service_is_an_error(self, run: Run, body: bytes) -> None:
         with answering(lambda request, _: reply(request, 200, body)) as (url, _):
             result = run(url, "list")
         assert result.status == client.REFUSED

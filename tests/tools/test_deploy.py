@@ -47,7 +47,7 @@ def services(compose: Path) -> dict[str, Any]:
     return found
 
 
-def test_compose_file_names_existing_things(compose: Path) -> None:
+def test_compose_file_names_existing_files_and_services(compose: Path) -> None:
     volumes = yaml.safe_load(compose.read_text())["volumes"]
     for name, service in services(compose).items():
         assert "image" in service or (compose.parent / service["build"] / "Dockerfile").is_file(), name

@@ -26,6 +26,7 @@ _CALENDAR, _ZONE = "VCALENDAR", "VTIMEZONE"
 
 _MAX_DEPTH = 32  # components; RFC 5545 nests three
 _MAX_IGNORED = 100  # names of properties for each todo
+_MAX_WAITING = 1000  # todos whose time zone may be defined after them
 _MAX_SEQUENCE = 2**31 - 1
 # Parameters of this service: the id if the UID does not contain it, the fraction of a second, and the lines
 # that end with CRLF.
@@ -187,6 +188,7 @@ class _Reader:
         self._zones = time_zones.Definitions()
         self._is_first = True
         self._todo: _Todo | None = None
+        self._waiting: list[_Todo] = []  # for the definition of a time zone
 
     def read_line(self, number: int, line: str) -> Iterator[Entry]:
         """Read a line, and yield the entry that ends with the line."""
@@ -227,8 +229,14 @@ class _Reader:
             self._zones.add("END", component)
         if component in self.open:
             if self._todo and component == VTODO:
-                yield self._todo.entry()
+                if self._todo.has_unknown_zone() and len(self._waiting) < _MAX_WAITING:
+                    self._waiting.append(self._todo)
+                else:
+                    yield self._todo.entry()
                 self._todo = None
+            elif component == _CALENDAR:
+                yield from (todo.entry() for todo in self._waiting)
+                self._waiting.clear()
             yield from self._close(len(self.open) - 1 - self.open[::-1].index(component))
         elif self._todo:
             self._todo.fail(f"END:{component[:80]} ends a component that is not open.")
@@ -278,6 +286,11 @@ class _Todo:
             self.fail(f"The parameters of {name} are invalid.")
         elif self._properties.setdefault(name, new := _Property(parameters, line[position + 1 :])) != new:
             self.ignore(f"second {name}")
+
+    def has_unknown_zone(self) -> bool:
+        """Return True if the file has not defined a time zone of the todo so far."""
+        names = [found.parameters.get("TZID") for found in self._properties.values()]
+        return any(name and self._zones.find(name) is None for name in names)
 
     def entry(self) -> Entry:
         """Return the entry of the complete todo."""

@@ -202,6 +202,7 @@ class Definitions:
         self._lines.append(f"{name}:{value}\r\n")
         if (name, value) == ("END", "VTIMEZONE"):
             self._defined[self._name] = "".join(self._lines)
+            self._found.pop(self._name, None)
 
     def find(self, name: str) -> tzinfo | None:
         """Return the zone of a TZID, or None if nothing defines it.
