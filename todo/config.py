@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Mapping
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -190,6 +191,7 @@ def _zone(name: str) -> ZoneInfo:
     return ZoneInfo(name)
 
 
-def zone_names() -> set[str]:
+@cache
+def zone_names() -> frozenset[str]:
     """Return the names of the tz database, without aliases such as `posix/Europe/Berlin`."""
-    return {*(resources.files("tzdata") / "zones").read_text().split()} - {"Factory"}
+    return frozenset((resources.files("tzdata") / "zones").read_text().split()) - {"Factory"}

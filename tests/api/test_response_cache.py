@@ -7,7 +7,7 @@ import time
 import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -304,6 +304,21 @@ def is_cached_after_use(service: Service, headers: dict[str, str]) -> bool:
     return service.is_cached(f"{TODOS}?limit=1", headers=headers)
 
 
+def cached_until(
+    guarded: Any, columns: Callable[[datetime], dict[str, datetime]]
+) -> tuple[dict[str, str], datetime]:
+    """Return the header of a token whose response is cached until a moment, and the moment.
+
+    `columns` returns the columns of the token for a moment.
+    """
+    for margin in MARGINS:
+        moment = utc_now() + timedelta(seconds=margin)
+        headers: dict[str, str] = guarded(**columns(moment))
+        if is_cached_after_use(guarded.service, headers):
+            return headers, moment
+    raise AssertionError("The response is not cached.")
+
+
 def test_revoked_token_is_refused_at_once(guarded: Any) -> None:
     service, headers = guarded.service, guarded()
     assert is_cached_after_use(service, headers)
@@ -312,16 +327,10 @@ def test_revoked_token_is_refused_at_once(guarded: Any) -> None:
 
 
 def test_expired_token_is_refused_at_once(guarded: Any) -> None:
-    service = guarded.service
-    for margin in MARGINS:
-        expires_at = utc_now() + timedelta(seconds=margin)
-        headers = guarded(expires_at=expires_at)
-        if was_cached := is_cached_after_use(service, headers):
-            break
-    assert was_cached
+    headers, expires_at = cached_until(guarded, lambda moment: {"expires_at": moment})
     while utc_now() <= expires_at:
         time.sleep(0.05)
-    assert service.get(f"{TODOS}?limit=1", headers=headers).status_code == 401
+    assert guarded.service.get(f"{TODOS}?limit=1", headers=headers).status_code == 401
 
 
 def test_cached_response_is_not_shared_between_tokens(guarded: Any) -> None:
@@ -333,13 +342,8 @@ def test_cached_response_is_not_shared_between_tokens(guarded: Any) -> None:
 
 
 def test_last_use_of_a_token_is_stored_each_minute(guarded: Any) -> None:
+    headers, due = cached_until(guarded, lambda moment: {"last_used_at": moment - LAST_USED_STEP})
     service = guarded.service
-    for margin in MARGINS:
-        due = utc_now() + timedelta(seconds=margin)
-        headers = guarded(last_used_at=due - LAST_USED_STEP)
-        if was_cached := is_cached_after_use(service, headers):
-            break
-    assert was_cached
     while service.is_cached(f"{TODOS}?limit=1", headers=headers):
         time.sleep(0.05)
     with service.app.app_context():

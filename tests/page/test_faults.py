@@ -339,9 +339,7 @@ window.fetch = async (url, request) => {
 
 def test_failed_reads_are_repeated_with_growing_pauses(site: Site) -> None:
     site.given("Buy milk")
-    page = site.open("about:blank", url="about:blank", script=NOTE_READS)
-    page.clock.install()
-    page.goto(site.server.url)
+    page = site.open_with_clock(script=NOTE_READS)
     expect_shown(page, "Buy milk")
     page.route("**/api/**", lambda route: route.abort())
     page.clock.run_for(5000)

@@ -61,9 +61,7 @@ def test_tag_with_the_suffix_of_an_encoding_is_sent_without_it(site: Site, suffi
 def test_repeatedly_refused_write_is_retried_with_pauses(site: Site) -> None:
     """A proxy with its own tags must not cause an endless loop of requests."""
     site.given("Buy milk")
-    page = site.open("about:blank", url="about:blank")
-    page.clock.install(time="2030-05-14T12:00:00Z")
-    page.goto(site.server.url)
+    page = site.open_with_clock("2030-05-14T12:00:00Z")
     expect_shown(page, "Buy milk")
     page.clock.pause_at("2030-05-14T13:00:00Z")
     requests: list[str] = []

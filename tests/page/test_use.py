@@ -70,10 +70,7 @@ def test_blank_title_adds_no_todo(site: Site) -> None:
 
 def open_on_a_tuesday(site: Site) -> Page:
     """Open the page on 14 May 2030."""
-    page = site.open("about:blank", url="about:blank")
-    page.clock.install(time="2030-05-14T12:00:00Z")
-    page.goto(site.server.url)
-    return page
+    return site.open_with_clock("2030-05-14T12:00:00Z")
 
 
 def test_deadline_without_a_title_asks_for_the_title(site: Site) -> None:
@@ -378,9 +375,7 @@ def test_times_are_formatted_for_the_locale(site: Site, locale: str, rent: str, 
 
 def test_todo_becomes_overdue_without_a_reload(site: Site) -> None:
     site.given({"title": "Soon", "deadline_at": wall_time(seconds=50)})
-    page = site.open("about:blank", url="about:blank")
-    page.clock.install()
-    page.goto(site.server.url)
+    page = site.open_with_clock()
     expect(row(page, "Soon").get_by_text("Due", exact=True)).to_be_visible()
     page.clock.run_for(61_000)
     expect(row(page, "Soon").get_by_text("Overdue")).to_be_visible()
@@ -402,9 +397,7 @@ def test_first_view_is_ordered_and_grouped_by_deadline(site: Site) -> None:
         {"title": "Today", "deadline_at": "2030-05-14T23:59:59"},
         "Newest without",
     )
-    page = site.open("about:blank", url="about:blank")
-    page.clock.install(time="2030-05-14T12:00:00Z")
-    page.goto(site.server.url)
+    page = site.open_with_clock("2030-05-14T12:00:00Z")
     open_titles = ["Late", "Today", "Tomorrow", "Friday", "Later", "Newest without", "Without"]
     expect_shown(page, *open_titles)
     expect_groups(page, "Overdue", "Today", "Tomorrow", "This week", "Later", "No deadline", "Completed")
@@ -585,9 +578,7 @@ def test_scrolling_loads_the_next_pages(site: Site) -> None:
 
 def test_changes_of_other_clients_appear_automatically(site: Site) -> None:
     site.given("Buy milk", "Call Ann", "Sow peas")
-    page = site.open("about:blank", url="about:blank")
-    page.clock.install()
-    page.goto(site.server.url)
+    page = site.open_with_clock()
     expect_shown(page, "Sow peas", "Call Ann", "Buy milk")
     edit(page, "Call Ann")
     page.keyboard.type("Call Eve")
@@ -619,9 +610,7 @@ def test_changes_of_other_clients_appear_automatically(site: Site) -> None:
 
 def test_edited_todo_stays_in_place_on_the_screen(site: Site) -> None:
     site.given(*[f"Todo {number}" for number in range(40)])
-    page = site.open("about:blank", url="about:blank")
-    page.clock.install()
-    page.goto(site.server.url)
+    page = site.open_with_clock()
     edit(page, "Todo 20")
     before = page.locator(".editor").bounding_box()
     site.given("New", "Newer")
@@ -632,9 +621,7 @@ def test_edited_todo_stays_in_place_on_the_screen(site: Site) -> None:
 
 def test_unchanged_list_is_polled_with_not_modified(site: Site) -> None:
     site.given("Buy milk")
-    page = site.open("about:blank", url="about:blank")
-    page.clock.install()
-    page.goto(site.server.url)
+    page = site.open_with_clock()
     expect_shown(page, "Buy milk")
     with page.expect_response(lambda response: response.status == 304):
         page.clock.run_for(6000)
@@ -656,9 +643,7 @@ def requests_in_a_minute(page: Page) -> list[str]:
 
 def test_hidden_page_does_not_poll(site: Site) -> None:
     site.given("Buy milk")
-    page = site.open("about:blank", url="about:blank")
-    page.clock.install()
-    page.goto(site.server.url)
+    page = site.open_with_clock()
     expect_shown(page, "Buy milk")
     page.evaluate(HIDE)
     assert requests_in_a_minute(page) == []
@@ -668,9 +653,7 @@ def test_hidden_page_does_not_poll(site: Site) -> None:
 
 def test_hidden_page_does_not_retry(site: Site) -> None:
     site.given("Buy milk")
-    page = site.open("about:blank", url="about:blank")
-    page.clock.install()
-    page.goto(site.server.url)
+    page = site.open_with_clock()
     expect_shown(page, "Buy milk")
     page.route("**/api/**", lambda route: route.abort())
     page.evaluate(HIDE)
@@ -798,9 +781,7 @@ def test_undo_reverts_several_changes(site: Site) -> None:
 
 def test_toast_closes_after_a_delay_and_with_escape(site: Site) -> None:
     site.given("Buy milk", "Call Ann")
-    page = site.open("about:blank", url="about:blank")
-    page.clock.install()
-    page.goto(site.server.url)
+    page = site.open_with_clock()
     page.get_by_role("button", name="Delete Buy milk").click()
     expect(page.get_by_role("button", name="Undo")).to_be_visible()
     page.keyboard.press("Escape")

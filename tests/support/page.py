@@ -64,6 +64,13 @@ class Site:
         page.goto((url or self.server.url) + path)
         return page
 
+    def open_with_clock(self, time: str | None = None, *, script: str = "") -> Page:
+        """Open a window whose clock starts at `time`, or now, and can be set."""
+        page = self.open("about:blank", url="about:blank", script=script)
+        page.clock.install(time=time)
+        page.goto(self.server.url)
+        return page
+
     def _note_message(self, message: ConsoleMessage) -> None:
         harmless = ("Failed to load resource", "Service Worker registration blocked by Playwright")
         if message.type in {"error", "warning"} and not message.text.startswith(harmless):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from msgspec import structs
 
-from todo.clock import is_time, to_iso
+from todo.clock import DATE_LENGTH, is_time, to_iso
 from todo.formats import Entry, Format, ParseError, Todos, Uids, time_zones
 from todo.formats.text import MAX_LINE, lines, to_boolean
 from todo.schemas import TodoOut
@@ -345,7 +345,7 @@ def _in_zone(values: dict[str, Any], zone: str) -> dict[str, Any]:
     if found is None:
         raise ValueError(f"The time zone {zone[:80]} is unknown. Use a name such as Europe/Berlin.")
     local = datetime.fromisoformat(to_iso(deadline))
-    if local.tzinfo or len(deadline) <= len("2027-01-31"):
+    if local.tzinfo or len(deadline) <= DATE_LENGTH:
         return {}
     try:
         return {"deadline_at": local.replace(tzinfo=found).astimezone(UTC).isoformat()}
